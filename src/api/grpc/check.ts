@@ -1,0 +1,136 @@
+import type { Duration } from '../../gen/google/protobuf/duration.js';
+import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
+import { invalidRequest, type Violation } from '../../model/errors.js';
+import { LIMITS } from '../../model/limits.js';
+import { NAMESPACE, type NameRule, refuseName, RUN_ID } from '../../model/names.js';
+import { decodePageToken } from '../../model/tokens.js';
+import { fromDuration } from '../../model/time.js';
+
+const NAME_DEFAULT = 'default';
+const PAGE_SIZE_DEFAULT = 100;
+
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+
+/** Checks the fields of one request, collects everything that is wrong, and says all of it at once. */
+export class Checker {
+  readonly #violations: Violation[] = [];
+
+  /** Notes that a field breaks a rule. */
+  refuse(field: string, description: string): void {
+    this.#violations.push({ field, description });
+  }
+
+  /** Throws INVALID_REQUEST if anything was wrong. */
+  done(): void {
+    if (this.#violations.length > 0) throw invalidRequest(this.#violations);
+  }
+
+  /** A required name. */
+  name(field: string, value: string, rule: NameRule): string {
+    if (value === '') this.refuse(field, `is required, and ${rule.words}`);
+    else this.#refuseIf(field, refuseName(rule, value));
+    return value;
+  }
+
+  /** A name that is "default" when empty. */
+  nameOrDefault(field: string, value: string, rule: NameRule): string {
+    return value === '' ? NAME_DEFAULT : this.name(field, value, rule);
+  }
+
+  namespace(value: string, field = 'namespace'): string {
+    return this.nameOrDefault(field, value, NAMESPACE);
+  }
+
+  /** An incarnation or request id. */
+  runId(field: string, value: string | undefined): string | undefined {
+    return value === undefined ? undefined : this.name(field, value, RUN_ID);
+  }
+
+  /** Free text of up to so many characters, without control characters. */
+  chars(field: string, value: string, max: number): string {
+    if (value.length > max) this.refuse(field, `must be up to ${max} characters; it has ${value.length}`);
+    else if (CONTROL.test(value)) this.refuse(field, 'must not contain control characters');
+    return value;
+  }
+
+  /** Free text of up to so many bytes. Line breaks and tabs are text; other control characters are not. */
+  bytes(field: string, value: string, max: number): string {
+    const bytes = Buffer.byteLength(value);
+    if (bytes > max) this.refuse(field, `must be up to ${max} bytes; it has ${bytes}`);
+    else if (CONTROL.test(value.replace(/[\n\t\r]/g, ''))) this.refuse(field, 'must not contain control characters');
+    return value;
+  }
+
+  /** A whole number between two bounds. */
+  range(field: string, value: number, min: number, max: number): number {
+    if (value < min || value > max) this.refuse(field, `must be ${min} to ${max}; it is ${value}`);
+    return value;
+  }
+
+  /** A number that must not be negative, such as a revision. */
+  notNegative(field: string, value: bigint): bigint {
+    if (value < 0n) this.refuse(field, `must not be negative; it is ${value}`);
+    return value;
+  }
+
+  /** At most so many. */
+  count(field: string, count: number, max: number, what: string): void {
+    if (count > max) this.refuse(field, `must have up to ${max} ${what}; it has ${count}`);
+  }
+
+  /** Labels or metadata. */
+  labels(field: string, labels: ReadonlyMap<string, string>, maxPairs: number = LIMITS.LABEL_PAIRS.value): void {
+    this.count(field, labels.size, maxPairs, 'pairs');
+    for (const [key, value] of labels) {
+      const place = `${field}[${JSON.stringify(key.slice(0, 32))}]`;
+      if (key === '') this.refuse(place, 'must have a key that is not empty');
+      this.chars(`${place} key`, key, LIMITS.LABEL_CHARS.value);
+      this.bytes(place, value, LIMITS.LABEL_VALUE_BYTES.value);
+    }
+  }
+
+  /** A duration between two bounds, in milliseconds. */
+  duration(
+    field: string,
+    value: Duration | undefined,
+    { min, max, default: unset }: { min: number; max: number; default: number },
+  ): number {
+    if (!value) return unset;
+    const ms = fromDuration(value);
+    if (!(ms >= min && ms <= max))
+      this.refuse(field, `must be ${min / 1000} s to ${max / 1000} s; it is ${ms / 1000} s`);
+    return ms;
+  }
+
+  /** A value of an enum; 0, unset, is allowed. */
+  enumValue<T extends number>(field: string, value: T, known: object): T {
+    if (!(value in known)) this.refuse(field, `must be a known value; ${value} is not`);
+    return value;
+  }
+
+  /** Where and how long a page of a list is. Returns what the last page ended with. */
+  page(
+    request: { pageSize: number; pageToken: string },
+    selection: string,
+  ): { size: number; after: readonly string[] } {
+    const size = Math.min(request.pageSize || PAGE_SIZE_DEFAULT, LIMITS.PAGE_SIZE.value);
+    if (size < 0) this.refuse('page_size', `must not be negative; it is ${size}`);
+    if (request.pageToken === '') return { size, after: [] };
+    const token = decodePageToken(request.pageToken, selection);
+    if (!token) this.refuse('page_token', 'is not a next_page_token of this list');
+    return { size, after: token?.after ?? [] };
+  }
+
+  /** Who asks. */
+  watcher(watcher: WatcherIdentity | undefined): void {
+    if (!watcher) return;
+    this.chars('watcher.name', watcher.name, LIMITS.LABEL_CHARS.value);
+    this.chars('watcher.version', watcher.version, LIMITS.LABEL_CHARS.value);
+    this.chars('watcher.instance_id', watcher.instanceId, LIMITS.LABEL_CHARS.value);
+    this.labels('watcher.labels', watcher.labels, LIMITS.WATCHER_LABELS.value);
+  }
+
+  #refuseIf(field: string, description: string | undefined): void {
+    if (description !== undefined) this.refuse(field, description);
+  }
+}

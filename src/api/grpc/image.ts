@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs';
+import { fromBinary } from '@bufbuild/protobuf';
+import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+import type { ServiceDefinition } from '@grpc/grpc-js';
+import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { toBinary } from '@bufbuild/protobuf';
+
+/** Every proto the server speaks, as buf compiled it. */
+const image = readFileSync(new URL('../../gen/image.binpb', import.meta.url));
+
+/** The files of the image, each with its own bytes: what reflection serves. */
+export function imageFiles(): { readonly file: FileDescriptorProto; readonly bytes: Buffer }[] {
+  return fromBinary(FileDescriptorSetSchema, image).file.map((file) => ({
+    file,
+    bytes: Buffer.from(toBinary(FileDescriptorProtoSchema, file)),
+  }));
+}
+
+/** The definition of a third-party service, such as "grpc.health.v1.Health". */
+export function thirdPartyService(name: string): ServiceDefinition {
+  const definition = loadFileDescriptorSetFromBuffer(image, {
+    longs: String,
+    enums: String,
+    defaults: true,
+    oneofs: true,
+  })[name];
+  if (!definition || 'format' in definition) throw new Error(`the image has no service ${name}`);
+  return definition;
+}

@@ -1,0 +1,131 @@
+import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { DescriptorProto, FileDescriptorProto } from '@bufbuild/protobuf/wkt';
+import { Code } from '../../model/errors.js';
+import { assertWellFormed, type Calls } from './calls.js';
+import { imageFiles } from './image.js';
+
+/** Fields are named as in the proto: so the loader gives them for a compiled image. */
+interface ReflectionRequest {
+  host: string;
+  message_request?:
+    | 'file_by_filename'
+    | 'file_containing_symbol'
+    | 'file_containing_extension'
+    | 'all_extension_numbers_of_type'
+    | 'list_services';
+  file_by_filename?: string;
+  file_containing_symbol?: string;
+  file_containing_extension?: { containing_type: string; extension_number: number };
+  all_extension_numbers_of_type?: string;
+  list_services?: string;
+}
+
+interface IndexedFile {
+  readonly name: string;
+  readonly bytes: Buffer;
+  readonly dependencies: readonly string[];
+}
+
+/** Knows which file defines what, and what it needs. */
+class DescriptorIndex {
+  readonly #files = new Map<string, IndexedFile>();
+  readonly #symbols = new Map<string, IndexedFile>();
+  readonly services: readonly string[];
+
+  constructor() {
+    const services: string[] = [];
+    for (const { file, bytes } of imageFiles()) {
+      const indexed = { name: file.name, bytes, dependencies: file.dependency };
+      this.#files.set(file.name, indexed);
+      for (const symbol of symbolsOf(file)) this.#symbols.set(symbol, indexed);
+      services.push(...file.service.map(({ name }) => `${file.package}.${name}`));
+    }
+    this.services = services.sort();
+  }
+
+  byName(name: string): Buffer[] | undefined {
+    return this.#withDependencies(this.#files.get(name));
+  }
+
+  bySymbol(symbol: string): Buffer[] | undefined {
+    return this.#withDependencies(this.#symbols.get(symbol));
+  }
+
+  /** A file and everything that it needs, itself first. */
+  #withDependencies(file: IndexedFile | undefined): Buffer[] | undefined {
+    if (!file) return undefined;
+    const found = new Map<string, IndexedFile>();
+    const add = (one: IndexedFile | undefined): void => {
+      if (!one || found.has(one.name)) return;
+      found.set(one.name, one);
+      for (const dependency of one.dependencies) add(this.#files.get(dependency));
+    };
+    add(file);
+    return [...found.values()].map(({ bytes }) => bytes);
+  }
+}
+
+function symbolsOf(file: FileDescriptorProto): string[] {
+  const inMessage = (prefix: string, { name, nestedType, enumType, field, oneofDecl }: DescriptorProto): string[] => {
+    const full = `${prefix}.${name}`;
+    return [
+      full,
+      ...nestedType.flatMap((nested) => inMessage(full, nested)),
+      ...[...enumType, ...field, ...oneofDecl].map((part) => `${full}.${part.name}`),
+    ];
+  };
+  return [
+    ...file.messageType.flatMap((message) => inMessage(file.package, message)),
+    ...file.enumType.map(({ name }) => `${file.package}.${name}`),
+    ...file.service.flatMap(({ name, method }) => [
+      `${file.package}.${name}`,
+      ...method.map((one) => `${file.package}.${name}.${one.name}`),
+    ]),
+  ];
+}
+
+/** gRPC server reflection, v1 and v1alpha, which differ only in name. It serves the files as they were compiled. */
+export function reflectionService(calls: Calls): UntypedServiceImplementation {
+  const index = new DescriptorIndex();
+
+  const files = (found: Buffer[] | undefined, what: string) =>
+    found ? { file_descriptor_response: { file_descriptor_proto: found } } : notFound(what);
+
+  const answer = (request: ReflectionRequest): object => {
+    switch (request.message_request) {
+      case 'list_services':
+        return { list_services_response: { service: index.services.map((name) => ({ name })) } };
+      case 'file_by_filename':
+        return files(index.byName(request.file_by_filename!), request.file_by_filename!);
+      case 'file_containing_symbol':
+        return files(index.bySymbol(request.file_containing_symbol!), request.file_containing_symbol!);
+      case 'file_containing_extension':
+        return notFound(request.file_containing_extension!.containing_type);
+      case 'all_extension_numbers_of_type': {
+        const type = request.all_extension_numbers_of_type!;
+        if (!index.bySymbol(type)) return notFound(type);
+        return { all_extension_numbers_response: { base_type_name: type, extension_number: [] } };
+      }
+      default:
+        return { error_response: { error_code: Code.INVALID_ARGUMENT, error_message: 'message_request is required' } };
+    }
+  };
+
+  return {
+    serverReflectionInfo: calls.stream((call: ServerDuplexStream<ReflectionRequest, object>, ending) => {
+      call.on('data', (request: ReflectionRequest) => {
+        try {
+          assertWellFormed(request);
+          if (!ending.ended) call.write({ valid_host: request.host, original_request: request, ...answer(request) });
+        } catch (error) {
+          ending.fail(error);
+        }
+      });
+      call.on('end', () => void (ending.ended || call.end()));
+    }),
+  };
+}
+
+function notFound(what: string): object {
+  return { error_response: { error_code: Code.NOT_FOUND, error_message: `${what} is not known here` } };
+}

@@ -1,0 +1,140 @@
+import type { Delta, Selection } from '../../catalog/selection.js';
+import type { Scope } from '../../catalog/collection.js';
+import { type ResetReason, WatchKind } from '../../gen/rollcall/v1/watch.js';
+import { WatchConfigResponse } from '../../gen/rollcall/v1/config_service.js';
+import { WatchServicesResponse } from '../../gen/rollcall/v1/registry_service.js';
+import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
+import { LIMITS } from '../../model/limits.js';
+import type { ConfigItem, InstanceItem, Item } from '../../model/records.js';
+import { toDuration } from '../../model/time.js';
+import type { Matcher } from '../../registry/filter.js';
+import { hiddenCount } from '../../registry/discovery.js';
+
+/** What one message says of the stream, beside the items. */
+export interface Tail {
+  readonly kind: WatchKind;
+  /** 0n: more parts follow. */
+  readonly revision: bigint;
+  readonly resumeToken: string;
+  readonly staleForMs: number | undefined;
+  /** Empty unless this is the first message. */
+  readonly watchId: string;
+  readonly resetReason: ResetReason;
+}
+
+/**
+ * Encodes the pieces of a watch message. A protobuf message is the concatenation of its fields, so pieces that
+ * many streams share are encoded once and put beside the few bytes that are a stream's own.
+ */
+export interface WatchCodec<T extends Item> {
+  upserted(item: T): Uint8Array;
+  removed(item: T): Uint8Array;
+  /** Facts about the scopes of a delta. */
+  notes(scopes: readonly Scope<T>[]): Uint8Array;
+  tail(tail: Tail): Uint8Array;
+}
+
+const EMPTY = new Uint8Array(0);
+const instanceBytes = new WeakMap<InstanceItem, Uint8Array>();
+const configBytes = new WeakMap<ConfigItem, Uint8Array>();
+
+function once<T extends object>(memo: WeakMap<T, Uint8Array>, item: T, encode: () => Uint8Array): Uint8Array {
+  let bytes = memo.get(item);
+  if (!bytes) memo.set(item, (bytes = encode()));
+  return bytes;
+}
+
+function tailFields({ kind, revision, resumeToken, staleForMs, watchId, resetReason }: Tail) {
+  const staleFor = staleForMs === undefined ? undefined : toDuration(staleForMs);
+  return { kind, revision, resumeToken, staleFor, watchId, resetReason };
+}
+
+/** WatchServices; the filter decides what counts as hidden. */
+export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
+  return {
+    upserted: (item) =>
+      once(instanceBytes, item, () =>
+        WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ upserted: [item.instance] })).finish(),
+      ),
+    removed: ({ scope, name, removalReason }) => {
+      const reason = removalReason ?? RemovalReason.REMOVAL_REASON_NO_LONGER_MATCHES;
+      return WatchServicesResponse.encode(
+        WatchServicesResponse.fromPartial({ removed: [{ service: scope, id: name, reason }] }),
+      ).finish();
+    },
+    notes: (scopes) => {
+      const services = scopes.map((scope) => ({ service: scope.name, hiddenCount: hiddenCount(scope, filter) }));
+      return WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ services })).finish();
+    },
+    tail: (tail) => WatchServicesResponse.encode(WatchServicesResponse.fromPartial(tailFields(tail))).finish(),
+  };
+}
+
+/** WatchConfig. */
+export const configsCodec: WatchCodec<ConfigItem> = {
+  upserted: (item) =>
+    once(configBytes, item, () =>
+      WatchConfigResponse.encode(WatchConfigResponse.fromPartial({ upserted: [item.config] })).finish(),
+    ),
+  removed: ({ scope, name, config }) =>
+    WatchConfigResponse.encode(
+      WatchConfigResponse.fromPartial({ removed: [{ group: scope, key: name, version: config.version }] }),
+    ).finish(),
+  notes: () => EMPTY,
+  tail: (tail) => WatchConfigResponse.encode(WatchConfigResponse.fromPartial(tailFields(tail))).finish(),
+};
+
+/** A delta cut into parts, each encoded when it is first needed and then shared by every stream that sends it. */
+export class SharedDelta<T extends Item> {
+  readonly kind: WatchKind;
+  readonly #parts: readonly (readonly T[])[];
+  readonly #encoded: (Buffer | undefined)[] = [];
+
+  constructor(
+    readonly delta: Delta<T>,
+    readonly selection: Selection<T>,
+    private readonly codec: WatchCodec<T>,
+  ) {
+    this.kind = delta.from === 0n ? WatchKind.WATCH_KIND_SNAPSHOT : WatchKind.WATCH_KIND_CHANGE;
+    this.#parts = cut(delta.upserted, (item) => codec.upserted(item).length);
+  }
+
+  /** True: nothing in it concerns the view. */
+  get isEmpty(): boolean {
+    return this.delta.upserted.length === 0 && this.delta.removed.length === 0 && this.delta.scopes.length === 0;
+  }
+
+  get partCount(): number {
+    return this.#parts.length;
+  }
+
+  /** The shared bytes of a part. The last one also carries the removals and the notes. */
+  part(index: number): Buffer {
+    return (this.#encoded[index] ??= this.#encode(index));
+  }
+
+  #encode(index: number): Buffer {
+    const pieces = this.#parts[index]!.map((item) => this.codec.upserted(item));
+    if (index === this.#parts.length - 1) {
+      pieces.push(...this.delta.removed.map((item) => this.codec.removed(item)), this.codec.notes(this.delta.scopes));
+    }
+    return Buffer.concat(pieces);
+  }
+}
+
+/** Cuts items into parts that aim at WATCH_PART_BYTES; what was published in one revision stays together. */
+function cut<T extends Item>(items: readonly T[], size: (item: T) => number): T[][] {
+  const parts: T[][] = [[]];
+  let bytes = 0;
+  items.forEach((item, i) => {
+    const itemBytes = size(item);
+    const mayCut = item.revision !== items[i - 1]?.revision;
+    if (mayCut && bytes > 0 && bytes + itemBytes > LIMITS.WATCH_PART_BYTES.value) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts[parts.length - 1]!.push(item);
+    bytes += itemBytes;
+  });
+  return parts;
+}

@@ -1,0 +1,72 @@
+/** What the product tells about itself. src/telemetry implements it; the product imports no logger. */
+export interface Telemetry {
+  readonly log: Log;
+  readonly counters: CounterBoard;
+  readonly alarms: AlarmBoard;
+}
+
+/** A log of one component: one line per event. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  /** The log of a named part. */
+  child(component: string): Log;
+}
+
+/** Counts that only grow. The names stand in src/telemetry/counters.ts. */
+export interface CounterBoard {
+  add(name: CounterName, n?: number): void;
+}
+
+/** Every counter and what it counts. */
+export const COUNTERS = {
+  registers: 'Registrations that were committed.',
+  deregisters: 'Deregistrations that were committed.',
+  heartbeats: 'Heartbeat items received.',
+  heartbeats_rejected: 'Heartbeat items answered with a rejection.',
+  heals: 'Silent instances that a heartbeat made visible again.',
+  touches: 'Heartbeats that needed a commit because the instance was being judged.',
+  verdicts: 'Instances declared silent.',
+  verdicts_refused: 'Verdicts that the store refused because something had changed.',
+  expiries: 'Instances removed after a long silence.',
+  discovers: 'Discover calls answered.',
+  publishes: 'Configs published, deleted or rolled back.',
+  commits: 'Transactions committed by the store.',
+  commits_refused: 'Transactions refused by the store because a compare failed.',
+  commits_failed: 'Transactions that failed.',
+  relists: 'Times the whole store was listed.',
+  bad_records: 'Stored records that could not be read.',
+  foreign_deletes: 'Stored records deleted by somebody else, and kept in memory.',
+  tombstones_collected: 'Removals forgotten.',
+  watches_opened: 'Watches opened.',
+  watches_reset: 'Watches whose token could not be continued.',
+  watches_slow: 'Watches ended because their reader made no progress.',
+  watch_messages: 'Messages sent on watches.',
+  rpc_errors: 'Calls that ended with an error.',
+  internal_errors: 'Calls that ended with an error that is a bug of ours.',
+} as const;
+
+/** The name of a counter. */
+export type CounterName = keyof typeof COUNTERS;
+
+/** Named states that somebody should look at. */
+export interface AlarmBoard {
+  /** Raises an alarm, or changes its text if it is raised. */
+  raise(name: AlarmName, message: string): void;
+  /** Clears an alarm; does nothing if it is not raised. */
+  clear(name: AlarmName): void;
+}
+
+/** Every alarm and what it means. */
+export const ALARMS = {
+  STORE_UNAVAILABLE: 'The store does not answer: reads go on from memory, writes are refused.',
+  STORE_FULL: 'The disk under the embedded store is full: reads go on, writes are refused.',
+  BAD_RECORD: 'The store holds a record that cannot be read; it is left out.',
+  FOREIGN_DELETE: 'Somebody else deleted a record from the store; it is kept in memory.',
+  VERDICTS_POSTPONED: 'Silent instances have not been judged for more than 2 min.',
+} as const;
+
+/** The name of an alarm. */
+export type AlarmName = keyof typeof ALARMS;

@@ -1,0 +1,203 @@
+import { assert } from '../base/assert.js';
+import type { Clock } from '../base/clock.js';
+import type { Telemetry } from '../base/observe.js';
+import { EpochRecord, HorizonRecord } from '../gen/rollcall/storage/v1/records.js';
+import { RollcallError } from '../model/errors.js';
+import { CONFIGS, EPOCH_KEY, HORIZON_KEY, INSTANCES, parseKey } from '../model/keys.js';
+import {
+  BadRecord,
+  type ConfigItem,
+  decode,
+  type InstanceItem,
+  type Item,
+  readConfig,
+  readInstance,
+} from '../model/records.js';
+import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
+import { Collection, type ItemChange } from './collection.js';
+import { RevisionGate } from './revision-gate.js';
+
+/** Told of every change of an instance record, visible or not, in the turn in which the catalog takes it in. */
+export type InstanceListener = (change: ItemChange<InstanceItem>, fromListing: boolean) => void;
+
+/**
+ * The current state of the store in memory, at one revision.
+ *
+ * It takes in whole revisions in order, so that whoever reads it between two turns sees one revision. It
+ * answers nothing before it has taken in a first listing.
+ */
+export class Catalog {
+  readonly instances = new Collection<InstanceItem>();
+  readonly configs = new Collection<ConfigItem>();
+  readonly #gate: RevisionGate;
+  readonly #instanceListeners = new Set<InstanceListener>();
+  readonly #revisionListeners = new Set<() => void>();
+  #revision: Revision = 0n;
+  #epoch = '';
+  #horizon: Revision = 0n;
+  #ready = false;
+  #whenReady: (() => void)[] = [];
+  #configBytes = 0;
+
+  constructor(
+    clock: Clock,
+    private readonly telemetry: Telemetry,
+  ) {
+    this.#gate = new RevisionGate(clock);
+  }
+
+  /** True: the first listing has been taken in. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** The newest revision taken in. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
+  /** The name of the store's history. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** Removals up to this revision may have been forgotten: older cursors cannot be continued. */
+  get horizon(): Revision {
+    return this.#horizon;
+  }
+
+  /** The content of all current configs, in bytes. */
+  get configBytes(): number {
+    return this.#configBytes;
+  }
+
+  /** Resolves once the first listing has been taken in. */
+  whenReady(): Promise<void> {
+    return this.#ready ? Promise.resolve() : new Promise((resolve) => this.#whenReady.push(resolve));
+  }
+
+  /** Throws NOT_READY before the first listing. */
+  assertReady(): void {
+    if (!this.#ready) throw new RollcallError('NOT_READY', 'this server has not yet read its store');
+  }
+
+  /** Resolves true once `revision` has been taken in, false after `waitMs`. */
+  reached(revision: Revision, waitMs: number): Promise<boolean> {
+    return this.#gate.reached(revision, waitMs);
+  }
+
+  /** True: `revision` has been taken in. */
+  has(revision: Revision): boolean {
+    return revision <= this.#revision;
+  }
+
+  /** Tells `listener` of every change of an instance record. */
+  onInstance(listener: InstanceListener): void {
+    this.#instanceListeners.add(listener);
+  }
+
+  /** Tells `listener` whenever a revision has been taken in. */
+  onRevision(listener: () => void): void {
+    this.#revisionListeners.add(listener);
+  }
+
+  /** Takes in a whole listing: what differs from what is held becomes a change. */
+  replace(revision: Revision, entries: readonly Entry[]): void {
+    assert(revision >= this.#revision, `listing at ${revision} is older than the catalog at ${this.#revision}`);
+    const keys = new Set<string>();
+    const changed: Entry[] = [];
+    for (const entry of entries) {
+      keys.add(entry.key);
+      if (entry.modRevision > this.#revision || !this.#ready) changed.push(entry);
+    }
+    changed.sort((a, b) => (a.modRevision < b.modRevision ? -1 : a.modRevision > b.modRevision ? 1 : 0));
+    this.#putAll(changed, true);
+    for (const item of [...this.instances.all(), ...this.configs.all()])
+      if (!keys.has(item.key)) this.#delete(item.key, item);
+    this.#advance(revision);
+    this.#ready = true;
+    for (const resolve of this.#whenReady.splice(0)) resolve();
+  }
+
+  /** Takes in the changes of one revision. */
+  apply(batch: RevisionBatch): void {
+    assert(batch.revision > this.#revision, `revision ${batch.revision} after ${this.#revision}`);
+    // The horizon first: it says which deletions of the same revision are ours.
+    this.#putAll(
+      batch.changes.flatMap((change) => (change.kind === 'put' ? [change.entry] : [])),
+      false,
+    );
+    for (const change of batch.changes) if (change.kind === 'delete') this.#deleted(change);
+    this.#advance(batch.revision);
+  }
+
+  #advance(revision: Revision): void {
+    this.#revision = revision;
+    this.instances.notify();
+    this.configs.notify();
+    this.#gate.advance(revision);
+    for (const listener of this.#revisionListeners) listener();
+  }
+
+  /** Puts entries in by the revision of their visible change, which is the order that cursors walk. */
+  #putAll(entries: readonly Entry[], fromListing: boolean): void {
+    const instances: InstanceItem[] = [];
+    const configs: ConfigItem[] = [];
+    for (const entry of entries) {
+      try {
+        if (entry.key.startsWith(INSTANCES)) instances.push(readInstance(entry.key, entry.value, entry.modRevision));
+        else if (entry.key.startsWith(CONFIGS)) configs.push(readConfig(entry.key, entry.value, entry.modRevision));
+        else this.#putOther(entry);
+      } catch (error) {
+        if (!(error instanceof BadRecord)) throw error;
+        this.telemetry.counters.add('bad_records');
+        this.telemetry.alarms.raise('BAD_RECORD', error.message);
+      }
+    }
+    for (const item of sortByRevision(instances)) this.#putInstance(item, fromListing);
+    for (const item of sortByRevision(configs)) this.#putConfig(item);
+  }
+
+  #putInstance(item: InstanceItem, fromListing: boolean): void {
+    const change = this.instances.put(item);
+    for (const listener of this.#instanceListeners) listener(change, fromListing);
+  }
+
+  #putConfig(item: ConfigItem): void {
+    const { before, after } = this.configs.put(item);
+    this.#configBytes += (after?.contentBytes ?? 0) - (before?.contentBytes ?? 0);
+  }
+
+  #putOther(entry: Entry): void {
+    if (entry.key === EPOCH_KEY) this.#epoch = decode(entry.key, entry.value, EpochRecord).epoch;
+    if (entry.key === HORIZON_KEY) this.#horizon = decode(entry.key, entry.value, HorizonRecord).revision;
+  }
+
+  #deleted({ key }: Extract<Change, { kind: 'delete' }>): void {
+    const { namespace, scope, name } = parseKey(key) ?? { namespace: '', scope: '', name: '' };
+    const kept: Pick<Collection<InstanceItem | ConfigItem>, 'get'> = key.startsWith(INSTANCES)
+      ? this.instances
+      : this.configs;
+    const item = kept.get(namespace, scope, name);
+    if (item) this.#delete(key, item);
+  }
+
+  /** Only removals up to the horizon are forgotten; any other deletion was not ours, and is not believed. */
+  #delete(key: string, item: InstanceItem | ConfigItem): void {
+    if (item.removedAtMs === undefined || item.modRevision > this.#horizon) {
+      this.telemetry.counters.add('foreign_deletes');
+      this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
+      return;
+    }
+    if ('instance' in item) {
+      const change = this.instances.forget(item);
+      for (const listener of this.#instanceListeners) listener(change, false);
+    } else {
+      this.configs.forget(item);
+    }
+  }
+}
+
+function sortByRevision<T extends Item>(items: T[]): T[] {
+  return items.sort((a, b) => (a.revision < b.revision ? -1 : a.revision > b.revision ? 1 : 0));
+}

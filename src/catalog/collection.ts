@@ -1,0 +1,232 @@
+import { assert } from '../base/assert.js';
+import { LinkedList, type Node } from '../base/linked-list.js';
+import type { Item } from '../model/records.js';
+
+/**
+ * The items of one scope (a service, a config group), by name and by recency.
+ *
+ * The order by recency is what makes a watch a cursor: what changed after a revision is what lies behind
+ * it, found by walking back from the end.
+ */
+export class Scope<T extends Item> {
+  readonly items = new Map<string, Node<T>>();
+  readonly order = new LinkedList<T>();
+  /** The newest visible change. */
+  revision = 0n;
+  /** How many items exist; the others are remembered removals. */
+  liveCount = 0;
+  /** A new object after every visible change: what is derived from the scope can hang on it in a WeakMap. */
+  view: ScopeView<T> = { scope: this };
+  readonly listeners = new Set<() => void>();
+
+  constructor(
+    readonly namespace: string,
+    readonly name: string,
+  ) {}
+
+  /** What exists, in no particular order. */
+  *live(): Generator<T> {
+    for (const { value } of this.items.values()) if (value.removedAtMs === undefined) yield value;
+  }
+
+  /** What changed visibly after `cursor`, oldest change first. */
+  since(cursor: bigint): T[] {
+    const changed: T[] = [];
+    for (let node = this.order.last; node && node.value.revision > cursor; node = node.prev) changed.push(node.value);
+    return changed.reverse();
+  }
+}
+
+/** Stands for the state of a scope between two visible changes. */
+export interface ScopeView<T extends Item> {
+  readonly scope: Scope<T>;
+}
+
+/** The scopes of one namespace, by name and by recency. */
+export class Namespace<T extends Item> {
+  readonly scopes = new Map<string, Node<Scope<T>>>();
+  readonly order = new LinkedList<Scope<T>>();
+  readonly listeners = new Set<() => void>();
+
+  /** The scopes that changed visibly after `cursor`. */
+  *since(cursor: bigint): Generator<Scope<T>> {
+    for (let node = this.order.last; node && node.value.revision > cursor; node = node.prev) yield node.value;
+  }
+}
+
+/** What stood and what stands at a key after a change. */
+export interface ItemChange<T extends Item> {
+  readonly before: T | undefined;
+  readonly after: T | undefined;
+}
+
+/** All items of one kind, ordered by the revision of their last visible change at every level. */
+export class Collection<T extends Item> {
+  readonly #namespaces = new Map<string, Namespace<T>>();
+  readonly #changed = new Set<Scope<T>>();
+  #liveCount = 0;
+  #itemCount = 0;
+
+  /** How many items exist. */
+  get liveCount(): number {
+    return this.#liveCount;
+  }
+
+  /** How many removals are remembered. */
+  get tombstoneCount(): number {
+    return this.#itemCount - this.#liveCount;
+  }
+
+  get(namespace: string, scope: string, name: string): T | undefined {
+    return this.#namespaces.get(namespace)?.scopes.get(scope)?.value.items.get(name)?.value;
+  }
+
+  scope(namespace: string, scope: string): Scope<T> | undefined {
+    return this.#namespaces.get(namespace)?.scopes.get(scope)?.value;
+  }
+
+  namespace(name: string): Namespace<T> | undefined {
+    return this.#namespaces.get(name);
+  }
+
+  namespaces(): ReadonlyMap<string, Namespace<T>> {
+    return this.#namespaces;
+  }
+
+  *all(): Generator<T> {
+    for (const namespace of this.#namespaces.values())
+      for (const { value: scope } of namespace.scopes.values())
+        for (const { value } of scope.items.values()) yield value;
+  }
+
+  /** The remembered removals. */
+  *tombstones(): Generator<T> {
+    for (const item of this.all()) if (item.removedAtMs !== undefined) yield item;
+  }
+
+  /** Puts an item in. Its revision must not be older than that of any visible change before it. */
+  put(item: T): ItemChange<T> {
+    const scope = this.#scopeOf(item);
+    const place = scope.items.get(item.name);
+    const before = place?.value;
+    this.#count(scope, before, item);
+    if (place && before && before.revision === item.revision) {
+      place.value = item; // an invisible change keeps its place
+      return { before, after: item };
+    }
+    assert(item.revision > (before?.revision ?? 0n), `revision of ${item.key} goes back`);
+    if (place) {
+      place.value = item;
+      scope.order.moveToEnd(place);
+    } else {
+      scope.items.set(item.name, scope.order.push(item));
+    }
+    this.#touch(scope, item.revision);
+    return { before, after: item };
+  }
+
+  /** Forgets an item. Only a removal may be forgotten, so this is no visible change. */
+  forget(item: T): ItemChange<T> {
+    const namespace = this.#namespaces.get(item.namespace);
+    const scope = namespace?.scopes.get(item.scope);
+    const place = scope?.value.items.get(item.name);
+    if (!namespace || !scope || !place) return { before: undefined, after: undefined };
+    this.#count(scope.value, place.value, undefined);
+    scope.value.items.delete(item.name);
+    scope.value.order.remove(place);
+    if (scope.value.items.size === 0) this.#dropIfUnused(namespace, scope);
+    return { before: place.value, after: undefined };
+  }
+
+  /** Calls `listener` after a visible change of a scope, whether it exists yet or not. Returns the way to stop. */
+  listenToScope(namespace: string, name: string, listener: () => void): () => void {
+    return this.#listen(
+      () => this.#scopeNode(namespace, name).value.listeners,
+      listener,
+      () => {
+        const space = this.#namespaces.get(namespace);
+        const scope = space?.scopes.get(name);
+        if (space && scope) this.#dropIfUnused(space, scope);
+      },
+    );
+  }
+
+  /** Calls `listener` after a visible change anywhere in a namespace. Returns the way to stop. */
+  listenToNamespace(name: string, listener: () => void): () => void {
+    return this.#listen(
+      () => this.#namespaceOf(name).listeners,
+      listener,
+      () => this.#dropNamespaceIfUnused(name),
+    );
+  }
+
+  /** Tells the listeners of everything that changed visibly since the last call. */
+  notify(): void {
+    const namespaces = new Set<string>();
+    for (const scope of this.#changed) {
+      namespaces.add(scope.namespace);
+      for (const listener of scope.listeners) listener();
+    }
+    this.#changed.clear();
+    for (const name of namespaces) for (const listener of this.#namespaces.get(name)?.listeners ?? []) listener();
+  }
+
+  #listen(listeners: () => Set<() => void>, listener: () => void, stopped: () => void): () => void {
+    const set = listeners();
+    set.add(listener);
+    return () => {
+      set.delete(listener);
+      stopped();
+    };
+  }
+
+  #dropIfUnused(namespace: Namespace<T>, scope: Node<Scope<T>>): void {
+    if (scope.value.items.size > 0 || scope.value.listeners.size > 0) return;
+    namespace.scopes.delete(scope.value.name);
+    namespace.order.remove(scope);
+    this.#dropNamespaceIfUnused(scope.value.namespace);
+  }
+
+  #dropNamespaceIfUnused(name: string): void {
+    const namespace = this.#namespaces.get(name);
+    if (namespace && namespace.scopes.size === 0 && namespace.listeners.size === 0) this.#namespaces.delete(name);
+  }
+
+  #scopeOf(item: T): Scope<T> {
+    return this.#scopeNode(item.namespace, item.scope).value;
+  }
+
+  #scopeNode(namespaceName: string, name: string): Node<Scope<T>> {
+    const namespace = this.#namespaceOf(namespaceName);
+    let node = namespace.scopes.get(name);
+    if (!node) {
+      // A scope without a change yet belongs at the old end of the order.
+      node = namespace.order.unshift(new Scope<T>(namespaceName, name));
+      namespace.scopes.set(name, node);
+    }
+    return node;
+  }
+
+  #namespaceOf(name: string): Namespace<T> {
+    let namespace = this.#namespaces.get(name);
+    if (!namespace) this.#namespaces.set(name, (namespace = new Namespace<T>()));
+    return namespace;
+  }
+
+  #count(scope: Scope<T>, before: T | undefined, after: T | undefined): void {
+    const live = (item: T | undefined): number => (item && item.removedAtMs === undefined ? 1 : 0);
+    const difference = live(after) - live(before);
+    scope.liveCount += difference;
+    this.#liveCount += difference;
+    this.#itemCount += (after ? 1 : 0) - (before ? 1 : 0);
+  }
+
+  /** Marks a visible change of a scope. */
+  #touch(scope: Scope<T>, revision: bigint): void {
+    const namespace = this.#namespaceOf(scope.namespace);
+    scope.revision = revision;
+    scope.view = { scope };
+    namespace.order.moveToEnd(namespace.scopes.get(scope.name)!);
+    this.#changed.add(scope);
+  }
+}

@@ -1,0 +1,77 @@
+import { Backoff } from '../base/backoff.js';
+import { type Clock, delay } from '../base/clock.js';
+import type { Closeable } from '../base/lifecycle.js';
+import type { Log } from '../base/observe.js';
+import type { Random } from '../base/random.js';
+import { EpochRecord, SchemaRecord } from '../gen/rollcall/storage/v1/records.js';
+import { EPOCH_KEY, SCHEMA_KEY } from '../model/keys.js';
+import { decode } from '../model/records.js';
+import { type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
+
+/** The number of the layout that this program writes, and the lowest that can read what it writes. */
+const SCHEMA = { writtenBy: 1, minReader: 1 };
+
+const RETRY_BASE_MS = 100;
+const RETRY_MAX_MS = 5_000;
+
+/** The store was written by a program that this one cannot follow. */
+export class SchemaTooNew extends Error {
+  override readonly name = 'SchemaTooNew';
+}
+
+/** Makes sure that the store can be read, and that it has an epoch; waits for as long as the store is out of reach. */
+export async function prepareStore(
+  store: Store,
+  clock: Clock,
+  random: Random,
+  log: Log,
+  closers: { add(started: Closeable): unknown },
+): Promise<void> {
+  const stop = new AbortController();
+  closers.add({ close: () => stop.abort() });
+  const backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
+  while (!stop.signal.aborted) {
+    try {
+      await checkSchema(store, random);
+      await ensureEpoch(store, random);
+      return;
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
+      log.warn({ err: error }, 'the store cannot be prepared yet; trying again');
+      await delay(clock, backoff.nextMs(), stop.signal);
+    }
+  }
+}
+
+async function checkSchema(store: Store, random: Random): Promise<void> {
+  const { entry } = await store.get(SCHEMA_KEY);
+  if (!entry)
+    return putOnce(store, random, SCHEMA_KEY, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
+  const { minReader, writtenBy } = decode(SCHEMA_KEY, entry.value, SchemaRecord);
+  if (minReader > SCHEMA.writtenBy) {
+    throw new SchemaTooNew(
+      `the store was written with schema ${writtenBy}, which takes a program of schema ${minReader} or newer to read; this one has schema ${SCHEMA.writtenBy}`,
+    );
+  }
+}
+
+async function ensureEpoch(store: Store, random: Random): Promise<void> {
+  const { entry } = await store.get(EPOCH_KEY);
+  if (!entry)
+    await putOnce(store, random, EPOCH_KEY, (writeId) => EpochRecord.encode({ writeId, epoch: random.id() }).finish());
+}
+
+/** Writes a record where nothing stands; whoever was first is as good. */
+async function putOnce(
+  store: Store,
+  random: Random,
+  key: string,
+  encode: (writeId: string) => Uint8Array,
+): Promise<void> {
+  const writeId = random.id();
+  await store.commit({
+    writeId,
+    compares: [{ key, modRevision: 0n }],
+    writes: [{ kind: 'put', key, value: encode(writeId) }],
+  });
+}

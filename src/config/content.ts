@@ -1,0 +1,29 @@
+import type { Config } from '../gen/rollcall/v1/config.js';
+import { RollcallError } from '../model/errors.js';
+import { fromTimestamp } from '../model/time.js';
+
+/** The config as lists and replies to writes carry it. */
+export function withoutContent(config: Config): Config {
+  return { ...config, content: undefined };
+}
+
+/** The content as bytes. */
+export function contentBytes(content: Config['content']): Buffer {
+  if (!content) return Buffer.alloc(0);
+  return content.$case === 'text' ? Buffer.from(content.value) : content.value;
+}
+
+export function configNotFound(namespace: string, group: string, key: string): RollcallError {
+  return new RollcallError(
+    'CONFIG_NOT_FOUND',
+    `config ${key} does not exist in group ${group} of namespace ${namespace}`,
+    {
+      metadata: { namespace, group, key },
+    },
+  );
+}
+
+/** When a version was published, in wall-clock milliseconds. */
+export function publishedAtMs({ publishTime }: Config): number {
+  return publishTime ? fromTimestamp(publishTime) : 0;
+}

@@ -1,0 +1,204 @@
+import type { Clock, Timer } from '../base/clock.js';
+import type { Closeable } from '../base/lifecycle.js';
+import type { Telemetry } from '../base/observe.js';
+import { TimerWheel } from '../base/timer-wheel.js';
+import type { Catalog } from '../catalog/catalog.js';
+import type { ItemChange } from '../catalog/collection.js';
+import type { StoreGate } from '../catalog/store-gate.js';
+import { RemovalReason } from '../gen/rollcall/v1/instance.js';
+import { RollcallError } from '../model/errors.js';
+import { EXPIRY_TTLS } from '../model/limits.js';
+import type { InstanceItem } from '../model/records.js';
+import { removed, silenced } from '../model/transitions.js';
+import type { Revision } from '../store/store.js';
+import type { Answer, Heard, Query, Trace } from './heard.js';
+import type { LivenessClock } from './liveness-clock.js';
+import type { Peers } from './peers.js';
+
+/** How often time advances and deadlines are looked at: a small part of the 300 ms that a verdict may take. */
+export const TICK_MS = 50;
+/** Slots of the wheel: 4,096 ticks are 205 s, so most deadlines are met in their first turn. */
+const WHEEL_SLOTS = 4_096;
+/** The most instances in one round: they share one question and one transaction. */
+const ROUND_MAX = 1_000;
+/** The wait before a round that could not end is begun again. */
+const ROUND_AGAIN_MS = 200;
+/** Verdicts that wait this long are an alarm. */
+const POSTPONED_ALARM_MS = 120_000;
+
+/** An instance under judgement, with what the verdict will compare. */
+interface Case {
+  readonly trace: Trace;
+  readonly item: InstanceItem;
+  readonly query: Query;
+}
+
+/**
+ * Declares silent instances SILENT, and removes those that stay so.
+ *
+ * It asks before it judges: every live member must say that it has not heard the instance, and promise to
+ * acknowledge no heartbeat of it from memory while the record is as it is. Then a late heartbeat and the
+ * verdict compare the same record at the store, and exactly one of them wins.
+ */
+export class Judge implements Closeable {
+  readonly #wheel = new TimerWheel<Trace>(TICK_MS, WHEEL_SLOTS);
+  readonly #silentSinceMs = new WeakMap<Trace, number>();
+  readonly #rounds = new Set<Promise<void>>();
+  #ticking: Timer | undefined;
+
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly store: StoreGate,
+    private readonly heard: Heard,
+    private readonly liveness: LivenessClock,
+    private readonly peers: Peers,
+    private readonly clock: Clock,
+    private readonly telemetry: Telemetry,
+  ) {
+    catalog.onInstance((change, fromListing) => this.#seen(change, fromListing));
+  }
+
+  start(): void {
+    this.#ticking ??= this.clock.every(TICK_MS, () => this.#tick());
+  }
+
+  async close(): Promise<void> {
+    this.#ticking?.cancel();
+    await Promise.all(this.#rounds);
+  }
+
+  #tick(): void {
+    this.liveness.tick();
+    this.#watchPostponement();
+    if (this.liveness.still.length > 0) return;
+    const silent: Trace[] = [];
+    const expired: Trace[] = [];
+    for (const trace of this.#wheel.advance(this.liveness.nowMs)) {
+      const deadline = this.#deadlineMs(trace);
+      if (deadline > this.liveness.nowMs) this.#wheel.arm(trace, deadline);
+      else if (trace.item.record.silent) expired.push(trace);
+      else silent.push(trace);
+    }
+    for (let i = 0; i < silent.length; i += ROUND_MAX) this.#begin(this.#round(silent.slice(i, i + ROUND_MAX)));
+    for (let i = 0; i < expired.length; i += ROUND_MAX) this.#begin(this.#expire(expired.slice(i, i + ROUND_MAX)));
+  }
+
+  /** Keeps the deadline of every instance that can fall silent or expire. */
+  #seen({ after }: ItemChange<InstanceItem>, fromListing: boolean): void {
+    if (!after) return;
+    if (after.removedAtMs !== undefined) {
+      const trace = this.heard.gone(after.key);
+      if (trace) this.#wheel.disarm(trace);
+      return;
+    }
+    const trace = this.heard.stands(after, fromListing && !this.catalog.ready);
+    if (!after.record.silent) this.#silentSinceMs.delete(trace);
+    else if (!this.#silentSinceMs.has(trace)) this.#silentSinceMs.set(trace, this.liveness.stamp());
+    if (after.beating) this.#wheel.arm(trace, this.#deadlineMs(trace));
+    else this.#wheel.disarm(trace);
+  }
+
+  #deadlineMs(trace: Trace): number {
+    const silentSince = this.#silentSinceMs.get(trace);
+    return silentSince === undefined ? this.heard.deadlineMs(trace) : silentSince + EXPIRY_TTLS * trace.item.ttlMs;
+  }
+
+  #begin(round: Promise<void>): void {
+    this.#rounds.add(round);
+    void round.finally(() => this.#rounds.delete(round));
+  }
+
+  async #round(traces: readonly Trace[]): Promise<void> {
+    const cases = traces.map((trace): Case => {
+      const { item } = trace;
+      const { incarnation } = item.record.instance!;
+      return { trace, item, query: { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision } };
+    });
+    try {
+      const silent = await this.#allSilent(cases, false);
+      const promised = await this.#allSilent(silent, true);
+      await this.#commit(promised, 'verdicts', ({ item }, stamp) => silenced(item, stamp));
+    } catch (error) {
+      this.#failed(error, 'no verdict');
+    }
+    this.#armAgain(traces);
+  }
+
+  async #expire(traces: readonly Trace[]): Promise<void> {
+    const cases = traces.map((trace) => ({ trace, item: trace.item }));
+    try {
+      await this.#commit(cases, 'expiries', ({ item }, stamp) =>
+        removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, stamp),
+      );
+    } catch (error) {
+      this.#failed(error, 'no removal');
+    }
+    this.#armAgain(traces);
+  }
+
+  /** The cases of which every member, this one included, says SILENT about the same record. */
+  async #allSilent(cases: readonly Case[], promise: boolean): Promise<readonly Case[]> {
+    if (cases.length === 0) return cases;
+    const queries = cases.map(({ query }) => query);
+    const asked = this.peers.others().map((peer) => peer.lastHeard(queries, promise));
+    const own = queries.map((query) => this.heard.answer(query, promise));
+    const answers: (readonly Answer[])[] = [own, ...(asked.length > 0 ? await Promise.all(asked) : [])];
+    return cases.filter(({ query }, i) =>
+      answers.every((ofOne) => {
+        const answer = ofOne[i];
+        return answer?.kind === 'SILENT' && (!promise || answer.promisedRevision >= query.revision);
+      }),
+    );
+  }
+
+  /** Commits what became of each case, comparing the record that was judged, apart from all other commits. */
+  async #commit<C extends { readonly trace: Trace; readonly item: InstanceItem }>(
+    cases: readonly C[],
+    counter: 'verdicts' | 'expiries',
+    become: (judged: C, stamp: { writeId: string; wallMs: number }) => ReturnType<typeof silenced>,
+  ): Promise<void> {
+    if (cases.length === 0) return;
+    const txns = cases.map((judged) => {
+      const record = become(judged, { writeId: this.store.writeId(), wallMs: this.clock.wall() });
+      return this.store.instanceTxn(record, judged.item.modRevision);
+    });
+    const results = await this.store.commitEach([], txns);
+    const done = results.filter(({ ok }) => ok).length;
+    const revision: Revision = results.reduce(
+      (newest, result) => (result.revision > newest ? result.revision : newest),
+      0n,
+    );
+    this.telemetry.counters.add(counter, done);
+    this.telemetry.counters.add('verdicts_refused', results.length - done);
+    if (done > 0) {
+      const first = cases[results.findIndex(({ ok }) => ok)]!.item;
+      const fields = {
+        count: done,
+        first: `${first.namespace}/${first.scope}/${first.name}`,
+        revision: Number(revision),
+      };
+      this.telemetry.log.info(fields, counter === 'verdicts' ? 'instances are silent' : 'instances expired');
+    }
+    await this.store.visible(revision);
+  }
+
+  #failed(error: unknown, message: string): void {
+    if (!(error instanceof RollcallError)) this.telemetry.log.error({ err: error }, message);
+    else this.telemetry.log.warn({ reason: error.reason }, message);
+  }
+
+  /** Whatever came of it: an instance that is still registered keeps a deadline. A round never moves one earlier. */
+  #armAgain(traces: readonly Trace[]): void {
+    const again = this.liveness.nowMs + ROUND_AGAIN_MS;
+    for (const trace of traces) {
+      if (this.heard.trace(trace.item.key) !== trace || !trace.item.beating) continue;
+      this.#wheel.arm(trace, Math.max(this.#deadlineMs(trace), again));
+    }
+  }
+
+  #watchPostponement(): void {
+    const { alarms } = this.telemetry;
+    if (this.liveness.stillForMs < POSTPONED_ALARM_MS) return alarms.clear('VERDICTS_POSTPONED');
+    alarms.raise('VERDICTS_POSTPONED', `silent instances are not judged: ${this.liveness.still.join(', ')}`);
+  }
+}

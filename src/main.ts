@@ -1,0 +1,99 @@
+#!/usr/bin/env node
+import { systemClock } from './base/clock.js';
+import { type RunningServer, startServer } from './server.js';
+import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
+import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
+import { VERSION } from './version.js';
+
+const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
+
+  rollcall serve [settings]     starts a server
+  rollcall version              prints the version
+  rollcall help                 prints this
+
+Settings of serve; each is also a variable, such as ROLLCALL_GRPC_PORT:
+${settingsHelp()}
+`;
+
+/** The exit codes of the program. */
+const Exit = { OK: 0, FAILED: 1, USAGE: 2, SIGNAL: 130 } as const;
+
+async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
+  switch (command) {
+    case 'serve':
+      return args.includes('--help') ? print(HELP) : await serve(args);
+    case 'version':
+    case '--version':
+      return print(`${VERSION}\n`);
+    case 'help':
+    case '--help':
+      return print(HELP);
+    default:
+      process.stderr.write(`unknown command ${JSON.stringify(command)}; "rollcall help" lists what there is\n`);
+      return Exit.USAGE;
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text);
+  return Exit.OK;
+}
+
+/** Serves until a signal or a fatal error ends it. */
+async function serve(args: readonly string[]): Promise<number> {
+  const { settings, warnings } = readSettings(args, process.env);
+  const telemetry = processTelemetry(settings.logLevel, systemClock);
+  const { log } = telemetry;
+  for (const warning of warnings) log.warn({}, warning);
+  const fatal = (err: unknown): never => {
+    log.error({ err }, 'fatal: the process cannot go on');
+    process.exit(Exit.FAILED);
+  };
+  process.on('uncaughtException', fatal);
+  process.on('unhandledRejection', fatal);
+
+  const stopped = signalled();
+  const server = await Promise.race([startServer(settings, telemetry, fatal), stopped.then(() => undefined)]);
+  if (!server) return Exit.OK;
+  announce(settings, server, telemetry);
+  const signal = await stopped;
+  log.info({ signal }, 'shutting down');
+  await server.close();
+  log.info({}, 'stopped');
+  return Exit.OK;
+}
+
+/** Resolves at the first signal to stop; the second ends the process at once. */
+function signalled(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let seen = false;
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (seen) process.exit(Exit.SIGNAL);
+        seen = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+/** Says where the server listens: a log line for programs, and a few lines for a person. */
+function announce({ host, dataDir }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
+  log.info({ version: VERSION, host, grpcPort, dataDir, store: 'embedded' }, 'listening');
+  const address = `${host.includes(':') ? `[${host}]` : host}:${grpcPort}`;
+  process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with its data in ${dataDir}. Try:
+
+  grpcurl -plaintext -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
+  grpcurl -plaintext -d '{"service":"pay"}' ${address} rollcall.v1.RegistryService/Discover
+  grpcurl -plaintext -d '{"all":true}' ${address} rollcall.v1.ConfigService/WatchConfig
+
+`);
+}
+
+main(process.argv.slice(2)).then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    process.stderr.write(`rollcall: ${error instanceof BadSettings ? error.message : (error as Error).message}\n`);
+    process.exit(error instanceof BadSettings ? Exit.USAGE : Exit.FAILED);
+  },
+);

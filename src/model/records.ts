@@ -1,0 +1,115 @@
+import { ConfigRecord, InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import type { Config } from '../gen/rollcall/v1/config.js';
+import { type Instance, Liveness, type RemovalReason, ReportedState } from '../gen/rollcall/v1/instance.js';
+import { foldHealth } from './health.js';
+import { configKey, instanceKey } from './keys.js';
+import { TTL_MS } from './limits.js';
+import { fromDuration, fromTimestamp } from './time.js';
+
+/** What every item of the catalog has. Items are immutable: a change makes a new one. */
+export interface Item {
+  /** The key in the store. */
+  readonly key: string;
+  readonly namespace: string;
+  /** The service of an instance, the group of a config. */
+  readonly scope: string;
+  /** The id of an instance, the key of a config. */
+  readonly name: string;
+  /** The revision of the last visible change: what users see as `revision`. */
+  readonly revision: bigint;
+  /** The revision of the last write: what compares use. */
+  readonly modRevision: bigint;
+  /** Wall-clock time of the removal, in milliseconds. Undefined: the item exists. */
+  readonly removedAtMs: number | undefined;
+}
+
+/** An instance as the catalog holds it. */
+export interface InstanceItem extends Item {
+  readonly record: InstanceRecord;
+  /** The instance as users see it. */
+  readonly instance: Instance;
+  readonly ttlMs: number;
+  /** True: somebody must beat for it. */
+  readonly beating: boolean;
+  readonly removalReason: RemovalReason | undefined;
+}
+
+/** A config as the catalog holds it. A deleted one is a removed item. */
+export interface ConfigItem extends Item {
+  readonly config: Config;
+  /** The bytes of its content, held in memory. */
+  readonly contentBytes: number;
+}
+
+/** A stored value that is not the record it should be. */
+export class BadRecord extends Error {
+  override readonly name = 'BadRecord';
+}
+
+/** What a record reports, the default filled. */
+export function reportedState(instance: Instance): ReportedState {
+  return instance.reported?.state || ReportedState.REPORTED_STATE_HEALTHY;
+}
+
+/** Reads what stands at an instance key. Throws BadRecord. */
+export function readInstance(key: string, value: Uint8Array, modRevision: bigint): InstanceItem {
+  const record = decode(key, value, InstanceRecord);
+  const stored = record.instance;
+  if (!stored || instanceKey(stored.namespace, stored.service, stored.id) !== key) {
+    throw new BadRecord(`${key} does not hold the instance it names`);
+  }
+  const revision = record.visibleRevision || modRevision;
+  const { health, reason } = foldHealth({ silent: record.silent, reported: reportedState(stored) });
+  return {
+    key,
+    namespace: stored.namespace,
+    scope: stored.service,
+    name: stored.id,
+    revision,
+    modRevision,
+    removedAtMs: record.tombstone ? fromTimestamp(record.tombstone.time ?? { seconds: 0n, nanos: 0 }) : undefined,
+    record,
+    instance: { ...stored, health, healthReason: reason, revision },
+    ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
+    beating: stored.liveness !== Liveness.LIVENESS_STATIC,
+    removalReason: record.tombstone?.reason,
+  };
+}
+
+/** Reads what stands at a config key, or at the key of a version. Throws BadRecord. */
+export function readConfig(key: string, value: Uint8Array, modRevision: bigint): ConfigItem {
+  const stored = decode(key, value, ConfigRecord).config;
+  if (!stored) throw new BadRecord(`${key} holds no config`);
+  return {
+    key: configKey(stored.namespace, stored.group, stored.key),
+    namespace: stored.namespace,
+    scope: stored.group,
+    name: stored.key,
+    revision: modRevision,
+    modRevision,
+    removedAtMs: stored.deleted ? fromTimestamp(stored.publishTime ?? { seconds: 0n, nanos: 0 }) : undefined,
+    config: { ...stored, revision: modRevision },
+    contentBytes: stored.size,
+  };
+}
+
+/** The bytes of an instance record. What follows from the record is not stored. */
+export function writeInstance(record: InstanceRecord): Uint8Array {
+  const { instance } = record;
+  const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n };
+  return InstanceRecord.encode({ ...record, instance: stored }).finish();
+}
+
+/** The bytes of a config record. The revision is not stored. */
+export function writeConfig(writeId: string, config: Config): Uint8Array {
+  return ConfigRecord.encode({ writeId, config: { ...config, revision: 0n } }).finish();
+}
+
+/** Decodes a record; any failure is a BadRecord that names the key. */
+export function decode<T>(key: string, value: Uint8Array, message: { decode(bytes: Uint8Array): T }): T {
+  try {
+    return message.decode(value);
+  } catch (cause) {
+    throw new BadRecord(`${key} does not decode`, { cause });
+  }
+}

@@ -1,0 +1,103 @@
+import type { Clock, Timer } from '../base/clock.js';
+import type { Closeable } from '../base/lifecycle.js';
+import type { Telemetry } from '../base/observe.js';
+import type { Catalog } from '../catalog/catalog.js';
+import type { StoreGate } from '../catalog/store-gate.js';
+import { HorizonRecord, RequestRecord } from '../gen/rollcall/storage/v1/records.js';
+import { RollcallError } from '../model/errors.js';
+import { HORIZON_KEY, REQUESTS } from '../model/keys.js';
+import { LIMITS, TOMBSTONE_KEPT_MS } from '../model/limits.js';
+import { decode, type InstanceItem } from '../model/records.js';
+import { fromTimestamp } from '../model/time.js';
+import { prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../store/store.js';
+
+/** How often old removals are looked for. */
+const COLLECT_EVERY_MS = 60_000;
+/** How often old requests are looked for. */
+const REQUESTS_EVERY_MS = 3_600_000;
+
+/**
+ * Forgets instances whose removal is older than TOMBSTONE_KEPT_MS, and requests older than REQUEST_ID_HOURS.
+ *
+ * The horizon is raised in the same transaction, so that a watch whose token is older than a forgotten removal
+ * begins anew. Ages are counted by this process's own monotonic clock, from when it first saw the removal.
+ */
+export class Collector implements Closeable {
+  readonly #seenAtMs = new WeakMap<InstanceItem, number>();
+  #timers: Timer[] = [];
+  #collecting: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly store: StoreGate,
+    private readonly clock: Clock,
+    private readonly telemetry: Telemetry,
+  ) {}
+
+  start(): void {
+    const begin = (job: () => Promise<void>) => (): void => {
+      this.#collecting = this.#collecting.then(job).catch((err: unknown) => {
+        if (!(err instanceof RollcallError)) this.telemetry.log.error({ err }, 'old records were not collected');
+      });
+    };
+    this.#timers = [
+      this.clock.every(
+        COLLECT_EVERY_MS,
+        begin(() => this.#collectTombstones()),
+      ),
+      this.clock.every(
+        REQUESTS_EVERY_MS,
+        begin(() => this.#collectRequests()),
+      ),
+    ];
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) timer.cancel();
+    await this.#collecting;
+  }
+
+  async #collectTombstones(): Promise<void> {
+    if (!this.catalog.ready) return;
+    const now = this.clock.now();
+    const old: InstanceItem[] = [];
+    for (const item of this.catalog.instances.tombstones()) {
+      const seenAt = this.#seenAtMs.get(item);
+      if (seenAt === undefined) this.#seenAtMs.set(item, now);
+      else if (now - seenAt >= TOMBSTONE_KEPT_MS) old.push(item);
+    }
+    const perTxn = TXN_WRITES_MAX - 1;
+    for (let i = 0; i < old.length; i += perTxn) await this.#forget(old.slice(i, i + perTxn));
+  }
+
+  async #forget(items: readonly InstanceItem[]): Promise<void> {
+    const writeId = this.store.writeId();
+    const newest = items.reduce<Revision>(
+      (max, { modRevision }) => (modRevision > max ? modRevision : max),
+      this.catalog.horizon,
+    );
+    const horizon = HorizonRecord.encode({ writeId, revision: newest }).finish();
+    const result = await this.store.commit({
+      writeId,
+      compares: items.map(({ key, modRevision }) => ({ key, modRevision })),
+      writes: [
+        { kind: 'put', key: HORIZON_KEY, value: horizon },
+        ...items.map(({ key }): Write => ({ kind: 'delete', key })),
+      ],
+    });
+    if (result.ok) this.telemetry.counters.add('tombstones_collected', items.length);
+  }
+
+  /** By the wall clock, as it is the only one that outlives the process; a request forgotten early is only repeated. */
+  async #collectRequests(): Promise<void> {
+    const oldest = this.clock.wall() - LIMITS.REQUEST_ID_HOURS.value * 3_600_000;
+    const old = (await this.store.list(prefixRange(REQUESTS))).filter(({ key, value }) => {
+      const { time } = decode(key, value, RequestRecord);
+      return time !== undefined && fromTimestamp(time) < oldest;
+    });
+    for (let i = 0; i < old.length; i += TXN_WRITES_MAX) {
+      const writes = old.slice(i, i + TXN_WRITES_MAX).map(({ key }): Write => ({ kind: 'delete', key }));
+      await this.store.commit({ writeId: this.store.writeId(), compares: [], writes });
+    }
+  }
+}

@@ -1,0 +1,51 @@
+import { LoopbackSelfBeat } from './api/self-beat.js';
+import { GrpcServer } from './api/grpc/grpc-server.js';
+import { systemClock } from './base/clock.js';
+import { type Closeable, Closers } from './base/lifecycle.js';
+import { systemRandom } from './base/random.js';
+import { noPeers } from './health/peers.js';
+import { startReplica } from './replica.js';
+import type { Settings } from './settings/settings.js';
+import { openEmbeddedStore } from './store/embedded/embedded-store.js';
+import type { ProcessTelemetry } from './telemetry/telemetry.js';
+import { VERSION } from './version.js';
+
+/** A server that takes calls. */
+export interface RunningServer extends Closeable {
+  readonly grpcPort: number;
+}
+
+/**
+ * Starts a server: store, replica, gRPC, and only then health checks are told yes. Closing goes the other way.
+ * `onFatal` is told of what the process cannot go on after.
+ */
+export async function startServer(
+  settings: Settings,
+  telemetry: ProcessTelemetry,
+  onFatal: (error: Error) => void,
+): Promise<RunningServer> {
+  const clock = systemClock;
+  const random = systemRandom;
+  const closers = new Closers();
+  try {
+    const store = await openEmbeddedStore({ folder: settings.dataDir, clock, telemetry, onFatal });
+    closers.add(store);
+    const selfBeat = closers.add(await LoopbackSelfBeat.open(clock));
+    const replica = closers.add(startReplica({ store, clock, random, telemetry, selfBeat, peers: noPeers }));
+    const about = {
+      version: VERSION,
+      startedAtMs: clock.wall(),
+      storeKind: store.kind,
+      alarms: () => telemetry.alarms.raised(),
+    };
+    const grpc = new GrpcServer(replica, about, clock, random, telemetry);
+    const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
+    closers.add(grpc);
+    await replica.ready;
+    grpc.serve();
+    return { grpcPort, close: () => closers.close() };
+  } catch (error) {
+    await closers.close();
+    throw error;
+  }
+}

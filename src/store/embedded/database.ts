@@ -1,0 +1,19 @@
+import { open, type RootDatabase } from 'lmdb';
+
+/** The largest key: namespace, group, key and version of a config with their separators. */
+const KEY_BYTES_MAX = 1_024;
+
+/** An open LMDB environment with text keys and byte values. */
+export type Database = RootDatabase<Buffer, string>;
+
+/** Opens the environment of a data folder. */
+export function openDatabase(folder: string, readOnly = false): Database {
+  return open<Buffer, string>({
+    path: folder,
+    encoding: 'binary',
+    maxKeySize: KEY_BYTES_MAX,
+    readOnly,
+    // With overlapping syncs a write whose flush failed can be read all the same.
+    overlappingSync: false,
+  } as Parameters<typeof open<Buffer, string>>[0]);
+}

@@ -1,0 +1,41 @@
+import { type DestinationStream, type Logger, pino } from 'pino';
+import type { Clock } from '../base/clock.js';
+import type { Log, Telemetry } from '../base/observe.js';
+import { Alarms } from './alarms.js';
+import { Counters } from './counters.js';
+
+/** The levels of the log, from quiet to talkative. */
+export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+
+/** How much is logged. */
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Telemetry whose contents can be read. */
+export interface ProcessTelemetry extends Telemetry {
+  readonly counters: Counters;
+  readonly alarms: Alarms;
+}
+
+/** Sets telemetry up for a process: JSON lines on standard error, unless another destination is given. */
+export function processTelemetry(
+  level: LogLevel,
+  clock: Clock,
+  destination: DestinationStream = pino.destination(2),
+): ProcessTelemetry {
+  const log = asLog(
+    pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination),
+    'server',
+  );
+  return { log, counters: new Counters(), alarms: new Alarms(clock, log.child('alarms')) };
+}
+
+function asLog(logger: Logger, component: string): Log {
+  const named = logger.child({ component });
+  return {
+    debug: (fields, message) => named.debug(fields, message),
+    info: (fields, message) => named.info(fields, message),
+    warn: (fields, message) => named.warn(fields, message),
+    error: (fields, message) => named.error(fields, message),
+    child: (name) => asLog(logger, name),
+  };
+}

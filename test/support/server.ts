@@ -1,0 +1,154 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { TestContext } from 'node:test';
+import { type Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { AdminServiceClient } from '../../src/gen/rollcall/v1/admin_service.js';
+import { ConfigServiceClient } from '../../src/gen/rollcall/v1/config_service.js';
+import { RegistryServiceClient } from '../../src/gen/rollcall/v1/registry_service.js';
+import { Status } from '../../src/gen/google/rpc/status.js';
+import { BadRequest, ErrorInfo, RetryInfo } from '../../src/gen/google/rpc/error_details.js';
+
+const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+
+/** A built server in a process of its own. */
+export interface ServerProcess {
+  readonly address: string;
+  readonly process: ChildProcess;
+  readonly registry: RegistryServiceClient;
+  readonly config: ConfigServiceClient;
+  readonly admin: AdminServiceClient;
+  /** Every line of the log so far. */
+  readonly log: string[];
+  /** Resolves to the exit code, or the signal that ended the process. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+  /** Closes the clients and ends the process with SIGTERM. */
+  stop(): Promise<number | NodeJS.Signals>;
+  /** Ends the process with SIGKILL. */
+  kill(): Promise<void>;
+}
+
+/** A folder that goes with the test. */
+export function temporaryFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-test-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Starts the built server on a free port and waits until it listens. It ends with the test. */
+export async function startServer(
+  t: TestContext,
+  folder = temporaryFolder(t),
+  command: readonly string[] = [],
+): Promise<ServerProcess> {
+  const [program, ...before] = [...command, process.execPath];
+  const child = spawn(program!, [...before, MAIN, 'serve', '--grpc-port', '0', '--data-dir', folder], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const exited = once(child, 'exit').then(
+    ([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!,
+  ) as Promise<number | NodeJS.Signals>;
+  const log: string[] = [];
+  const port = await new Promise<number>((resolve, reject) => {
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      log.push(line);
+      const found = /"grpcPort":(\d+)/.exec(line);
+      if (found) resolve(Number(found[1]));
+    });
+    void exited.then((code) => reject(new Error(`the server exited with ${code}: ${log.join('\n')}`)));
+  });
+  const address = `127.0.0.1:${port}`;
+  const clients = {
+    registry: new RegistryServiceClient(address, credentials.createInsecure()),
+    config: new ConfigServiceClient(address, credentials.createInsecure()),
+    admin: new AdminServiceClient(address, credentials.createInsecure()),
+  };
+  const close = (): void => Object.values(clients).forEach((client: Client) => client.close());
+  const server: ServerProcess = {
+    address,
+    process: child,
+    ...clients,
+    log,
+    exited,
+    stop: async () => {
+      close();
+      child.kill('SIGTERM');
+      return exited;
+    },
+    kill: async () => {
+      close();
+      child.kill('SIGKILL');
+      await exited;
+    },
+  };
+  t.after(() => server.kill());
+  return server;
+}
+
+type Unary<Request, Response> = (
+  request: Request,
+  callback: (error: ServiceError | null, response: Response) => void,
+) => unknown;
+
+/** Makes one unary call: `call(server.registry, 'register', request)`. Rejects with the ServiceError. */
+export function call<C extends Client, M extends keyof C & string>(
+  client: C,
+  method: M,
+  request: object,
+): Promise<C[M] extends Unary<never, infer Response> ? Response : never> {
+  return new Promise((resolve, reject) => {
+    (client[method] as Unary<unknown, never>).call(client, request, (error, response) =>
+      error ? reject(error) : resolve(response),
+    );
+  });
+}
+
+/** What an error carries in its details. */
+export function detailsOf(error: ServiceError): {
+  reason: string;
+  fields: string[];
+  metadata: Map<string, string>;
+  retry: boolean;
+} {
+  const [bytes] = error.metadata.get('grpc-status-details-bin');
+  const { details } = bytes ? Status.decode(bytes as Buffer) : { details: [] };
+  const find = (name: string): Buffer | undefined => details.find(({ typeUrl }) => typeUrl.endsWith(`.${name}`))?.value;
+  const info = find('ErrorInfo');
+  const { reason, metadata } = info ? ErrorInfo.decode(info) : { reason: '', metadata: new Map<string, string>() };
+  const bad = find('BadRequest');
+  const retry = find('RetryInfo');
+  return {
+    reason,
+    metadata,
+    fields: bad ? BadRequest.decode(bad).fieldViolations.map(({ field }) => field) : [],
+    retry: retry !== undefined && RetryInfo.decode(retry).retryDelay !== undefined,
+  };
+}
+
+/** The error that a call ends with. */
+export async function failure(promise: Promise<unknown>): Promise<ServiceError> {
+  return promise.then(
+    () => {
+      throw new Error('the call succeeded');
+    },
+    (error: unknown) => error as ServiceError,
+  );
+}
+
+/** Waits until `condition` gives something; looks again at every turn of `every` ms, and gives up after `within` ms. */
+export async function eventually<T>(
+  condition: () => T | Promise<T>,
+  within = 10_000,
+  every = 20,
+): Promise<NonNullable<T>> {
+  const until = performance.now() + within;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (performance.now() > until) throw new Error(`not within ${within} ms: ${condition.toString()}`);
+    await new Promise((resolve) => setTimeout(resolve, every));
+  }
+}
