@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../src/base/clock.js';
-import { Overlay } from '../../src/store/embedded/evaluate.js';
+import { Overlay } from '../../src/store/overlay.js';
 import { History } from '../../src/store/history.js';
 import {
   type CommitResult,

@@ -45,7 +45,7 @@ export async function startServer(
   command: readonly string[] = [],
 ): Promise<ServerProcess> {
   const [program, ...before] = [...command, process.execPath];
-  const child = spawn(program!, [...before, MAIN, 'serve', '--grpc-port', '0', '--data-dir', folder], {
+  const child = spawn(program, [...before, MAIN, 'serve', '--grpc-port', '0', '--data-dir', folder], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exited = once(child, 'exit').then(

@@ -23,7 +23,7 @@ import {
 } from '../store.js';
 import { checkFolder, DamagedStore, dataFile } from './check.js';
 import { type Database, openDatabase } from './database.js';
-import { Overlay } from './evaluate.js';
+import { Overlay } from '../overlay.js';
 import { FolderLock } from './folder-lock.js';
 import {
   decodeEntry,

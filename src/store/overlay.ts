@@ -1,5 +1,5 @@
-import { assert } from '../../base/assert.js';
-import type { Change, CommitResult, Compare, Entry, Revision, RevisionBatch, Txn } from '../store.js';
+import { assert } from '../base/assert.js';
+import type { Change, CommitResult, Compare, Entry, Revision, RevisionBatch, Txn } from './store.js';
 
 /**
  * Evaluates transactions one after the other on top of what is committed, each seeing the earlier ones, and
