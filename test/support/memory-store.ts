@@ -35,8 +35,8 @@ export type Outage =
 export class MemoryStore implements Store {
   readonly kind = 'memory';
   readonly exclusive: boolean;
-  /** Every revision ever committed, for whoever checks the history. */
-  readonly log: RevisionBatch[] = [];
+  /** Told of every revision at the moment it is committed, for whoever checks the history. */
+  onCommit: (batch: RevisionBatch) => void = () => undefined;
   /** How long a call takes, in milliseconds: half on the way there, half on the way back. */
   latencyMs: () => number = () => 0;
   readonly #entries = new Map<string, Entry>();
@@ -68,6 +68,11 @@ export class MemoryStore implements Store {
   /** Drops the history up to a revision. */
   compact(revision: Revision): void {
     this.#history.compact(revision);
+  }
+
+  /** Drops the whole history, so that every watch that has not seen all of it must list anew. */
+  compactAll(): void {
+    this.#history.compact(this.#revision);
   }
 
   async list(range: KeyRange): Promise<Listing> {
@@ -158,7 +163,7 @@ export class MemoryStore implements Store {
     }
     this.#revision = overlay.revision;
     for (const batch of overlay.batches) {
-      this.log.push(batch);
+      this.onCommit(batch);
       const changes = batch.changes.filter((change) =>
         inRange(WATCHED_RANGE, change.kind === 'put' ? change.entry.key : change.key),
       );
@@ -176,7 +181,7 @@ export class MemoryStore implements Store {
     this.#entries.delete(key);
     this.#revision = overlay.revision;
     for (const batch of overlay.batches) {
-      this.log.push(batch);
+      this.onCommit(batch);
       this.#history.append(batch);
     }
   }

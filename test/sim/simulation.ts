@@ -1,0 +1,430 @@
+import { EventEmitter } from 'node:events';
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { Ending } from '../../src/api/grpc/calls.js';
+import { checkHeartbeats, checkRegister, checkWatchServices } from '../../src/api/grpc/registry-requests.js';
+import { WatchHub } from '../../src/api/grpc/watch-hub.js';
+import { servicesCodec } from '../../src/api/grpc/watch-messages.js';
+import type { Random } from '../../src/base/random.js';
+import { HeartbeatItem } from '../../src/gen/rollcall/v1/heartbeat.js';
+import { RegisterRequest, WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { noPeers } from '../../src/health/peers.js';
+import { RollcallError } from '../../src/model/errors.js';
+import { type Replica, startReplica } from '../../src/replica.js';
+import { MemoryStore, type Outage } from '../support/memory-store.js';
+import { Checker, decode } from './checker.js';
+import { SimProcess, tallyingTelemetry } from './process.js';
+import { Dice, World } from './world.js';
+
+/** How long a run lasts, in simulated time: room for a start grace, a silence, and five more ttl until the removal. */
+const RUN_MS = 150_000;
+/** No new fault after this, so that the end shows whether everything found back. */
+const CALM_FROM_MS = 90_000;
+const SERVICES = ['pay', 'cart'];
+const TTLS_MS = [2_000, 3_000, 5_000];
+/** The client's own deadline for a call. */
+const CALL_MS = 3_000;
+const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3 };
+
+/** What a run did, by name, so that a run in which something never happened is noticed. */
+export type Tally = Map<string, number>;
+
+interface SimServer {
+  readonly process: SimProcess;
+  readonly replica: Replica;
+  readonly hub: WatchHub;
+}
+
+/** One replica on one store, with clients, watchers and faults, all from one seed. Throws Broken. */
+export class Simulation {
+  readonly tally: Tally = new Map();
+  readonly #world = new World();
+  readonly #dice: Dice;
+  readonly #checker = new Checker(() => this.#world.now);
+  readonly #store: MemoryStore;
+  readonly #deaths: { key: string; incarnation: string; lastReceived: number }[] = [];
+  #server: SimServer | undefined;
+  #failure: unknown;
+  #next = 1;
+
+  constructor(seed: number) {
+    this.#dice = new Dice(seed);
+    const world = this.#world;
+    const clock = new SimProcess(world).clock;
+    this.#store = new MemoryStore(clock);
+    this.#store.latencyMs = () => this.#dice.between(0.2, this.#dice.chance(0.02) ? 400 : 4);
+    this.#store.onCommit = ({ revision, changes }) =>
+      this.#guard(() =>
+        this.#checker.committed(
+          revision,
+          changes.map((change) =>
+            change.kind === 'put'
+              ? { key: change.entry.key, value: change.entry.value }
+              : { key: change.key, value: undefined },
+          ),
+        ),
+      );
+  }
+
+  async run(): Promise<Tally> {
+    this.#start();
+    for (let i = 0; i < 6; i++) this.#spawn(this.#life(`i/default/${this.#dice.pick(SERVICES)}/n${i % 4}`));
+    for (let i = 0; i < 2; i++) this.#spawn(this.#watch());
+    this.#spawn(this.#trouble());
+    for (let time = 1_000; time <= RUN_MS && this.#failure === undefined; time += 1_000) await this.#world.run(time);
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#count('detections', this.#checker.checkDetection(this.#deaths));
+    return this.tally;
+  }
+
+  #spawn(work: Promise<void>): void {
+    work.catch((error: unknown) => (this.#failure ??= error));
+  }
+
+  #guard(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#failure ??= error;
+    }
+  }
+
+  #count(name: string, n = 1): void {
+    this.tally.set(name, (this.tally.get(name) ?? 0) + n);
+  }
+
+  // The server.
+
+  #start(): void {
+    const process = new SimProcess(this.#world);
+    const { clock } = process;
+    const dice = this.#dice;
+    const random: Random = { id: () => `id${this.#next++}`, fraction: () => dice.fraction() };
+    const telemetry = tallyingTelemetry(this.tally);
+    const replica = startReplica({
+      store: process.storeView(this.#store),
+      clock,
+      random,
+      telemetry,
+      selfBeat: process.selfBeat(),
+      peers: noPeers,
+    });
+    replica.ready.catch(() => undefined);
+    const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
+    hub.start();
+    this.#server = { process, replica, hub };
+    // Until the grace is over verdicts on what was found wait.
+    this.#checker.fault(this.#world.now - 1, this.#world.now + 31_000);
+  }
+
+  async #trouble(): Promise<void> {
+    const dice = this.#dice;
+    while (this.#world.now < CALM_FROM_MS) {
+      await this.#world.sleep(dice.between(500, 15_000));
+      const kind = dice.pick(['crash', 'stall', 'outage', 'compaction'] as const);
+      this.#count(kind);
+      const from = this.#world.now;
+      if (kind === 'crash') {
+        this.#server?.process.kill();
+        this.#server = undefined;
+        await this.#world.sleep(dice.between(10, 8_000));
+        this.#start();
+      } else if (kind === 'stall') {
+        const { process } = this.#server!;
+        process.pause();
+        await this.#world.sleep(dice.pick([300, 1_500, 4_000, 12_000]) * dice.between(0.5, 1.5));
+        process.resume();
+      } else if (kind === 'outage') {
+        const outage = dice.pick<Outage>(['refuse', 'hang', 'lost-reply']);
+        this.#count(`outage ${outage}`);
+        this.#store.setOutage(outage);
+        await this.#world.sleep(dice.between(50, 9_000));
+        this.#store.setOutage(undefined);
+      } else {
+        // The watch falls behind what is kept: the catalog must list anew.
+        const { process } = this.#server!;
+        process.pause();
+        await this.#world.sleep(dice.between(100, 3_000));
+        this.#store.compactAll();
+        process.resume();
+      }
+      this.#checker.fault(from, this.#world.now + 2_000);
+    }
+  }
+
+  /** A call over the network. Rejects when the server is away or does not answer in time. */
+  #call<T>(serve: (replica: Replica, received: number) => T | Promise<T>): Promise<{ answer: T; received: number }> {
+    const server = this.#server;
+    return new Promise((resolve, reject) => {
+      this.#world.in(CALL_MS, () => reject(new Error('deadline')));
+      if (!server || this.#dice.chance(0.02)) return; // lost on the way
+      this.#world.in(this.#latency(), () =>
+        server.process.deliver(() => {
+          const received = this.#world.now;
+          Promise.resolve()
+            .then(() => serve(server.replica, received))
+            .then(
+              (answer) => server.process.dead || this.#world.in(this.#latency(), () => resolve({ answer, received })),
+              (error: unknown) => {
+                if (!(error instanceof RollcallError)) this.#failure ??= error;
+                this.#world.in(this.#latency(), () => reject(error as Error));
+              },
+            );
+        }),
+      );
+    });
+  }
+
+  #latency(): number {
+    return this.#dice.between(0.1, this.#dice.chance(0.05) ? 900 : 5);
+  }
+
+  // The clients.
+
+  /** One id over the whole run: processes come, beat, and die or leave, sometimes beside one another. */
+  async #life(key: string): Promise<void> {
+    await this.#world.sleep(this.#dice.between(0, 5_000));
+    while (this.#world.now < CALM_FROM_MS) {
+      const process = this.#process(key, `run${this.#next++}`);
+      if (this.#dice.chance(0.25)) {
+        // The next process comes while this one still runs.
+        this.#count('takeover');
+        this.#spawn(process);
+        await this.#world.sleep(this.#dice.between(500, 10_000));
+      } else {
+        await process;
+        await this.#world.sleep(
+          this.#dice.chance(0.5) ? this.#dice.between(0, 3_000) : this.#dice.between(5_000, 40_000),
+        );
+      }
+    }
+  }
+
+  async #process(key: string, incarnation: string): Promise<void> {
+    const dice = this.#dice;
+    let ttlMs = dice.pick(TTLS_MS);
+    const until = this.#world.now + dice.between(1_000, 40_000);
+    let lastReceived = -Infinity;
+    const heard = (received: number): void => void (lastReceived = Math.max(lastReceived, received));
+    if (!(await this.#register(key, incarnation, ttlMs, heard))) return;
+    while (this.#world.now < until) {
+      if (dice.chance(0.05)) {
+        ttlMs = dice.pick(TTLS_MS);
+        this.#count('ttl changed');
+        if (!(await this.#register(key, incarnation, ttlMs, heard))) return;
+      }
+      const verdict = await this.#beat(key, incarnation, heard);
+      if (verdict === REJECTED.SUPERSEDED) return;
+      if (verdict === REJECTED.NOT_REGISTERED && !(await this.#register(key, incarnation, ttlMs, heard))) return;
+      await this.#world.sleep(verdict === REJECTED.RETRY ? ttlMs / 12 : (ttlMs / 3) * dice.between(0.8, 1.05));
+      // A hiccup of the process, short or longer than its ttl.
+      if (dice.chance(0.04)) await this.#world.sleep(ttlMs * dice.between(0.5, 2.5));
+    }
+    if (dice.chance(0.4)) await this.#deregister(key, incarnation);
+    else this.#deaths.push({ key, incarnation, lastReceived });
+  }
+
+  /** False: give up. */
+  async #register(
+    key: string,
+    incarnation: string,
+    ttlMs: number,
+    heard: (received: number) => void,
+  ): Promise<boolean> {
+    const [, , service, id] = key.split('/');
+    for (let tries = 0; tries < 8; tries++) {
+      const call = this.#checker.began('register', key, incarnation);
+      const request = RegisterRequest.fromPartial({
+        instance: {
+          service: service!,
+          id: id!,
+          address: '10.0.0.1',
+          port: 80,
+          ttl: { seconds: BigInt(ttlMs / 1000), nanos: 0 },
+        },
+        incarnation,
+      });
+      try {
+        await this.#call(async (replica, received) => {
+          heard(received);
+          const { revision } = await replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
+          this.#guard(() => this.#checker.registered(call, revision, received));
+        });
+        this.#count('register');
+        return true;
+      } catch {
+        this.#count('register failed');
+        await this.#world.sleep(this.#dice.between(100, 1_500));
+        if (this.#superseded(key, incarnation)) return false;
+      }
+    }
+    return false;
+  }
+
+  /** A real process would learn it from a beat; one that never got an answer to its Register just stops here. */
+  #superseded(key: string, incarnation: string): boolean {
+    const standing = this.#checker.standing(key);
+    return standing !== undefined && standing.removal === undefined && standing.incarnation !== incarnation;
+  }
+
+  async #beat(key: string, incarnation: string, heard: (received: number) => void): Promise<number> {
+    const [, , service, id] = key.split('/');
+    const reported = this.#dice.chance(0.03) ? { state: this.#dice.pick([1, 3, 4, 5]), note: '' } : undefined;
+    const beat = (): Promise<number> =>
+      this.#call(async (replica, received) => {
+        heard(received);
+        const items = checkHeartbeats([
+          HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) }),
+        ]);
+        const { rejected } = await replica.heartbeats.receive(items);
+        const reason = rejected[0]?.reason ?? 0;
+        this.#guard(() => {
+          if (reason === 0) this.#checker.beatAcknowledged(key, incarnation, received);
+          else if (reason !== REJECTED.RETRY) {
+            this.#checker.rejected(
+              reason === REJECTED.SUPERSEDED ? 'SUPERSEDED' : 'NOT_REGISTERED',
+              key,
+              incarnation,
+              received,
+            );
+          }
+        });
+        return reason as number;
+      }).then(
+        ({ answer }) => {
+          this.#count(['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'][answer]!);
+          return answer;
+        },
+        () => {
+          this.#count('beat failed');
+          return REJECTED.RETRY;
+        },
+      );
+    const first = beat();
+    if (!this.#dice.chance(0.1)) return first;
+    this.#count('overlapping beat');
+    await this.#world.sleep(this.#dice.between(0, 50));
+    const second = await beat();
+    return Math.min(await first, second);
+  }
+
+  async #deregister(key: string, incarnation: string): Promise<void> {
+    const [, namespace, service, id] = key.split('/');
+    for (let tries = 0; tries < 3; tries++) {
+      const call = this.#checker.began('deregister', key, incarnation);
+      try {
+        await this.#call(async (replica) => {
+          const revision = await replica.registrations.deregister({
+            namespace: namespace!,
+            service: service!,
+            id: id!,
+            incarnation,
+          });
+          this.#guard(() => this.#checker.deregistered(call, revision));
+        });
+        this.#count('deregister');
+        return;
+      } catch (error) {
+        if (error instanceof RollcallError && ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason))
+          return;
+        await this.#world.sleep(this.#dice.between(100, 1_000));
+      }
+    }
+  }
+
+  // The watchers.
+
+  /** Follows all services over one stream after the other, by the one rule of the protocol. */
+  async #watch(): Promise<void> {
+    const view = new Map<string, bigint>();
+    let token = '';
+    let revision = 0n;
+    for (;;) {
+      const server = this.#server;
+      if (!server || server.process.paused || !server.replica.catalog.ready) {
+        await this.#world.sleep(200);
+        continue;
+      }
+      this.#count(token === '' ? 'watch begun' : 'watch resumed');
+      let staged: { snapshot: boolean; changes: Map<string, bigint | undefined> } = {
+        snapshot: false,
+        changes: new Map(),
+      };
+      const { ended, close } = this.#open(server, token, (bytes) => {
+        const message = decode('rollcall.v1.WatchServicesResponse', bytes) as {
+          kind: number;
+          upserted: { service: string; id: string; revision: bigint }[];
+          removed: { service: string; id: string }[];
+          revision: bigint;
+          resumeToken: string;
+          resetReason: number;
+        };
+        if (message.resetReason !== 0) this.#count('watch reset');
+        if (message.kind === 1 && !staged.snapshot) staged = { snapshot: true, changes: new Map() };
+        for (const { service, id, revision: visible } of message.upserted)
+          staged.changes.set(`i/default/${service}/${id}`, visible);
+        for (const { service, id } of message.removed) staged.changes.set(`i/default/${service}/${id}`, undefined);
+        if (message.revision === 0n) return;
+        if (staged.snapshot) view.clear();
+        for (const [key, visible] of staged.changes) {
+          if (visible === undefined) view.delete(key);
+          else view.set(key, visible);
+        }
+        staged = { snapshot: false, changes: new Map() };
+        if (message.revision < revision)
+          this.#checker.fail('W1', `a stream went back from ${revision} to ${message.revision}`);
+        ({ revision } = message);
+        token = message.resumeToken;
+        this.#count('watch message applied');
+        this.#checker.viewIs(SERVICES, view, revision);
+      });
+      const life = this.#world.sleep(this.#dice.between(1_000, 40_000));
+      await Promise.race([ended, life]);
+      close();
+      if (this.#dice.chance(0.1)) token = '';
+    }
+  }
+
+  /** Opens a stream whose reader takes its time. */
+  #open(
+    server: SimServer,
+    token: string,
+    read: (bytes: Uint8Array) => void,
+  ): { ended: Promise<void>; close: () => void } {
+    const emitter = new EventEmitter();
+    let arrival = this.#world.now;
+    const write = (bytes: Uint8Array, sent: () => void): boolean => {
+      arrival = Math.max(arrival, this.#world.now + this.#dice.between(0.1, this.#dice.chance(0.02) ? 3_000 : 5));
+      this.#world.at(arrival, () => {
+        if (!server.process.dead && emitter.listenerCount('close') > 0) this.#guard(() => read(bytes));
+        server.process.deliver(sent);
+      });
+      return true;
+    };
+    const call = Object.assign(emitter, { write, request: {} }) as unknown as ServerWritableStream<unknown, unknown>;
+    const ending = new Ending(call, (error) => error as never);
+    const request = WatchServicesRequest.fromPartial({ services: SERVICES, resumeToken: token });
+    const { selection, filter } = checkWatchServices(request);
+    const ended = new Promise<void>((resolve) => {
+      ending.onEnd(resolve);
+      const look = (): void => (server.process.dead ? resolve() : void this.#world.in(500, look));
+      look();
+    });
+    try {
+      server.hub.open(
+        { collection: server.replica.catalog.instances, selection, codec: servicesCodec(filter), resumeToken: token },
+        call,
+        ending,
+      );
+    } catch (error) {
+      if (!(error instanceof RollcallError)) throw error;
+      ending.fail(error);
+    }
+    return {
+      ended,
+      close: () => {
+        emitter.emit('close');
+        emitter.removeAllListeners();
+      },
+    };
+  }
+}
