@@ -12,7 +12,7 @@ const registry = createFileRegistry(
 
 /** Decodes bytes by the name of their message; fields are in lower camel case, enums are numbers. */
 export function decode(name: string, bytes: Uint8Array): Record<string, unknown> {
-  return fromBinary(registry.getMessage(name) as DescMessage, bytes) as unknown as Record<string, unknown>;
+  return fromBinary(registry.getMessage(name) as DescMessage, bytes);
 }
 
 /** An instance record as it stood from one revision on. */

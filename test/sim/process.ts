@@ -88,7 +88,7 @@ export class SimProcess {
       new Promise((resolve, reject) => {
         answer.then(
           (value) => this.deliver(() => resolve(value)),
-          (error: unknown) => this.deliver(() => reject(error as Error)),
+          (error: Error) => this.deliver(() => reject(error)),
         );
       });
     const deliver = (): Promise<void> => new Promise((resolve) => this.deliver(resolve));

@@ -43,7 +43,7 @@ export class Simulation {
   readonly #store: MemoryStore;
   readonly #deaths: { key: string; incarnation: string; lastReceived: number }[] = [];
   #server: SimServer | undefined;
-  #failure: unknown;
+  #failure: Error | undefined;
   #next = 1;
 
   constructor(seed: number) {
@@ -77,14 +77,14 @@ export class Simulation {
   }
 
   #spawn(work: Promise<void>): void {
-    work.catch((error: unknown) => (this.#failure ??= error));
+    work.catch((error: Error) => (this.#failure ??= error));
   }
 
   #guard(check: () => void): void {
     try {
       check();
     } catch (error) {
-      this.#failure ??= error;
+      this.#failure ??= error as Error;
     }
   }
 
@@ -164,9 +164,9 @@ export class Simulation {
             .then(() => serve(server.replica, received))
             .then(
               (answer) => server.process.dead || this.#world.in(this.#latency(), () => resolve({ answer, received })),
-              (error: unknown) => {
+              (error: Error) => {
                 if (!(error instanceof RollcallError)) this.#failure ??= error;
-                this.#world.in(this.#latency(), () => reject(error as Error));
+                this.#world.in(this.#latency(), () => reject(error));
               },
             );
         }),
@@ -276,7 +276,7 @@ export class Simulation {
           HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) }),
         ]);
         const { rejected } = await replica.heartbeats.receive(items);
-        const reason = rejected[0]?.reason ?? 0;
+        const reason: number = rejected[0]?.reason ?? 0;
         this.#guard(() => {
           if (reason === 0) this.#checker.beatAcknowledged(key, incarnation, received);
           else if (reason !== REJECTED.RETRY) {
@@ -288,7 +288,7 @@ export class Simulation {
             );
           }
         });
-        return reason as number;
+        return reason;
       }).then(
         ({ answer }) => {
           this.#count(['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'][answer]!);
