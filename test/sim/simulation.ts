@@ -13,7 +13,8 @@ import { type Replica, startReplica } from '../../src/replica.js';
 import { MemoryStore, type Outage } from '../support/memory-store.js';
 import { Checker, decode } from './checker.js';
 import { SimProcess, tallyingTelemetry } from './process.js';
-import { Dice, World } from './world.js';
+import { Dice } from '../support/dice.js';
+import { World } from './world.js';
 
 /** How long a run lasts, in simulated time: room for a start grace, a silence, and five more ttl until the removal. */
 const RUN_MS = 150_000;

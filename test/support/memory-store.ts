@@ -40,7 +40,7 @@ export class MemoryStore implements Store {
   /** How long a call takes, in milliseconds: half on the way there, half on the way back. */
   latencyMs: () => number = () => 0;
   readonly #entries = new Map<string, Entry>();
-  readonly #members = new Map<string, { expire: () => void; alive: boolean }>();
+  readonly #members = new Map<string, { alive: boolean; stopKeeping: () => void }>();
   #history = new History(0n);
   #revision: Revision = 0n;
   #outage: Outage | undefined;
@@ -115,7 +115,7 @@ export class MemoryStore implements Store {
     if (!created.ok) throw new StoreUnavailable(`the member key ${key} exists already`);
     const epoch = created.revision;
     const lost = new AbortController();
-    const member = { alive: true, expire: () => lost.abort() };
+    const member = { alive: true, stopKeeping: () => keeping.cancel() };
     this.#members.set(key, member);
     let keptMs = this.clock.now();
     const keeping: Timer = this.clock.every(this.leaseMs / 3, () => {
@@ -151,6 +151,7 @@ export class MemoryStore implements Store {
 
   close(): void {
     this.#closed = true;
+    for (const { stopKeeping } of this.#members.values()) stopKeeping();
   }
 
   async #apply(evaluate: (overlay: Overlay) => CommitResult[]): Promise<CommitResult[]> {

@@ -31,17 +31,20 @@ export interface ServerProcess {
   kill(): Promise<void>;
 }
 
-/** A folder that goes with the test. */
-export function temporaryFolder(t: TestContext): string {
+const folders: string[] = [];
+process.once('exit', () => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));
+
+/** A folder that goes when the tests of this file are over: by then whatever used it has been closed. */
+export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'rollcall-test-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return folder;
 }
 
 /** Starts the built server on a free port and waits until it listens. It ends with the test. */
 export async function startServer(
   t: TestContext,
-  folder = temporaryFolder(t),
+  folder = temporaryFolder(),
   command: readonly string[] = [],
 ): Promise<ServerProcess> {
   const [program, ...before] = [...command, process.execPath];

@@ -190,9 +190,12 @@ export class EmbeddedStore implements Store {
   async #close(): Promise<void> {
     await this.#flushing;
     this.#full?.cancel();
-    await this.database.close();
-    writeFileSync(join(this.folder, 'clean'), `${this.#meta.revision}\n`);
-    await this.lock.close();
+    try {
+      await this.database.close();
+      writeFileSync(join(this.folder, 'clean'), `${this.#meta.revision}\n`);
+    } finally {
+      await this.lock.close();
+    }
   }
 
   #assertOpen(): void {

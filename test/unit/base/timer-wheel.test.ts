@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TimerWheel } from '../../../src/base/timer-wheel.js';
-import { Dice } from '../../sim/world.js';
+import { Dice } from '../../support/dice.js';
 
 test('a deadline is met at the first slot that is not before it', () => {
   const wheel = new TimerWheel<string>(50, 8);

@@ -12,7 +12,7 @@ import {
   SERVICE,
 } from '../../../src/model/names.js';
 import { prefixRange, inRange } from '../../../src/store/store.js';
-import { Dice } from '../../sim/world.js';
+import { Dice } from '../../support/dice.js';
 
 const RULES: Record<string, NameRule> = { NAMESPACE, SERVICE, GROUP, INSTANCE_ID, RUN_ID, CONFIG_KEY };
 const NASTY = [

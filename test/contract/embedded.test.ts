@@ -1,0 +1,29 @@
+import assert from 'node:assert/strict';
+import { systemClock } from '../../src/base/clock.js';
+import { openEmbeddedStore } from '../../src/store/embedded/embedded-store.js';
+import { processTelemetry } from '../../src/telemetry/telemetry.js';
+import { temporaryFolder } from '../support/server.js';
+import { storeContract, type Subject } from './store.contract.js';
+
+storeContract('embedded', async (t) => {
+  const folder = temporaryFolder();
+  const open = (): ReturnType<typeof openEmbeddedStore> =>
+    openEmbeddedStore({
+      folder,
+      clock: systemClock,
+      telemetry: processTelemetry('silent', systemClock),
+      onFatal: (error) => assert.ifError(error),
+    });
+  const reopen = async (): Promise<void> => {
+    await subject.store.close();
+    subject.store = await open();
+  };
+  const subject: Subject = {
+    store: await open(),
+    reopen,
+    // The history is held by the process: a new one begins at its own start.
+    compact: reopen,
+  };
+  t.after(() => subject.store.close());
+  return subject;
+});

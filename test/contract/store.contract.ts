@@ -1,0 +1,532 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { Dice } from '../support/dice.js';
+import {
+  type CommitResult,
+  Compacted,
+  type Compare,
+  type Entry,
+  inRange,
+  type KeyRange,
+  LIST_PAGE_ENTRIES,
+  prefixRange,
+  type Revision,
+  type RevisionBatch,
+  type Store,
+  StoreUnavailable,
+  type Txn,
+  TXN_WRITES_MAX,
+  WATCHED_RANGE,
+  type Write,
+} from '../../src/store/store.js';
+
+/** A store under test. */
+export interface Subject {
+  store: Store;
+  /** Ends the process that holds the store, as far as this store knows, and opens what it left; replaces `store`. */
+  reopen(): Promise<void>;
+  /** Makes the store forget its history. */
+  compact(): Promise<void>;
+  /** Stops keeping a member alive, as if its process had died. Undefined: a member here dies with the store. */
+  killMember?(key: string): void;
+}
+
+const text = (value: string): Buffer => Buffer.from(value);
+const put = (key: string, value = 'x'): Write => ({ kind: 'put', key, value: text(value) });
+const remove = (key: string): Write => ({ kind: 'delete', key });
+const absent = (key: string): Compare => ({ key, modRevision: 0n });
+const at = (key: string, modRevision: Revision): Compare => ({ key, modRevision });
+let writes = 0;
+const txn = (compares: readonly Compare[], ...changes: readonly Write[]): Txn => ({
+  writeId: `w${++writes}`,
+  compares,
+  writes: changes,
+});
+
+/** Commits, and fails when the commit is refused. */
+async function commit(store: Store, ...changes: readonly Write[]): Promise<Revision> {
+  const result = await store.commit(txn([], ...changes));
+  assert.ok(result.ok);
+  return result.revision;
+}
+
+async function listAll(store: Store, range: KeyRange): Promise<{ revision: Revision; entries: Entry[] }> {
+  const { revision, pages } = await store.list(range);
+  const entries: Entry[] = [];
+  for await (const page of pages) entries.push(...page);
+  return { revision, entries };
+}
+
+/** Watches until the revision `until` has been seen; returns what came. */
+async function watchUntil(store: Store, after: Revision, until: Revision): Promise<RevisionBatch[]> {
+  const controller = new AbortController();
+  const batches: RevisionBatch[] = [];
+  for await (const batch of store.watch(after, controller.signal)) {
+    batches.push(batch);
+    if (batch.revision >= until) controller.abort();
+  }
+  return batches;
+}
+
+const valuesOf = (entries: readonly Entry[]): [string, string][] =>
+  entries.map(({ key, value }) => [key, Buffer.from(value).toString()]);
+const count = (results: readonly CommitResult[]): number => results.filter(({ ok }) => ok).length;
+
+/** The guarantees of the store port, S1 to S13, each with its cases. */
+export function storeContract(name: string, open: (t: TestContext) => Promise<Subject>): void {
+  const check = (title: string, body: (subject: Subject, t: TestContext) => Promise<void>): void => {
+    test(`${name}: ${title}`, async (t) => body(await open(t), t));
+  };
+
+  check('S1 the revision grows with every commit that writes, and with no other', async ({ store }) => {
+    const first = await commit(store, put('i/a'));
+    const second = await commit(store, put('i/a'));
+    assert.ok(second > first);
+    const refused = await store.commit(txn([absent('i/a')], put('i/a')));
+    assert.equal(refused.ok, false);
+    const empty = await store.commit(txn([at('i/a', second)]));
+    assert.deepEqual(empty, { ok: true, revision: second });
+    assert.equal((await store.get('i/a')).revision, second);
+    assert.ok((await commit(store, remove('i/a'))) > second);
+  });
+
+  check('S1 the revision does not go back over a restart', async (subject) => {
+    const before = await commit(subject.store, put('i/a'));
+    await subject.reopen();
+    assert.ok((await subject.store.get('i/a')).revision >= before);
+    assert.ok((await commit(subject.store, put('i/a'))) > before);
+  });
+
+  check('S2 a transaction happens whole, at one revision', async ({ store }) => {
+    const before = await commit(store, put('i/gone'));
+    const revision = await commit(store, put('i/a', '1'), put('v/b', '2'), remove('i/gone'));
+    const a = (await store.get('i/a')).entry!;
+    const b = (await store.get('v/b')).entry!;
+    assert.deepEqual([a.modRevision, b.modRevision, a.createRevision], [revision, revision, revision]);
+    assert.equal((await store.get('i/gone')).entry, undefined);
+    assert.ok(revision > before);
+  });
+
+  check('S2 a refused transaction changes nothing and tells what stands at each compared key', async ({ store }) => {
+    const revision = await commit(store, put('i/a', 'old'));
+    const result = await store.commit(txn([absent('i/b'), at('i/a', revision + 1n)], put('i/a', 'new'), put('i/b')));
+    assert.ok(!result.ok);
+    assert.equal(result.found.length, 2);
+    assert.equal(result.found[0], undefined);
+    assert.deepEqual([result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()], [revision, 'old']);
+    assert.equal((await store.get('i/b')).entry, undefined);
+    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), 'old');
+  });
+
+  check('S2 compares look at the last write, or at the creation, of a key', async ({ store }) => {
+    const created = await commit(store, put('i/a'));
+    const written = await commit(store, put('i/a'));
+    const outcomes = [
+      await store.commit(txn([{ key: 'i/a', createRevision: written }], put('i/x'))),
+      await store.commit(txn([at('i/a', created)], put('i/x'))),
+      await store.commit(txn([{ key: 'i/a', createRevision: 0n }], put('i/x'))),
+      await store.commit(txn([{ key: 'i/x', createRevision: 0n }], put('i/x'))),
+      await store.commit(txn([{ key: 'i/a', createRevision: created }, at('i/a', written)], put('i/y'))),
+    ].map(({ ok }) => ok);
+    assert.deepEqual(outcomes, [false, false, false, true, true]);
+    await commit(store, remove('i/a'));
+    const again = await commit(store, put('i/a'));
+    assert.equal((await store.get('i/a')).entry!.createRevision, again);
+  });
+
+  check('S2 a transaction takes TXN_WRITES_MAX writes with as many compares', async ({ store }) => {
+    const keys = Array.from({ length: TXN_WRITES_MAX }, (_, i) => `i/${i}`);
+    const result = await store.commit(
+      txn(
+        keys.slice(0, 16).map((key) => absent(key)),
+        ...keys.map((key) => put(key)),
+      ),
+    );
+    assert.ok(result.ok);
+    assert.equal((await listAll(store, prefixRange('i/'))).entries.length, TXN_WRITES_MAX);
+  });
+
+  check('S3 of two creates of one key exactly one happens', async ({ store }) => {
+    const results = await Promise.all([1, 2].map((i) => store.commit(txn([absent('i/a')], put('i/a', `${i}`)))));
+    assert.equal(count(results), 1);
+    const winner = results.findIndex(({ ok }) => ok) + 1;
+    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), `${winner}`);
+    const loser = results.find(({ ok }) => !ok)!;
+    assert.ok(!loser.ok && Buffer.from(loser.found[0]!.value).toString() === `${winner}`);
+  });
+
+  check('S3 of two that guard what the other writes exactly one happens', async ({ store }) => {
+    for (let round = 0; round < 20; round++) {
+      const x = `i/x${round}`;
+      const y = `i/y${round}`;
+      const results = await Promise.all([
+        store.commit(txn([absent(x)], put(y))),
+        store.commit(txn([absent(y)], put(x))),
+      ]);
+      assert.equal(count(results), 1, `round ${round}`);
+    }
+  });
+
+  check('S3 many conflicting commits at once agree with their order by revision', async ({ store }) => {
+    const dice = new Dice(7);
+    const keys = ['i/a', 'i/b', 'i/c', 'i/d'];
+    const revisions = new Map<string, Revision>();
+    for (const key of keys) revisions.set(key, await commit(store, put(key, 'start')));
+    for (let round = 0; round < 10; round++) {
+      const txns = Array.from({ length: 100 }, (_, i) => {
+        const guarded = dice.pick(keys);
+        const written = dice.pick(keys);
+        const write = dice.chance(0.2) ? remove(written) : put(written, `${round}/${i}`);
+        return txn([at(guarded, revisions.get(guarded)!)], write);
+      });
+      const results = await Promise.all(txns.map((one) => store.commit(one)));
+      const happened = txns
+        .map((one, i) => ({ one, result: results[i]! }))
+        .filter(({ result }) => result.ok)
+        .sort((a, b) => Number(a.result.revision - b.result.revision));
+      assert.ok(happened.length >= 1, 'at least the first one happens');
+      // Played back in the order of their revisions, every compare holds.
+      for (const { one, result } of happened) {
+        for (const compare of one.compares) {
+          assert.ok('modRevision' in compare);
+          assert.equal(revisions.get(compare.key), compare.modRevision, `${one.writeId} at ${result.revision}`);
+        }
+        for (const write of one.writes) {
+          const stood = revisions.get(write.key) !== 0n;
+          if (write.kind === 'put') revisions.set(write.key, result.revision);
+          else if (stood) revisions.set(write.key, 0n);
+        }
+      }
+      for (const key of keys) assert.equal((await store.get(key)).entry?.modRevision ?? 0n, revisions.get(key));
+    }
+  });
+
+  check('S3 a put and a delete of two keys under one guard do not lose each other', async ({ store }) => {
+    await commit(store, put('i/b'));
+    const guard = await commit(store, put('i/guard'));
+    const [a, b] = await Promise.all([
+      store.commit(txn([at('i/guard', guard)], put('i/a'))),
+      store.commit(txn([at('i/guard', guard)], remove('i/b'))),
+    ]);
+    assert.ok(a.ok && b.ok);
+    assert.ok((await store.get('i/a')).entry);
+    assert.equal((await store.get('i/b')).entry, undefined);
+  });
+
+  check('S4 commits of one key happen in the order in which they were handed in', async ({ store }) => {
+    const results = await Promise.all(
+      Array.from({ length: 300 }, (_, i) => store.commit(txn([], put('i/a', `${i}`), put(`i/other/${i}`)))),
+    );
+    const revisions = results.map(({ revision }) => revision);
+    assert.deepEqual(
+      revisions,
+      [...revisions].sort((a, b) => Number(a - b)),
+    );
+    assert.equal(new Set(revisions).size, 300);
+    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), '299');
+  });
+
+  check('S5 what was answered is there after the store was opened again', async (subject) => {
+    const revision = await commit(subject.store, put('i/a', 'kept'), put('v/b', 'too'));
+    await commit(subject.store, put('i/gone'));
+    await commit(subject.store, remove('i/gone'));
+    await subject.reopen();
+    const { entry } = await subject.store.get('i/a');
+    assert.deepEqual([entry?.modRevision, Buffer.from(entry!.value).toString()], [revision, 'kept']);
+    assert.ok((await subject.store.get('v/b')).entry);
+    assert.equal((await subject.store.get('i/gone')).entry, undefined);
+  });
+
+  check('S5 a thousand commits at once are all answered and all there', async (subject) => {
+    const results = await Promise.all(
+      Array.from({ length: 1_000 }, (_, i) => subject.store.commit(txn([absent(`i/${i}`)], put(`i/${i}`, `${i}`)))),
+    );
+    assert.equal(count(results), 1_000);
+    await subject.reopen();
+    const { entries } = await listAll(subject.store, prefixRange('i/'));
+    assert.equal(entries.length, 1_000);
+    for (const { key, value } of entries) assert.equal(`i/${Buffer.from(value).toString()}`, key);
+  });
+
+  check('S6 a closed store answers nothing and says so', async ({ store }) => {
+    await commit(store, put('i/a'));
+    await store.close();
+    await assert.rejects(store.commit(txn([], put('i/a'))), StoreUnavailable);
+    await assert.rejects(store.commitEach([], [txn([], put('i/a'))]), StoreUnavailable);
+    await assert.rejects(store.get('i/a'), StoreUnavailable);
+    await assert.rejects(store.list(WATCHED_RANGE), StoreUnavailable);
+    await store.close();
+  });
+
+  check('S7 a list shows one revision however many pages it takes', async ({ store }) => {
+    const total = 2 * LIST_PAGE_ENTRIES + 1;
+    for (let i = 0; i < total; i += TXN_WRITES_MAX) {
+      const keys = Array.from({ length: Math.min(TXN_WRITES_MAX, total - i) }, (_, j) =>
+        put(`i/${String(i + j).padStart(6, '0')}`, 'old'),
+      );
+      await commit(store, ...keys);
+    }
+    const { revision, pages } = await store.list(prefixRange('i/'));
+    const seen: Entry[] = [];
+    const sizes: number[] = [];
+    for await (const page of pages) {
+      sizes.push(page.length);
+      seen.push(...page);
+      // What is written while the list is being read must not show in it.
+      await commit(store, put('i/999999', 'new'), put('i/010000', 'new'), remove('i/009999'));
+      await commit(store, put('i/009999', 'new'));
+    }
+    assert.equal(seen.length, total);
+    assert.ok(sizes.length >= 3 && Math.max(...sizes) <= LIST_PAGE_ENTRIES, sizes.join());
+    assert.ok(
+      seen.every(({ value, modRevision }) => Buffer.from(value).toString() === 'old' && modRevision <= revision),
+    );
+    assert.deepEqual(
+      seen.map(({ key }) => key),
+      seen.map(({ key }) => key).sort(),
+    );
+    assert.ok((await store.get('i/999999')).revision > revision);
+  });
+
+  check('S7 a list holds its range and nothing beside it', async ({ store }) => {
+    await commit(store, put('i/a/1'), put('i/a'), put('i/ab/1'), put('i/a0'), put('j/a/1'));
+    assert.deepEqual(
+      (await listAll(store, prefixRange('i/a/'))).entries.map(({ key }) => key),
+      ['i/a/1'],
+    );
+    assert.deepEqual((await listAll(store, prefixRange('z/'))).entries, []);
+    const first = await store.list(prefixRange('i/'));
+    for await (const page of first.pages) {
+      assert.equal(page.length, 4);
+      break; // a list may be left before its end
+    }
+  });
+
+  check('S8 a get sees every commit that was answered before', async ({ store }) => {
+    for (let i = 0; i < 50; i++) {
+      const revision = await commit(store, put('i/a', `${i}`));
+      const { entry, revision: seen } = await store.get('i/a');
+      assert.equal(Buffer.from(entry!.value).toString(), `${i}`);
+      assert.ok(seen >= revision);
+    }
+    assert.equal((await store.get('i/nothing')).entry, undefined);
+  });
+
+  check('S9 a watch delivers every revision after its own, whole, in order, once', async ({ store }) => {
+    const start = await commit(store, put('i/before'));
+    const expected: [Revision, string[]][] = [];
+    const run = async (): Promise<void> => {
+      for (let i = 0; i < 200; i++) {
+        const changes = [put(`i/a${i}`), put(`c/b${i}`), ...(i % 10 === 9 ? [remove(`i/a${i - 1}`)] : [])];
+        expected.push([await commit(store, ...changes), changes.map(({ key }) => key)]);
+      }
+      expected.push([await commit(store, put('i/end')), ['i/end']]);
+    };
+    const controller = new AbortController();
+    const watching = (async () => {
+      const batches: RevisionBatch[] = [];
+      for await (const batch of store.watch(start, controller.signal)) {
+        batches.push(batch);
+        if (batch.changes.some((change) => change.kind === 'put' && change.entry.key === 'i/end')) controller.abort();
+      }
+      return batches;
+    })();
+    await run();
+    const keysOf = ({ revision, changes }: RevisionBatch): [Revision, string[]] => [
+      revision,
+      changes.map((change) => (change.kind === 'put' ? change.entry.key : change.key)).sort(),
+    ];
+    const sorted = expected.map(([revision, keys]): [Revision, string[]] => [revision, keys.sort()]);
+    assert.deepEqual((await watching).map(keysOf), sorted);
+    // A watch that begins later, and one that resumes in the middle, see the same.
+    const end = sorted.at(-1)![0];
+    assert.deepEqual((await watchUntil(store, start, end)).map(keysOf), sorted);
+    assert.deepEqual((await watchUntil(store, sorted[99]![0], end)).map(keysOf), sorted.slice(100));
+  });
+
+  check(
+    'S9 a watch leaves out what lies outside the watched range, and its entries are as written',
+    async ({ store }) => {
+      const start = await commit(store, put('i/a', 'first'));
+      await commit(store, put('v/outside'));
+      const both = await commit(store, put('v/outside', 'y'), put('i/a', 'second'));
+      const batches = await watchUntil(store, start, both);
+      assert.equal(batches.length, 1);
+      const [change] = batches[0]!.changes;
+      assert.equal(batches[0]!.changes.length, 1);
+      assert.ok(change?.kind === 'put');
+      assert.deepEqual(
+        [
+          change.entry.key,
+          Buffer.from(change.entry.value).toString(),
+          change.entry.modRevision,
+          change.entry.createRevision,
+        ],
+        ['i/a', 'second', both, start],
+      );
+      assert.ok(inRange(WATCHED_RANGE, change.entry.key));
+    },
+  );
+
+  check('S9 many commits at once reach a watch one revision at a time', async ({ store }) => {
+    const start = await commit(store, put('i/start'));
+    const results = await Promise.all(
+      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`i/${i}`), put(`n/${i}`)))),
+    );
+    const revisions = results.map(({ revision }) => revision).sort((a, b) => Number(a - b));
+    const batches = await watchUntil(store, start, revisions.at(-1)!);
+    const seen = batches.flatMap(({ changes }) =>
+      changes.map((change) => (change.kind === 'put' ? change.entry.key : '')),
+    );
+    assert.equal(seen.length, 1_000);
+    assert.equal(new Set(seen).size, 1_000);
+    assert.deepEqual(
+      batches.map(({ revision }) => revision),
+      [...new Set(revisions)],
+    );
+    for (const { revision, changes } of batches) {
+      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice(2) : ''));
+      for (const name of names) assert.equal(names.filter((other) => other === name).length, 2, `${revision} is whole`);
+    }
+  });
+
+  check('S10 a watch of what was forgotten ends with Compacted', async (subject) => {
+    const first = await commit(subject.store, put('i/a'));
+    const last = await commit(subject.store, put('i/b'));
+    await subject.compact();
+    await assert.rejects(watchUntil(subject.store, first - 1n, last), Compacted);
+    const next = await commit(subject.store, put('i/c'));
+    const { revision } = await subject.store.get('i/c');
+    const batches = await watchUntil(subject.store, revision - 1n, next);
+    assert.deepEqual(
+      batches.map((batch) => batch.revision),
+      [next],
+    );
+  });
+
+  check('S11 commitEach commits those whose own compares hold, at one revision of their own', async ({ store }) => {
+    const guard = await commit(store, put('m/self'));
+    const a = await commit(store, put('i/a'));
+    await commit(store, put('i/b'));
+    const [results, other] = await Promise.all([
+      store.commitEach(
+        [at('m/self', guard)],
+        [
+          txn([at('i/a', a)], put('i/a', 'verdict')),
+          txn([at('i/b', a)], put('i/b', 'verdict')),
+          txn([absent('i/c')], put('i/c', 'verdict')),
+        ],
+      ),
+      store.commit(txn([], put('i/d'))),
+    ]);
+    assert.deepEqual(
+      results.map(({ ok }) => ok),
+      [true, false, true],
+    );
+    assert.equal(results[0]!.revision, results[2]!.revision);
+    assert.notEqual(results[0]!.revision, other.revision);
+    const refused = results[1]!;
+    assert.ok(!refused.ok && refused.found[0]?.key === 'i/b');
+    assert.deepEqual(valuesOf((await listAll(store, prefixRange('i/'))).entries), [
+      ['i/a', 'verdict'],
+      ['i/b', 'x'],
+      ['i/c', 'verdict'],
+      ['i/d', 'x'],
+    ]);
+    const batch = (await watchUntil(store, a, results[0]!.revision)).find(
+      ({ revision }) => revision === results[0]!.revision,
+    )!;
+    assert.equal(batch.changes.length, 2);
+  });
+
+  check('S11 commitEach does nothing when its guard does not hold', async ({ store }) => {
+    const revision = await commit(store, put('m/self'));
+    const results = await store.commitEach(
+      [at('m/self', revision + 1n)],
+      [txn([absent('i/a')], put('i/a')), txn([], put('i/b'))],
+    );
+    assert.equal(count(results), 0);
+    assert.equal((await store.get('i/a')).revision, revision);
+    assert.deepEqual((await listAll(store, prefixRange('i/'))).entries, []);
+  });
+
+  check('S11 commitEach takes a thousand transactions', async ({ store }) => {
+    const guard = await commit(store, put('m/self'));
+    const results = await store.commitEach(
+      [at('m/self', guard)],
+      Array.from({ length: 1_000 }, (_, i) => txn([absent(`i/${i}`)], put(`i/${i}`))),
+    );
+    assert.equal(count(results), 1_000);
+    assert.equal((await listAll(store, prefixRange('i/'))).entries.length, 1_000);
+  });
+
+  check('S12 a member is there with its epoch, can be rewritten, and leaves', async ({ store }) => {
+    const member = await store.join('m/one', text('hello'));
+    const entry = (await store.get('m/one')).entry!;
+    assert.equal(entry.createRevision, member.epoch);
+    assert.equal(member.lost.aborted, false);
+    assert.equal(await member.rewrite(text('again')), true);
+    const rewritten = (await store.get('m/one')).entry!;
+    assert.equal(rewritten.createRevision, member.epoch);
+    assert.ok(rewritten.modRevision > member.epoch);
+    assert.equal(Buffer.from(rewritten.value).toString(), 'again');
+    await assert.rejects(store.join('m/one', text('second')), StoreUnavailable);
+    await member.leave();
+    assert.equal((await store.get('m/one')).entry, undefined);
+    assert.equal(member.lost.aborted, true);
+  });
+
+  check('S12 a rewrite of a key that another has created since is refused', async ({ store }) => {
+    const member = await store.join('m/one', text('first'));
+    await commit(store, remove('m/one'));
+    await commit(store, put('m/one', 'other'));
+    assert.equal(await member.rewrite(text('late')), false);
+    assert.equal(Buffer.from((await store.get('m/one')).entry!.value).toString(), 'other');
+  });
+
+  check('S12 a member whose process is gone is removed', async (subject) => {
+    const member = await subject.store.join('m/one', text('hello'));
+    await commit(subject.store, put('i/a'));
+    if (subject.killMember) {
+      subject.killMember('m/one');
+      const until = (await watchUntil(subject.store, member.epoch, member.epoch + 2n)).at(-1)!;
+      assert.deepEqual(until.changes, [{ kind: 'delete', key: 'm/one' }]);
+      assert.equal(member.lost.aborted, true);
+    } else {
+      await subject.reopen();
+    }
+    assert.equal((await subject.store.get('m/one')).entry, undefined);
+    assert.ok((await subject.store.get('i/a')).entry, 'nothing else is on a lease');
+  });
+
+  check('S13 keys and values come back byte for byte, and keys in byte order', async (subject) => {
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+    const large = Buffer.alloc(512 * 1_024, 7);
+    const keys = [
+      'i/-',
+      'i/.',
+      'i/0',
+      'i/A',
+      'i/A/',
+      'i/A/b',
+      'i/AA',
+      'i/Z',
+      'i/_',
+      'i/a',
+      `i/${'k'.repeat(500)}`,
+      'i/~',
+    ];
+    for (const key of [...keys].reverse()) await subject.store.commit(txn([], { kind: 'put', key, value: bytes }));
+    await subject.store.commit(txn([], { kind: 'put', key: 'v/large', value: large }));
+    await subject.store.commit(txn([], { kind: 'put', key: 'v/empty', value: Buffer.alloc(0) }));
+    await subject.reopen();
+    const { entries } = await listAll(subject.store, prefixRange('i/'));
+    assert.deepEqual(
+      entries.map(({ key }) => key),
+      keys,
+    );
+    for (const { value } of entries) assert.ok(bytes.equals(value));
+    assert.ok(large.equals((await subject.store.get('v/large')).entry!.value));
+    assert.equal((await subject.store.get('v/empty')).entry!.value.length, 0);
+  });
+}
