@@ -91,19 +91,11 @@ export async function startServer(
   return server;
 }
 
-type Unary<Request, Response> = (
-  request: Request,
-  callback: (error: ServiceError | null, response: Response) => void,
-) => unknown;
-
-/** Makes one unary call: `call(server.registry, 'register', request)`. Rejects with the ServiceError. */
-export function call<C extends Client, M extends keyof C & string>(
-  client: C,
-  method: M,
-  request: object,
-): Promise<C[M] extends Unary<never, infer Response> ? Response : never> {
+/** Makes one unary call. Rejects with the ServiceError. */
+export function call<Response>(client: Client, method: string, request: object): Promise<Response> {
+  type Unary = (request: object, callback: (error: ServiceError | null, response: Response) => void) => unknown;
   return new Promise((resolve, reject) => {
-    (client[method] as Unary<unknown, never>).call(client, request, (error, response) =>
+    (client as unknown as Record<string, Unary>)[method]!.call(client, request, (error, response) =>
       error ? reject(error) : resolve(response),
     );
   });

@@ -69,8 +69,8 @@ function findTruncation(file: string): string | undefined {
 }
 
 const PAGE_BYTES = 4_096;
-/** Where LMDB's meta page keeps things: a page header of 16 bytes, then magic, version, address, size and two trees. */
-const META = { magic: 16, lastPage: 136, transaction: 144 } as const;
+/** Where LMDB's meta page keeps things: a page header of 24 bytes, then magic, version, address, size and two trees. */
+const META = { magic: 24, lastPage: 144, transaction: 152 } as const;
 const MAGIC = 0xbeefc0de;
 
 function readMetaPage(bytes: Buffer, at: number): { lastPage: bigint; transaction: bigint } | undefined {

@@ -1,0 +1,137 @@
+import type { ClientReadableStream, ServiceError } from '@grpc/grpc-js';
+import * as admin from '../../src/gen/rollcall/v1/admin_service.js';
+import * as config from '../../src/gen/rollcall/v1/config_service.js';
+import * as registry from '../../src/gen/rollcall/v1/registry_service.js';
+import { call, eventually, type ServerProcess } from './server.js';
+
+/** Fills a message from the fields a test cares for. */
+interface Message<T> {
+  fromPartial(fields: object): T;
+}
+type Fields<T> = T extends bigint | string | number | boolean | Uint8Array | Map<unknown, unknown> | undefined
+  ? T
+  : T extends readonly (infer E)[]
+    ? Fields<E>[]
+    : { [K in keyof T]?: Fields<T[K]> };
+
+/** A method of a service: `register(server, { instance })` makes the call, or rejects with the ServiceError. */
+const method =
+  <Request, Response>(
+    service: 'registry' | 'config',
+    name: string,
+    message: Message<Request>,
+    _response: Message<Response>,
+  ) =>
+  (server: ServerProcess, fields: Fields<Request> = {} as Fields<Request>): Promise<Response> =>
+    call(server[service], name, message.fromPartial(fields as object) as object);
+const r = <Request, Response>(name: string, request: Message<Request>, response: Message<Response>) =>
+  method('registry', name, request, response);
+const c = <Request, Response>(name: string, request: Message<Request>, response: Message<Response>) =>
+  method('config', name, request, response);
+
+export const register = r('register', registry.RegisterRequest, registry.RegisterResponse);
+export const deregister = r('deregister', registry.DeregisterRequest, registry.DeregisterResponse);
+export const heartbeat = r('heartbeat', registry.HeartbeatRequest, registry.HeartbeatResponse);
+export const discover = r('discover', registry.DiscoverRequest, registry.DiscoverResponse);
+export const getInstance = r('getInstance', registry.GetInstanceRequest, registry.GetInstanceResponse);
+export const listServices = r('listServices', registry.ListServicesRequest, registry.ListServicesResponse);
+export const listNamespaces = r('listNamespaces', registry.ListNamespacesRequest, registry.ListNamespacesResponse);
+export const publishConfig = c('publishConfig', config.PublishConfigRequest, config.PublishConfigResponse);
+export const getConfig = c('getConfig', config.GetConfigRequest, config.GetConfigResponse);
+export const listConfigs = c('listConfigs', config.ListConfigsRequest, config.ListConfigsResponse);
+export const deleteConfig = c('deleteConfig', config.DeleteConfigRequest, config.DeleteConfigResponse);
+export const listConfigVersions = c(
+  'listConfigVersions',
+  config.ListConfigVersionsRequest,
+  config.ListConfigVersionsResponse,
+);
+export const rollbackConfig = c('rollbackConfig', config.RollbackConfigRequest, config.RollbackConfigResponse);
+export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetStatusResponse> =>
+  call(client, 'getStatus', {});
+
+/** A short way to say a config's text. */
+export const text = (value: string): { $case: 'text'; value: string } => ({ $case: 'text', value });
+
+/** What a watch delivers. */
+interface WatchMessage {
+  readonly revision: bigint;
+  readonly resumeToken: string;
+}
+
+/** An open watch, and the messages that came on it. */
+export class Watch<M extends WatchMessage> {
+  readonly messages: M[] = [];
+  error: ServiceError | undefined;
+  ended = false;
+
+  constructor(readonly stream: ClientReadableStream<M>) {
+    stream.on('data', (message: M) => this.messages.push(message));
+    stream.on('error', (error: ServiceError) => (this.error = error));
+    stream.on('close', () => (this.ended = true));
+    stream.on('end', () => (this.ended = true));
+  }
+
+  get last(): M | undefined {
+    return this.messages.at(-1);
+  }
+
+  /** The token of the newest message that has one. */
+  get token(): string {
+    return this.messages.findLast(({ resumeToken }) => resumeToken !== '')!.resumeToken;
+  }
+
+  /** Waits until the watch has seen a revision. */
+  async reached(revision: bigint, within?: number): Promise<void> {
+    await eventually(() => this.messages.some((message) => message.revision >= revision) || this.error, within);
+    if (this.error) throw this.error;
+  }
+
+  /** Waits for the error that ends the watch. */
+  failed(within?: number): Promise<ServiceError> {
+    return eventually(() => this.error, within);
+  }
+
+  /** Waits until a message fits. */
+  seen(fits: (message: M) => boolean, within?: number): Promise<M> {
+    return eventually(() => this.messages.find(fits), within);
+  }
+
+  close(): void {
+    this.stream.cancel();
+  }
+}
+
+export function watchServices(
+  { registry: client }: ServerProcess,
+  fields: Fields<registry.WatchServicesRequest>,
+): Watch<registry.WatchServicesResponse> {
+  return new Watch(client.watchServices(registry.WatchServicesRequest.fromPartial(fields)));
+}
+
+export function watchConfig(
+  { config: client }: ServerProcess,
+  fields: Fields<config.WatchConfigRequest>,
+): Watch<config.WatchConfigResponse> {
+  return new Watch(client.watchConfig(config.WatchConfigRequest.fromPartial(fields)));
+}
+
+/** The view a client has of instances, by the one rule of the contract. */
+export class ServicesView {
+  readonly instances = new Map<string, registry.WatchServicesResponse['upserted'][number]>();
+  revision = 0n;
+  #staged: registry.WatchServicesResponse[] = [];
+
+  /** Takes a message in; true when the view has moved to a revision. */
+  apply(message: registry.WatchServicesResponse): boolean {
+    this.#staged.push(message);
+    if (message.revision === 0n) return false;
+    if (this.#staged.some(({ kind }) => kind === 1)) this.instances.clear();
+    for (const { upserted, removed } of this.#staged) {
+      for (const { service, id } of removed) this.instances.delete(`${service}/${id}`);
+      for (const instance of upserted) this.instances.set(`${instance.service}/${instance.id}`, instance);
+    }
+    this.#staged = [];
+    this.revision = message.revision;
+    return true;
+  }
+}
