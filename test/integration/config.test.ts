@@ -209,13 +209,13 @@ test('bytes come back as bytes, text in data as text, and what is not UTF-8 is r
   assert.equal(config?.format, ConfigFormat.CONFIG_FORMAT_BINARY);
   assert.ok(config.content?.$case === 'data' && data.equals(config.content.value));
   const refused = await failure(
-    publishConfig(server, { configs: [{ key: 'a.txt', content: { $case: 'data', value: data } }] }),
+    publishConfig(server, { configs: [{ key: 'a.yaml', content: { $case: 'data', value: data } }] }),
   );
   assert.deepEqual(detailsOf(refused).fields, ['configs[0].data']);
   await publishConfig(server, {
-    configs: [{ key: 'b.txt', content: { $case: 'data', value: Buffer.from('grüezi') } }],
+    configs: [{ key: 'b.yaml', content: { $case: 'data', value: Buffer.from('grüezi') } }],
   });
-  assert.equal(await textOf(server, 'b.txt'), 'grüezi');
+  assert.equal(await textOf(server, 'b.yaml'), 'grüezi');
 });
 
 test('lists show heads without content, by group and prefix, page by page', async (t) => {

@@ -1,7 +1,8 @@
 import type { ClientReadableStream, ServiceError } from '@grpc/grpc-js';
-import * as admin from '../../src/gen/rollcall/v1/admin_service.js';
+import type * as admin from '../../src/gen/rollcall/v1/admin_service.js';
 import * as config from '../../src/gen/rollcall/v1/config_service.js';
 import * as registry from '../../src/gen/rollcall/v1/registry_service.js';
+import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import { call, eventually, type ServerProcess } from './server.js';
 
 /** Fills a message from the fields a test cares for. */
@@ -16,36 +17,39 @@ type Fields<T> = T extends bigint | string | number | boolean | Uint8Array | Map
 
 /** A method of a service: `register(server, { instance })` makes the call, or rejects with the ServiceError. */
 const method =
-  <Request, Response>(
-    service: 'registry' | 'config',
-    name: string,
-    message: Message<Request>,
-    _response: Message<Response>,
-  ) =>
+  <Response>(service: 'registry' | 'config', name: string) =>
+  <Request>(message: Message<Request>) =>
   (server: ServerProcess, fields: Fields<Request> = {} as Fields<Request>): Promise<Response> =>
     call(server[service], name, message.fromPartial(fields as object) as object);
-const r = <Request, Response>(name: string, request: Message<Request>, response: Message<Response>) =>
-  method('registry', name, request, response);
-const c = <Request, Response>(name: string, request: Message<Request>, response: Message<Response>) =>
-  method('config', name, request, response);
 
-export const register = r('register', registry.RegisterRequest, registry.RegisterResponse);
-export const deregister = r('deregister', registry.DeregisterRequest, registry.DeregisterResponse);
-export const heartbeat = r('heartbeat', registry.HeartbeatRequest, registry.HeartbeatResponse);
-export const discover = r('discover', registry.DiscoverRequest, registry.DiscoverResponse);
-export const getInstance = r('getInstance', registry.GetInstanceRequest, registry.GetInstanceResponse);
-export const listServices = r('listServices', registry.ListServicesRequest, registry.ListServicesResponse);
-export const listNamespaces = r('listNamespaces', registry.ListNamespacesRequest, registry.ListNamespacesResponse);
-export const publishConfig = c('publishConfig', config.PublishConfigRequest, config.PublishConfigResponse);
-export const getConfig = c('getConfig', config.GetConfigRequest, config.GetConfigResponse);
-export const listConfigs = c('listConfigs', config.ListConfigsRequest, config.ListConfigsResponse);
-export const deleteConfig = c('deleteConfig', config.DeleteConfigRequest, config.DeleteConfigResponse);
-export const listConfigVersions = c(
+export const register = method<registry.RegisterResponse>('registry', 'register')(registry.RegisterRequest);
+export const deregister = method<registry.DeregisterResponse>('registry', 'deregister')(registry.DeregisterRequest);
+export const heartbeat = method<registry.HeartbeatResponse>('registry', 'heartbeat')(registry.HeartbeatRequest);
+export const discover = method<registry.DiscoverResponse>('registry', 'discover')(registry.DiscoverRequest);
+export const getInstance = method<registry.GetInstanceResponse>('registry', 'getInstance')(registry.GetInstanceRequest);
+export const listServices = method<registry.ListServicesResponse>(
+  'registry',
+  'listServices',
+)(registry.ListServicesRequest);
+export const listNamespaces = method<registry.ListNamespacesResponse>(
+  'registry',
+  'listNamespaces',
+)(registry.ListNamespacesRequest);
+export const publishConfig = method<config.PublishConfigResponse>(
+  'config',
+  'publishConfig',
+)(config.PublishConfigRequest);
+export const getConfig = method<config.GetConfigResponse>('config', 'getConfig')(config.GetConfigRequest);
+export const listConfigs = method<config.ListConfigsResponse>('config', 'listConfigs')(config.ListConfigsRequest);
+export const deleteConfig = method<config.DeleteConfigResponse>('config', 'deleteConfig')(config.DeleteConfigRequest);
+export const listConfigVersions = method<config.ListConfigVersionsResponse>(
+  'config',
   'listConfigVersions',
-  config.ListConfigVersionsRequest,
-  config.ListConfigVersionsResponse,
-);
-export const rollbackConfig = c('rollbackConfig', config.RollbackConfigRequest, config.RollbackConfigResponse);
+)(config.ListConfigVersionsRequest);
+export const rollbackConfig = method<config.RollbackConfigResponse>(
+  'config',
+  'rollbackConfig',
+)(config.RollbackConfigRequest);
 export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});
 
@@ -125,7 +129,7 @@ export class ServicesView {
   apply(message: registry.WatchServicesResponse): boolean {
     this.#staged.push(message);
     if (message.revision === 0n) return false;
-    if (this.#staged.some(({ kind }) => kind === 1)) this.instances.clear();
+    if (this.#staged.some(({ kind }) => kind === WatchKind.WATCH_KIND_SNAPSHOT)) this.instances.clear();
     for (const { upserted, removed } of this.#staged) {
       for (const { service, id } of removed) this.instances.delete(`${service}/${id}`);
       for (const instance of upserted) this.instances.set(`${instance.service}/${instance.id}`, instance);

@@ -40,10 +40,12 @@ export async function checkFolder(folder: string): Promise<void> {
 
 /** Reads every record; returns what is wrong. */
 function findDamage(folder: string): string | undefined {
-  const short = findTruncation(dataFile(folder));
-  if (short) return short;
+  const { damage, transactions } = readMetaPages(dataFile(folder));
+  if (damage) return damage;
   const database = openDatabase(folder, true);
-  const meta = decodeMeta(database.getBinary(META_KEY));
+  const metaBytes = database.getBinary(META_KEY);
+  if (!metaBytes && transactions > 0n) return 'the record of the revision is missing';
+  const meta = decodeMeta(metaBytes);
   let records = 0;
   for (const { key, value } of database.getRange(DATA_RANGE)) {
     const { modRevision } = decodeEntry(fromDataKey(key), value);
@@ -54,18 +56,18 @@ function findDamage(folder: string): string | undefined {
   return undefined;
 }
 
-/** LMDB's two meta pages say which page is the last; the file must hold it. */
-function findTruncation(file: string): string | undefined {
+/** LMDB's two meta pages say which page is the last, which the file must hold, and how many transactions there were. */
+function readMetaPages(file: string): { damage: string | undefined; transactions: bigint } {
   const { size } = statSync(file);
   const bytes = Buffer.alloc(2 * PAGE_BYTES);
   const descriptor = openSync(file, 'r');
   readSync(descriptor, bytes, 0, bytes.length, 0);
   closeSync(descriptor);
   const metas = [readMetaPage(bytes, 0), readMetaPage(bytes, PAGE_BYTES)].filter((meta) => meta !== undefined);
-  if (metas.length === 0) return 'the file has no readable beginning';
-  const { lastPage } = metas.reduce((a, b) => (a.transaction > b.transaction ? a : b));
+  if (metas.length === 0) return { damage: 'the file has no readable beginning', transactions: 0n };
+  const { lastPage, transaction } = metas.reduce((a, b) => (a.transaction > b.transaction ? a : b));
   const needed = (Number(lastPage) + 1) * PAGE_BYTES;
-  return size < needed ? `the file has ${size} bytes of ${needed}` : undefined;
+  return { damage: size < needed ? `the file has ${size} bytes of ${needed}` : undefined, transactions: transaction };
 }
 
 const PAGE_BYTES = 4_096;

@@ -17,3 +17,11 @@ export function openDatabase(folder: string, readOnly = false): Database {
     overlappingSync: false,
   } as Parameters<typeof open<Buffer, string>>[0]);
 }
+
+/**
+ * True: a rejection that LMDB makes for a batch that failed, in promises that nobody is given, beside the one that
+ * the store holds and deals with. As an unhandled rejection it says nothing new.
+ */
+export function isEchoOfFailedBatch(error: unknown): boolean {
+  return error instanceof Error && 'commitError' in error;
+}

@@ -204,7 +204,18 @@ export class EmbeddedStore implements Store {
 
   #committed(key: string): Entry | undefined {
     const bytes = this.database.getBinary(toDataKey(key));
-    return bytes && decodeEntry(key, bytes);
+    return bytes && this.#decode(key, bytes);
+  }
+
+  /** Damage that turns up while the store is in use: what else is damaged is unknown, so the process must not go on. */
+  #decode(key: string, bytes: Buffer): Entry {
+    try {
+      return decodeEntry(key, bytes);
+    } catch (error) {
+      const damaged = new DamagedStore(this.folder, (error as Error).message);
+      this.onFatal(damaged);
+      throw new StoreUnavailable(damaged.message, { cause: error });
+    }
   }
 
   /** Pages of one pinned snapshot. Whoever does not read to the end must close the iterator, which unpins it. */
@@ -215,7 +226,7 @@ export class EmbeddedStore implements Store {
       for (;;) {
         const page: Entry[] = [];
         for (const { key, value } of this.database.getRange({ start, end, limit: LIST_PAGE_ENTRIES, transaction })) {
-          page.push(decodeEntry(fromDataKey(key), value));
+          page.push(this.#decode(fromDataKey(key), value));
           start = `${key}\0`;
         }
         if (page.length > 0) yield page;

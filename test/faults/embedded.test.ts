@@ -1,0 +1,273 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Dice } from '../support/dice.js';
+import {
+  discover,
+  getConfig,
+  getInstance,
+  getStatus,
+  heartbeat,
+  listConfigVersions,
+  publishConfig,
+  register,
+  text,
+} from '../support/client.js';
+import { detailsOf, eventually, failure, startServer, temporaryFolder } from '../support/server.js';
+
+const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+const KILLS = process.env.ROLLCALL_TEST_LONG ? 200 : 50;
+
+/** Runs the server until it exits; for starts that must fail. */
+function runServer(folder: string, command: readonly string[] = []): { status: number | null; stderr: string } {
+  const [program, ...args] = [...command, process.execPath, MAIN, 'serve', '--grpc-port', '0', '--data-dir', folder];
+  return spawnSync(program, args, { encoding: 'utf8', timeout: 15_000 });
+}
+
+test(`kill -9 in a write loop, ${KILLS} times: what was acknowledged is there, what was not is there whole or not at all`, async (t) => {
+  const folder = temporaryFolder();
+  const dice = new Dice(3);
+  /** Acknowledged: instance -> its version; config key -> the content published last. */
+  const instances = new Map<string, string>();
+  const configs = new Map<string, string>();
+  let newest = 0n;
+  let written = 0;
+  for (let kill = 0; kill <= KILLS; kill++) {
+    const server = await startServer(t, folder);
+    const { revision } = await getStatus(server);
+    assert.ok(revision >= newest, `the revision went back from ${newest} to ${revision}`);
+    const found = new Map(
+      (await discover(server, { service: 'pay', minRevision: newest })).instances.map(({ id, version }) => [
+        id,
+        version,
+      ]),
+    );
+    for (const [id, version] of instances) {
+      // A later write that was not acknowledged may have happened; nothing older may stand there.
+      assert.ok(Number(found.get(id)) >= Number(version), `${id}: ${found.get(id)} instead of ${version}`);
+    }
+    for (const [key, value] of configs) {
+      const [a, b] = await Promise.all([
+        getConfig(server, { key: `${key}/a` }),
+        getConfig(server, { key: `${key}/b` }),
+      ]);
+      assert.ok(
+        Number(a.config?.content?.value) >= Number(value),
+        `${key}: ${Number(a.config?.content?.value)} instead of ${value}`,
+      );
+      assert.equal(a.config?.content?.value, b.config?.content?.value, 'a publish is there whole or not at all');
+      assert.equal(a.config?.revision, b.config?.revision);
+      const { versions } = await listConfigVersions(server, { key: `${key}/a`, pageSize: 1 });
+      assert.deepEqual(
+        [versions[0]?.version, versions[0]?.sha256],
+        [a.config?.version, a.config?.sha256],
+        'the newest version is the head',
+      );
+    }
+    if (kill === KILLS) {
+      await server.stop();
+      break;
+    }
+    let dead = false;
+    const writer = async (n: number): Promise<void> => {
+      while (!dead) {
+        const id = `p${n}`;
+        const version = `${++written}`;
+        const answer = await register(server, {
+          instance: { service: 'pay', id, address: '10.0.0.1', version },
+          incarnation: id,
+        }).catch(() => undefined);
+        if (!answer) return;
+        instances.set(id, version);
+        if (answer.revision > newest) newest = answer.revision;
+      }
+    };
+    const publisher = async (n: number): Promise<void> => {
+      while (!dead) {
+        const key = `k${n}`;
+        const value = `${++written}`;
+        const answer = await publishConfig(server, {
+          configs: ['a', 'b'].map((part) => ({ key: `${key}/${part}`, content: text(value) })),
+        }).catch(() => undefined);
+        if (!answer) return;
+        configs.set(key, value);
+        if (answer.revision > newest) newest = answer.revision;
+      }
+    };
+    const before = written;
+    const writing = Promise.all([...[0, 1, 2, 3].map(writer), ...[0, 1].map(publisher)]);
+    const enough = before + 20 + Math.floor(dice.between(0, 150));
+    await eventually(() => written > enough, 10_000, 1);
+    await server.kill();
+    dead = true;
+    await writing;
+  }
+  assert.ok(instances.size === 4 && configs.size === 2);
+});
+
+test('one server per data folder: the second says who holds it, and a killed one is followed at once', async (t) => {
+  const folder = temporaryFolder();
+  const first = await startServer(t, folder);
+  const second = runServer(folder);
+  assert.equal(second.status, 1);
+  assert.match(second.stderr, new RegExp(`held by process ${first.process.pid} on `));
+  await register(first, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  await first.kill();
+  const next = await startServer(t, folder);
+  assert.equal((await discover(next, { service: 'pay' })).instances.length, 1);
+});
+
+test('a folder that is no folder, or cannot be written, is named', () => {
+  const folder = temporaryFolder();
+  const file = join(folder, 'file');
+  writeFileSync(file, 'x');
+  const notFolder = runServer(file);
+  assert.equal(notFolder.status, 1);
+  assert.match(notFolder.stderr, /is not a folder/);
+  assert.equal(readFileSync(file, 'utf8'), 'x');
+  const readOnly = join(temporaryFolder(), 'ro');
+  const mount = `mkdir -p ${readOnly} && mount -t tmpfs -o ro,size=1m none ${readOnly} && exec "$0" "$@"`;
+  const refused = runServer(readOnly, [...unshare(), 'sh', '-c', mount]);
+  assert.equal(refused.status, 1, refused.stderr);
+  assert.match(refused.stderr, /cannot be written/);
+});
+
+/** A mount namespace of one's own, with or without being root. */
+function unshare(): string[] {
+  return process.getuid?.() === 0 ? ['unshare', '--mount'] : ['unshare', '--user', '--map-root-user', '--mount'];
+}
+
+/** A data folder with some hundred records, whose server ended cleanly or was killed. */
+async function filledFolder(t: Parameters<typeof startServer>[0], clean: boolean): Promise<string> {
+  const folder = temporaryFolder();
+  const server = await startServer(t, folder);
+  await Promise.all(
+    Array.from({ length: 400 }, (_, i) =>
+      register(server, {
+        instance: { service: 'pay', id: `p${i}`, address: '10.0.0.1', metadata: new Map([['k', 'v'.repeat(200)]]) },
+      }),
+    ),
+  );
+  await (clean ? server.stop() : server.kill());
+  assert.equal(existsSync(join(folder, 'clean')), clean);
+  return folder;
+}
+
+const damages: Record<string, (file: string) => void> = {
+  'a truncated file': (file) => truncateSync(file, Math.floor(statSync(file).size / 2 / 4_096) * 4_096),
+  'zeroed meta pages': (file) => overwrite(file, 0, Buffer.alloc(8_192)),
+  'an empty file': (file) => truncateSync(file, 0),
+  'noise in the middle': (file) => overwrite(file, 8_192, Buffer.alloc(statSync(file).size - 8_192, 0x5a)),
+  'one flipped byte in a record': (file) => {
+    const bytes = readFileSync(file);
+    const at = bytes.lastIndexOf('v'.repeat(50));
+    overwrite(file, at, Buffer.from([bytes[at]! ^ 1]));
+    // Each record may stand in older pages too: all of them are hit.
+    for (let from = bytes.indexOf('vvvvv'); from >= 0; from = bytes.indexOf('vvvvv', from + 300))
+      overwrite(file, from, Buffer.from('w'));
+  },
+};
+
+function overwrite(file: string, at: number, bytes: Buffer): void {
+  const descriptor = openSync(file, 'r+');
+  writeSync(descriptor, bytes, 0, bytes.length, at);
+  closeSync(descriptor);
+}
+
+for (const [damage, inflict] of Object.entries(damages)) {
+  test(`damage after a crash: ${damage} is told in clear words, and nothing is changed`, async (t) => {
+    const folder = await filledFolder(t, false);
+    const file = join(folder, 'data.mdb');
+    inflict(file);
+    const before = readFileSync(file);
+    const { status, stderr } = runServer(folder);
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /rollcall: the data in .* is damaged: /);
+    assert.match(stderr, /Restore the folder from a backup/);
+    assert.ok(before.equals(readFileSync(file)));
+  });
+}
+
+test('damage after a clean end: a flipped byte is told in clear words', async (t) => {
+  const folder = await filledFolder(t, true);
+  const file = join(folder, 'data.mdb');
+  damages['one flipped byte in a record']!(file);
+  const { status, stderr } = runServer(folder);
+  assert.equal(status, 1, stderr);
+  assert.match(stderr, /is damaged: .*checksum/);
+});
+
+test('a copy of the folder of a stopped server is a backup', async (t) => {
+  const folder = await filledFolder(t, true);
+  const backup = temporaryFolder();
+  copyFileSync(join(folder, 'data.mdb'), join(backup, 'data.mdb'));
+  const server = await startServer(t, backup);
+  assert.equal((await getStatus(server)).counts?.instances, 400);
+});
+
+test('a full disk: writes are refused, reads and beats go on, and room brings writes back without a restart', async (t) => {
+  const mountPoint = temporaryFolder();
+  const ballast = join(mountPoint, 'ballast');
+  const folder = join(mountPoint, 'data');
+  // The server lives in a mount namespace where its folder is a disk of 8 MB; /proc/<pid>/root shows it to us.
+  const command = [...unshare(), 'sh', '-c', `mount -t tmpfs -o size=8m none ${mountPoint} && exec "$0" "$@"`];
+  const server = await startServer(t, folder, command);
+  const inside = (path: string): string => `/proc/${server.process.pid}/root${path}`;
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' }, incarnation: 'a' });
+  await publishConfig(server, { configs: [{ key: 'kept', content: text('kept') }] });
+  let refused: Awaited<ReturnType<typeof failure>> | undefined;
+  let published = 0;
+  for (let i = 0; i < 100 && !refused; i++) {
+    await publishConfig(server, { configs: [{ key: `big/${i}`, content: text(`${i}`.padEnd(200_000, 'x')) }] }).then(
+      () => published++,
+      (error: unknown) => (refused = error as typeof refused),
+    );
+    if (i === 2) fillDisk(inside(ballast), 2 * 1_024 * 1_024);
+  }
+  assert.ok(refused, 'the disk became full');
+  assert.deepEqual([refused.code, detailsOf(refused).reason, detailsOf(refused).retry], [8, 'STORE_FULL', true]);
+  const status = await getStatus(server);
+  assert.equal(status.store?.writable, false);
+  assert.ok(status.alarms.some(({ name }) => name === 'STORE_FULL'));
+  assert.ok(server.log.some((line) => line.includes('"level":50') && line.includes('STORE_FULL')));
+  // Reads and beats do not need the disk.
+  assert.equal((await discover(server, { service: 'pay' })).instances.length, 1);
+  assert.deepEqual(
+    (await heartbeat(server, { instances: [{ service: 'pay', id: 'p1', incarnation: 'a' }] })).rejected,
+    [],
+  );
+  assert.equal((await getConfig(server, { key: 'kept' })).config?.content?.value, 'kept');
+  const again = await failure(register(server, { instance: { service: 'pay', id: 'p2', address: '10.0.0.1' } }));
+  assert.equal(detailsOf(again).reason, 'STORE_FULL');
+
+  rmSync(inside(ballast));
+  await eventually(async () => (await getStatus(server)).store?.writable, 15_000, 200);
+  await register(server, { instance: { service: 'pay', id: 'p2', address: '10.0.0.1' } });
+  assert.deepEqual((await getStatus(server)).alarms, []);
+  for (let i = 0; i < published; i++) {
+    const { config } = await getConfig(server, { key: `big/${i}` });
+    assert.equal(config?.size, 200_000);
+  }
+  assert.equal((await getInstance(server, { service: 'pay', id: 'p2' })).instance?.id, 'p2');
+  assert.equal(await server.stop(), 0);
+});
+
+/** Takes `bytes` of a disk. */
+function fillDisk(file: string, bytes: number): void {
+  writeFileSync(file, Buffer.alloc(bytes));
+  chmodSync(file, 0o600);
+}

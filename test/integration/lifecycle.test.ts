@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:http2';
+import { test } from 'node:test';
+import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClientConstructor } from '@grpc/grpc-js';
+import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
+import { getInstance, publishConfig, register, text, watchServices } from '../support/client.js';
+import { detailsOf, eventually, failure, startServer } from '../support/server.js';
+
+const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+
+test('SIGTERM ends 1,000 streams with a reason, finishes calls in flight, and exits 0', async (t) => {
+  const server = await startServer(t);
+  const watches = Array.from({ length: 1_000 }, () => watchServices(server, { all: true }));
+  await eventually(() => watches.every(({ messages }) => messages.length > 0), 20_000);
+  const answers = Array.from({ length: 100 }, (_, i) =>
+    register(server, { instance: { service: 'pay', id: `p${i}`, address: '10.0.0.1' } }),
+  );
+  await Promise.race(answers);
+  const began = performance.now();
+  server.process.kill('SIGTERM');
+  const settled = await Promise.allSettled(answers);
+  assert.equal(await server.exited, 0);
+  assert.ok(performance.now() - began < 15_000);
+  for (const watch of watches) {
+    const error = await watch.failed();
+    assert.deepEqual([error.code, error.details, detailsOf(error).reason], [14, 'shutting down', 'SHUTTING_DOWN']);
+  }
+  for (const outcome of settled) {
+    if (outcome.status === 'fulfilled') continue;
+    assert.equal((outcome.reason as { code: number }).code, 14);
+  }
+  assert.ok(settled.some(({ status }) => status === 'fulfilled'));
+});
+
+test('a second signal ends the process at once', async (t) => {
+  const server = await startServer(t);
+  // A call that waits for a revision keeps the shutdown waiting.
+  const waiting = failure(getInstance(server, { service: 'pay', id: 'p1', minRevision: 1_000_000n }));
+  await getInstance(server, { service: 'pay', id: 'p1' }).catch(() => undefined);
+  server.process.kill('SIGTERM');
+  await eventually(() => server.log.some((line) => line.includes('shutting down')));
+  server.process.kill('SIGINT');
+  assert.equal(await server.exited, 130);
+  assert.equal((await waiting).code, 14);
+});
+
+test('what was acknowledged before a clean end is there afterwards', async (t) => {
+  const server = await startServer(t);
+  const folder = /"dataDir":"([^"]+)"/.exec(server.log.join('\n'))![1]!;
+  const { revision } = await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  assert.equal(await server.stop(), 0);
+  const again = await startServer(t, folder);
+  const { instance } = await getInstance(again, { service: 'pay', id: 'p1' });
+  assert.equal(instance?.revision, revision);
+  assert.ok(!again.log.some((line) => line.includes('did not end cleanly')));
+});
+
+test('bad settings end the program with what is wrong, and exit code 2', () => {
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 10_000 });
+  const cases: [string[], RegExp][] = [
+    [['serve', '--grpc-port', '99999'], /--grpc-port/],
+    [['serve', '--grpc-port', 'x'], /--grpc-port/],
+    [['serve', '--store', 'sqlite'], /--store/],
+    [['serve', '--colour', 'red'], /--colour/],
+    [['serve', '--log-level', 'loud'], /--log-level/],
+    [['sevre'], /sevre/],
+  ];
+  for (const [args, message] of cases) {
+    const { status, stderr } = run(...args);
+    assert.equal(status, 2, args.join(' '));
+    assert.match(stderr, message);
+  }
+  const help = run('help');
+  assert.equal(help.status, 0);
+  assert.match(help.stdout, /--grpc-port/);
+  assert.match(run('version').stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('a port that is taken is named', async (t) => {
+  const server = await startServer(t);
+  const port = server.address.split(':')[1]!;
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [MAIN, 'serve', '--grpc-port', port, '--data-dir', `${process.env.TMPDIR ?? '/tmp'}/rollcall-never-${process.pid}`],
+    {
+      encoding: 'utf8',
+      timeout: 10_000,
+    },
+  );
+  assert.equal(status, 1);
+  assert.match(stderr, new RegExp(port));
+});
+
+test('grpc.health.v1 says SERVING for the server and for each service, and ends its streams at shutdown', async (t) => {
+  const server = await startServer(t);
+  // The protos of the health service as a stock client has them.
+  const path = new URL('../../node_modules/grpc-health-check/proto/health/v1/health.proto', import.meta.url).pathname;
+  const loaded = loadPackageDefinition(await load(path, { enums: String, defaults: true }));
+  const Health = ((loaded.grpc as GrpcObject).health as GrpcObject).v1 as GrpcObject;
+  const client = new (Health.Health as ServiceClientConstructor)(server.address, credentials.createInsecure());
+  t.after(() => client.close());
+  const check = (service: string): Promise<string> =>
+    new Promise((resolve, reject) =>
+      (client.check as (request: object, done: (error: Error | null, answer: { status: string }) => void) => void)(
+        { service },
+        (error, answer) => (error ? reject(error) : resolve(answer.status)),
+      ),
+    );
+  for (const service of ['', 'rollcall.v1.RegistryService', 'rollcall.v1.ConfigService', 'rollcall.v1.AdminService']) {
+    assert.equal(await check(service), 'SERVING', service);
+  }
+  await assert.rejects(check('no.such.Service'), { code: 5 });
+  const states: string[] = [];
+  const watch = (client.watch as (request: object) => NodeJS.ReadableStream)({ service: '' });
+  let failure: { code: number } | undefined;
+  watch.on('data', ({ status }: { status: string }) => states.push(status));
+  watch.on('error', (error: unknown) => (failure = error as { code: number }));
+  await eventually(() => states.length > 0);
+  server.process.kill('SIGTERM');
+  await eventually(() => failure);
+  assert.deepEqual(states, ['SERVING', 'NOT_SERVING']);
+  assert.equal(failure?.code, 14);
+  assert.equal(await server.exited, 0);
+});
+
+for (const version of ['v1', 'v1alpha'] as const) {
+  test(`reflection ${version} lists the services and answers by symbol, file and type`, async (t) => {
+    const server = await startServer(t);
+    const ask = reflectionClient(t, server.address, version);
+    const services = (await ask({ listServices: '*' })).listServicesResponse!.service.map(({ name }) => name);
+    for (const name of [
+      'rollcall.v1.RegistryService',
+      'rollcall.v1.ConfigService',
+      'rollcall.v1.AdminService',
+      'grpc.health.v1.Health',
+      'grpc.reflection.v1.ServerReflection',
+      'grpc.reflection.v1alpha.ServerReflection',
+    ]) {
+      assert.ok(services.includes(name), name);
+    }
+    const names = (answer: ReflectionAnswer): number => answer.fileDescriptorResponse?.fileDescriptorProto.length ?? 0;
+    for (const symbol of [
+      'rollcall.v1.RegistryService',
+      'rollcall.v1.RegistryService.Register',
+      'rollcall.v1.Instance',
+      'rollcall.v1.Health',
+      'google.rpc.ErrorInfo',
+      'google.rpc.BadRequest',
+      'google.rpc.RetryInfo',
+    ]) {
+      assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
+    }
+    assert.ok(names(await ask({ fileByFilename: 'rollcall/v1/instance.proto' })) > 0);
+    assert.equal((await ask({ fileContainingSymbol: 'no.such.Thing' })).errorResponse?.errorCode, 5);
+    assert.equal((await ask({ fileByFilename: 'no/such.proto' })).errorResponse?.errorCode, 5);
+  });
+}
+
+test('what reflection tells is enough to make a call with no proto at hand', async (t) => {
+  const server = await startServer(t);
+  const ask = reflectionClient(t, server.address, 'v1');
+  const { fileDescriptorResponse } = await ask({ fileContainingSymbol: 'rollcall.v1.ConfigService' });
+  assert.ok(fileDescriptorResponse);
+  await publishConfig(server, { configs: [{ key: 'a', content: text('x') }] });
+  const field = (bytes: Buffer): Buffer => {
+    const length: number[] = [];
+    for (let n = bytes.length; ; n >>>= 7) {
+      length.push(n > 127 ? (n & 127) | 128 : n);
+      if (n <= 127) break;
+    }
+    return Buffer.concat([Buffer.from([0x0a, ...length]), bytes]);
+  };
+  const definition = loadFileDescriptorSetFromBuffer(
+    Buffer.concat(fileDescriptorResponse.fileDescriptorProto.map((bytes) => field(Buffer.from(bytes)))),
+    { longs: String },
+  );
+  const { ConfigService } = (loadPackageDefinition(definition).rollcall as GrpcObject).v1 as GrpcObject;
+  const client = new (ConfigService as ServiceClientConstructor)(server.address, credentials.createInsecure());
+  t.after(() => client.close());
+  const answer = await new Promise<{ config: { text: string; version: string } }>((resolve, reject) =>
+    (client.getConfig as (request: object, done: (error: Error | null, answer: never) => void) => void)(
+      { key: 'a' },
+      (error, value) => (error ? reject(error) : resolve(value)),
+    ),
+  );
+  assert.deepEqual([answer.config.text, answer.config.version], ['x', '1']);
+});
+
+test('the log is one JSON line per event, with component and level, and nothing on standard output is a log', async (t) => {
+  const server = await startServer(t);
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  await server.stop();
+  assert.ok(server.log.length >= 3);
+  for (const line of server.log) {
+    const event = JSON.parse(line) as Record<string, unknown>;
+    assert.ok(
+      typeof event.msg === 'string' && typeof event.component === 'string' && typeof event.time === 'string',
+      line,
+    );
+  }
+});
+
+test('an HTTP/2 client that is no gRPC client gets an answer, and the server goes on', async (t) => {
+  const server = await startServer(t);
+  const session = connect(`http://${server.address}`);
+  const stream = session.request({ ':method': 'GET', ':path': '/' });
+  const [headers] = (await once(stream, 'response')) as [Record<string, unknown>];
+  assert.ok(Number(headers[':status']) >= 400 || headers['grpc-status'] !== undefined);
+  session.destroy();
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+});
