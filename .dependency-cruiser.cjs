@@ -33,7 +33,8 @@ module.exports = {
     })),
     onlyFrom('one-importer-of-lmdb', 'node_modules/(lmdb|@lmdb)/', '^src/store/embedded/'),
     onlyFrom('one-importer-of-pino', 'node_modules/pino/', '^src/telemetry/'),
-    onlyFrom('grpc-only-at-the-edge', 'node_modules/@grpc/', '^src/(api/grpc|gen)/'),
+    onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
+    onlyFrom('grpc-only-at-the-edges', 'node_modules/@grpc/', '^src/(api/grpc|gen|store/etcd)/'),
     {
       name: 'domain-runs-no-grpc',
       severity: 'error',

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { systemClock } from './base/clock.js';
-import { type RunningServer, startServer } from './server.js';
+import { renewEpoch, type RunningServer, startServer } from './server.js';
 import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/database.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
@@ -8,11 +8,12 @@ import { VERSION } from './version.js';
 
 const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
 
-  rollcall serve [settings]     starts a server
-  rollcall version              prints the version
-  rollcall help                 prints this
+  rollcall serve [settings]            starts a server
+  rollcall store new-epoch [settings]  ends a restore: every server and every watch begins anew
+  rollcall version                     prints the version
+  rollcall help                        prints this
 
-Settings of serve; each is also a variable, such as ROLLCALL_GRPC_PORT:
+Settings; each is also a variable, such as ROLLCALL_GRPC_PORT:
 ${settingsHelp()}
 `;
 
@@ -23,6 +24,8 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
   switch (command) {
     case 'serve':
       return args.includes('--help') ? print(HELP) : await serve(args);
+    case 'store':
+      return await storeCommand(args);
     case 'version':
     case '--version':
       return print(`${VERSION}\n`);
@@ -38,6 +41,17 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
 function print(text: string): number {
   process.stdout.write(text);
   return Exit.OK;
+}
+
+/** Does something to the store, without a server. */
+async function storeCommand([command, ...args]: readonly string[]): Promise<number> {
+  if (command !== 'new-epoch') {
+    process.stderr.write(`rollcall store ${command ?? ''}: the command is new-epoch\n`);
+    return Exit.USAGE;
+  }
+  const { settings } = readSettings(args, process.env);
+  const epoch = await renewEpoch(settings.store, processTelemetry('error', systemClock));
+  return print(`the store has the new epoch ${epoch}\n`);
 }
 
 /** Serves until a signal or a fatal error ends it. */
@@ -79,10 +93,14 @@ function signalled(): Promise<NodeJS.Signals> {
 }
 
 /** Says where the server listens: a log line for programs, and a few lines for a person. */
-function announce({ host, dataDir }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
-  log.info({ version: VERSION, host, grpcPort, dataDir, store: 'embedded' }, 'listening');
+function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
+  const place =
+    store.kind === 'embedded'
+      ? `its data in ${store.dataDir}`
+      : `its data in etcd at ${store.endpoints.join(', ')}, under ${store.prefix}`;
+  log.info({ version: VERSION, host, grpcPort, store: store.kind }, 'listening');
   const address = `${host.includes(':') ? `[${host}]` : host}:${grpcPort}`;
-  process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with its data in ${dataDir}. Try:
+  process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with ${place}. Try:
 
   grpcurl -plaintext -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
   grpcurl -plaintext -d '{"service":"pay"}' ${address} rollcall.v1.RegistryService/Discover

@@ -3,10 +3,11 @@ import { GrpcServer } from './api/grpc/grpc-server.js';
 import { systemClock } from './base/clock.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
+import { newEpoch } from './catalog/schema.js';
 import { noPeers } from './health/peers.js';
 import { startReplica } from './replica.js';
-import type { Settings } from './settings/settings.js';
-import { openEmbeddedStore } from './store/embedded/embedded-store.js';
+import type { Settings, StoreSettings } from './settings/settings.js';
+import type { Store } from './store/store.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 
@@ -28,8 +29,7 @@ export async function startServer(
   const random = systemRandom;
   const closers = new Closers();
   try {
-    const store = await openEmbeddedStore({ folder: settings.dataDir, clock, telemetry, onFatal });
-    closers.add(store);
+    const store = closers.add(await openStore(settings.store, telemetry, onFatal));
     const selfBeat = closers.add(await LoopbackSelfBeat.open(clock));
     const replica = closers.add(startReplica({ store, clock, random, telemetry, selfBeat, peers: noPeers }));
     const about = {
@@ -48,4 +48,33 @@ export async function startServer(
     await closers.close();
     throw error;
   }
+}
+
+/** Gives the store that the settings name a new epoch, and returns it: the last step of a restore. */
+export async function renewEpoch(settings: StoreSettings, telemetry: ProcessTelemetry): Promise<string> {
+  const fail = (error: Error): never => {
+    throw error;
+  };
+  const store = await openStore(settings, telemetry, fail);
+  try {
+    return await newEpoch(store, systemRandom);
+  } finally {
+    await store.close();
+  }
+}
+
+/** Opens the store that the settings name. An etcd that does not answer is no reason to fail: it is waited for. */
+async function openStore(
+  settings: StoreSettings,
+  telemetry: ProcessTelemetry,
+  onFatal: (error: Error) => void,
+): Promise<Store> {
+  const clock = systemClock;
+  // Only the store that is used is loaded.
+  if (settings.kind === 'embedded') {
+    const { openEmbeddedStore } = await import('./store/embedded/embedded-store.js');
+    return openEmbeddedStore({ folder: settings.dataDir, clock, telemetry, onFatal });
+  }
+  const { openEtcdStore } = await import('./store/etcd/etcd-store.js');
+  return openEtcdStore({ connection: settings, prefix: settings.prefix, clock, random: systemRandom, telemetry });
 }

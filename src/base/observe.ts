@@ -37,6 +37,9 @@ export const COUNTERS = {
   commits_refused: 'Transactions refused by the store because a compare failed.',
   commits_failed: 'Transactions that failed.',
   relists: 'Times the whole store was listed.',
+  watch_restarts: 'Times the watch of the store was cut and went on elsewhere.',
+  watch_repeats: 'Revisions that the store delivered again, and that were dropped.',
+  rollbacks: 'Times the store was found to have another history than before.',
   bad_records: 'Stored records that could not be read.',
   foreign_deletes: 'Stored records deleted by somebody else, and kept in memory.',
   tombstones_collected: 'Removals forgotten.',
@@ -62,7 +65,8 @@ export interface AlarmBoard {
 /** Every alarm and what it means. */
 export const ALARMS = {
   STORE_UNAVAILABLE: 'The store does not answer: reads go on from memory, writes are refused.',
-  STORE_FULL: 'The disk under the embedded store is full: reads go on, writes are refused.',
+  STORE_DENIED: 'The store refuses this server: its user, its password or its rights are not what they must be.',
+  STORE_FULL: 'The store has no room left: reads go on, writes are refused.',
   BAD_RECORD: 'The store holds a record that cannot be read; it is left out.',
   FOREIGN_DELETE: 'Somebody else deleted a record from the store; it is kept in memory.',
   VERDICTS_POSTPONED: 'Silent instances have not been judged for more than 2 min.',

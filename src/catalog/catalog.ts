@@ -32,6 +32,7 @@ export class Catalog {
   readonly #gate: RevisionGate;
   readonly #instanceListeners = new Set<InstanceListener>();
   readonly #revisionListeners = new Set<() => void>();
+  readonly #resetListeners = new Set<() => void>();
   #revision: Revision = 0n;
   #epoch = '';
   #horizon: Revision = 0n;
@@ -99,6 +100,34 @@ export class Catalog {
   /** Tells `listener` whenever a revision has been taken in. */
   onRevision(listener: () => void): void {
     this.#revisionListeners.add(listener);
+  }
+
+  /** Tells `listener` whenever everything has been forgotten, because the store has another history. */
+  onReset(listener: () => void): void {
+    this.#resetListeners.add(listener);
+  }
+
+  /** Forgets everything, as before the first listing: the store has another history. */
+  reset(): void {
+    this.#ready = false;
+    this.#revision = 0n;
+    this.#horizon = 0n;
+    this.#epoch = '';
+    this.#configBytes = 0;
+    this.#gate.advance(0n);
+    for (const item of [...this.instances.all()]) this.#forgetInstance(item);
+    for (const item of [...this.configs.all()]) this.configs.forget(item);
+    for (const listener of this.#resetListeners) listener();
+  }
+
+  /** True: with these changes the store begins another history. */
+  startsEpoch({ changes }: RevisionBatch): boolean {
+    return changes.some(
+      (change) =>
+        change.kind === 'put' &&
+        change.entry.key === EPOCH_KEY &&
+        decode(EPOCH_KEY, change.entry.value, EpochRecord).epoch !== this.#epoch,
+    );
   }
 
   /** Takes in a whole listing: what differs from what is held becomes a change. */
@@ -189,12 +218,13 @@ export class Catalog {
       this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
       return;
     }
-    if ('instance' in item) {
-      const change = this.instances.forget(item);
-      for (const listener of this.#instanceListeners) listener(change, false);
-    } else {
-      this.configs.forget(item);
-    }
+    if ('instance' in item) this.#forgetInstance(item);
+    else this.configs.forget(item);
+  }
+
+  #forgetInstance(item: InstanceItem): void {
+    const change = this.instances.forget(item);
+    for (const listener of this.#instanceListeners) listener(change, false);
   }
 }
 

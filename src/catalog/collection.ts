@@ -125,7 +125,7 @@ export class Collection<T extends Item> {
     return { before, after: item };
   }
 
-  /** Forgets an item. Only a removal may be forgotten, so this is no visible change. */
+  /** Forgets an item. This is no visible change: only a removal may be forgotten, or everything. */
   forget(item: T): ItemChange<T> {
     const namespace = this.#namespaces.get(item.namespace);
     const scope = namespace?.scopes.get(item.scope);

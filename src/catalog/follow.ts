@@ -3,24 +3,32 @@ import { type Clock, delay } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
-import { Compacted, type Entry, type Store, WATCHED_RANGE } from '../store/store.js';
+import { Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
 import type { Catalog } from './catalog.js';
+import { settleEpoch } from './schema.js';
 
 /** Waits between tries to list or watch: short, because everything waits for it; capped, so that a dead store is left alone. */
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
-/** Keeps the catalog equal to the store: lists, then watches from there, and lists again after a compaction. */
+/**
+ * Keeps the catalog equal to the store: lists, then watches from there, and lists again after a compaction.
+ *
+ * When the store has another history than before (it says so, or its epoch is another one), everything is forgotten
+ * and begins as at the start, under an epoch that no token of the old history carries.
+ */
 export class Follower implements Closeable {
   readonly #stop = new AbortController();
   readonly #backoff: Backoff;
   #running: Promise<void> | undefined;
+  /** The epoch of a history that is over: what begins now must have another one. */
+  #endedEpoch: string | undefined;
 
   constructor(
     private readonly store: Store,
     private readonly catalog: Catalog,
     private readonly clock: Clock,
-    random: Random,
+    private readonly random: Random,
     private readonly telemetry: Telemetry,
   ) {
     this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
@@ -44,7 +52,8 @@ export class Follower implements Closeable {
         await this.#watch();
       } catch (error) {
         if (this.#stop.signal.aborted) return;
-        if (error instanceof Compacted) {
+        if (error instanceof RolledBack) this.#forget(error);
+        if (error instanceof Compacted || error instanceof RolledBack) {
           listed = false;
           continue;
         }
@@ -58,10 +67,12 @@ export class Follower implements Closeable {
   }
 
   async #list(): Promise<void> {
+    if (this.#endedEpoch !== undefined) await settleEpoch(this.store, this.random, this.#endedEpoch);
     const { revision, pages } = await this.store.list(WATCHED_RANGE);
     const entries: Entry[] = [];
     for await (const page of pages) for (const entry of page) entries.push(entry);
     if (this.#stop.signal.aborted) return;
+    this.#endedEpoch = undefined;
     this.catalog.replace(revision, entries);
     this.#backoff.reset();
     this.telemetry.counters.add('relists');
@@ -69,8 +80,18 @@ export class Follower implements Closeable {
 
   async #watch(): Promise<void> {
     for await (const batch of this.store.watch(this.catalog.revision, this.#stop.signal)) {
+      // Another server, or an operator after a restore, has seen what this one could not.
+      if (this.catalog.startsEpoch(batch)) throw new RolledBack('the store has a new epoch');
       this.catalog.apply(batch);
       this.#backoff.reset();
     }
+  }
+
+  #forget({ message }: RolledBack): void {
+    const { revision, epoch } = this.catalog;
+    this.telemetry.log.error({ revision: Number(revision), epoch, reason: message }, 'another store: beginning anew');
+    this.telemetry.counters.add('rollbacks');
+    if (epoch !== '') this.#endedEpoch = epoch;
+    this.catalog.reset();
   }
 }

@@ -6,7 +6,7 @@ import type { Random } from '../base/random.js';
 import { EpochRecord, SchemaRecord } from '../gen/rollcall/storage/v1/records.js';
 import { EPOCH_KEY, SCHEMA_KEY } from '../model/keys.js';
 import { decode } from '../model/records.js';
-import { type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
+import { type Revision, type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
 
 /** The number of the layout that this program writes, and the lowest that can read what it writes. */
 const SCHEMA = { writtenBy: 1, minReader: 1 };
@@ -32,8 +32,7 @@ export async function prepareStore(
   const backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
   while (!stop.signal.aborted) {
     try {
-      await checkSchema(store, random);
-      await ensureEpoch(store, random);
+      await settleEpoch(store, random, undefined);
       return;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
@@ -46,7 +45,7 @@ export async function prepareStore(
 async function checkSchema(store: Store, random: Random): Promise<void> {
   const { entry } = await store.get(SCHEMA_KEY);
   if (!entry)
-    return putOnce(store, random, SCHEMA_KEY, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
+    return putWhere(store, random, SCHEMA_KEY, 0n, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
   const { minReader, writtenBy } = decode(SCHEMA_KEY, entry.value, SchemaRecord);
   if (minReader > SCHEMA.writtenBy) {
     throw new SchemaTooNew(
@@ -55,23 +54,37 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
   }
 }
 
-async function ensureEpoch(store: Store, random: Random): Promise<void> {
+/** Makes sure that the store has an epoch other than `ended`; whoever writes it first is as good. */
+export async function settleEpoch(store: Store, random: Random, ended: string | undefined): Promise<void> {
+  await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  if (!entry)
-    await putOnce(store, random, EPOCH_KEY, (writeId) => EpochRecord.encode({ writeId, epoch: random.id() }).finish());
+  if (entry && decode(EPOCH_KEY, entry.value, EpochRecord).epoch !== ended) return;
+  await putWhere(store, random, EPOCH_KEY, entry?.modRevision ?? 0n, (writeId) =>
+    EpochRecord.encode({ writeId, epoch: random.id() }).finish(),
+  );
 }
 
-/** Writes a record where nothing stands; whoever was first is as good. */
-async function putOnce(
+/** Gives the store a new epoch, so that every server and every watch begins anew: the last step of a restore. */
+export async function newEpoch(store: Store, random: Random): Promise<string> {
+  await checkSchema(store, random);
+  const { entry } = await store.get(EPOCH_KEY);
+  await settleEpoch(store, random, entry && decode(EPOCH_KEY, entry.value, EpochRecord).epoch);
+  const { entry: written } = await store.get(EPOCH_KEY);
+  return decode(EPOCH_KEY, written!.value, EpochRecord).epoch;
+}
+
+/** Writes a record if `modRevision` stands there (0n: nothing). */
+async function putWhere(
   store: Store,
   random: Random,
   key: string,
+  modRevision: Revision,
   encode: (writeId: string) => Uint8Array,
 ): Promise<void> {
   const writeId = random.id();
   await store.commit({
     writeId,
-    compares: [{ key, modRevision: 0n }],
+    compares: [{ key, modRevision }],
     writes: [{ kind: 'put', key, value: encode(writeId) }],
   });
 }

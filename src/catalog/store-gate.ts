@@ -10,6 +10,7 @@ import {
   type Compare,
   type Entry,
   type KeyRange,
+  OutcomeLost,
   type Revision,
   type Store,
   StoreRefused,
@@ -86,12 +87,16 @@ export class StoreGate {
 }
 
 function inCallersWords(error: unknown): unknown {
+  if (error instanceof OutcomeLost) {
+    const message = 'the reply of the store was lost and others have written since: read, and decide anew';
+    return new RollcallError('OUTCOME_LOST', message, { cause: error });
+  }
   if (error instanceof StoreUnavailable) {
     const message = 'the store did not answer; a write may have happened or not';
     return new RollcallError('STORE_UNAVAILABLE', message, { cause: error });
   }
   if (error instanceof StoreRefused && error.reason === 'FULL') {
-    return new RollcallError('STORE_FULL', 'the disk of the store is full; nothing was written', {
+    return new RollcallError('STORE_FULL', 'the store has no room left; nothing was written', {
       cause: error,
       retryAfterMs: 5_000,
     });

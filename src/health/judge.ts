@@ -84,10 +84,9 @@ export class Judge implements Closeable {
   }
 
   /** Keeps the deadline of every instance that can fall silent or expire. */
-  #seen({ after }: ItemChange<InstanceItem>, fromListing: boolean): void {
-    if (!after) return;
-    if (after.removedAtMs !== undefined) {
-      const trace = this.heard.gone(after.key);
+  #seen({ before, after }: ItemChange<InstanceItem>, fromListing: boolean): void {
+    if (!after || after.removedAtMs !== undefined) {
+      const trace = this.heard.gone((after ?? before)!.key);
       if (trace) this.#wheel.disarm(trace);
       return;
     }

@@ -54,6 +54,12 @@ export const REASONS = {
     retry: true,
     meaning: 'Others kept writing the same record; nothing was written.',
   },
+  OUTCOME_LOST: {
+    code: 'ABORTED',
+    retry: false,
+    meaning:
+      'The reply of the store was lost, and others have written the same record since: whether this write happened is not known. Read, and decide anew.',
+  },
   TOO_MANY_INSTANCES: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
@@ -82,7 +88,7 @@ export const REASONS = {
   STORE_FULL: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The disk of the store is full; nothing was written.',
+    meaning: 'The store has no room left; nothing was written.',
   },
   STORE_UNAVAILABLE: {
     code: 'UNAVAILABLE',
@@ -90,6 +96,11 @@ export const REASONS = {
     meaning: 'The store did not answer; a write may have happened or not: repeat the same call.',
   },
   NOT_READY: { code: 'UNAVAILABLE', retry: true, meaning: 'The server has not yet read the store.' },
+  STORE_REPLACED: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning: 'The store has another history than before, such as after a restore: watch again, and get a snapshot.',
+  },
   REVISION_NOT_REACHED: {
     code: 'UNAVAILABLE',
     retry: true,

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { parseArgs } from 'node:util';
 import { LOG_LEVELS, type LogLevel } from '../telemetry/telemetry.js';
@@ -7,8 +8,22 @@ export interface Settings {
   readonly host: string;
   /** 0: any free port; the start line says which. */
   readonly grpcPort: number;
-  readonly dataDir: string;
+  readonly store: StoreSettings;
   readonly logLevel: LogLevel;
+}
+
+/** Where state is kept. */
+export type StoreSettings = { readonly kind: 'embedded'; readonly dataDir: string } | EtcdSettings;
+
+/** How to reach etcd, with the files that were named already read. */
+export interface EtcdSettings {
+  readonly kind: 'etcd';
+  /** URLs, all of them http or all https. */
+  readonly endpoints: readonly string[];
+  /** What all keys begin with. */
+  readonly prefix: string;
+  readonly tls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+  readonly user: { readonly name: string; readonly password: string } | undefined;
 }
 
 /** One setting: its flag is `--name`, its variable `ROLLCALL_NAME` in upper case with "_" for "-". */
@@ -31,12 +46,17 @@ export const SETTINGS: Readonly<Record<string, SettingRule>> = {
   'grpc-port': { value: 'PORT', default: '7400', help: 'the port for gRPC, 0 to 65535; 0 picks a free one' },
   'http-port': { value: 'PORT', help: 'the port for HTTP', notYet: 'HTTP is not served yet' },
   store: { value: 'embedded|etcd', default: 'embedded', help: 'where state is kept' },
-  'etcd-endpoints': { value: 'A,B,C', help: 'the endpoints of etcd', notYet: 'the etcd store is not there yet' },
+  'etcd-endpoints': { value: 'A,B,C', help: 'the URLs of etcd, such as http://10.0.0.1:2379; required for etcd' },
   'etcd-prefix': {
     value: 'PREFIX',
-    help: 'what all keys in etcd begin with',
-    notYet: 'the etcd store is not there yet',
+    default: 'rollcall/',
+    help: 'what all keys in etcd begin with: printable ASCII, up to 128 characters',
   },
+  'etcd-ca': { value: 'FILE', help: 'the certificates (PEM) that etcd is trusted by; unset: those of the system' },
+  'etcd-cert': { value: 'FILE', help: 'the certificate (PEM) that this server shows to etcd; needs --etcd-key' },
+  'etcd-key': { value: 'FILE', help: 'the private key (PEM) of --etcd-cert' },
+  'etcd-user': { value: 'NAME', help: 'the user of an etcd with authentication; needs --etcd-password-file' },
+  'etcd-password-file': { value: 'FILE', help: 'the file that holds the password of --etcd-user' },
   'data-dir': { value: 'FOLDER', default: './data', help: 'the folder of the embedded store, for one server alone' },
   settings: { value: 'FILE', help: 'a file of settings', notYet: 'a settings file is not read yet' },
   'log-level': {
@@ -70,9 +90,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
   const refuse = (name: string, rule: string): void => void wrong.push(`${place(name)}: ${rule}`);
 
   for (const [name, { notYet }] of Object.entries(SETTINGS)) if (notYet && value(name) !== '') refuse(name, notYet);
-  if (value('store') === 'etcd') refuse('store', 'the etcd store is not there yet; use embedded');
-  else if (value('store') !== 'embedded')
-    refuse('store', `must be embedded or etcd, not ${JSON.stringify(value('store'))}`);
+  const store = storeOf(value, refuse);
   const port = value('grpc-port');
   if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535)
     refuse('grpc-port', `must be a number from 0 to 65535, not ${JSON.stringify(port)}`);
@@ -90,12 +108,65 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
       `${host} is reachable from other machines, and there is no TLS and no authentication yet: add --insecure if you mean it`,
     );
   }
-  if (value('data-dir') === '') refuse('data-dir', 'must not be empty');
   if (wrong.length > 0) throw new BadSettings(wrong.join('\n'));
   return {
-    settings: { host, grpcPort: Number(port), dataDir: value('data-dir'), logLevel: logLevel! },
+    settings: { host, grpcPort: Number(port), store: store!, logLevel: logLevel! },
     warnings: unknownVariables(env),
   };
+}
+
+type Value = (name: string) => string;
+type Refuse = (name: string, rule: string) => void;
+
+function storeOf(value: Value, refuse: Refuse): StoreSettings | undefined {
+  const kind = value('store');
+  if (kind === 'etcd') return etcdOf(value, refuse);
+  if (kind !== 'embedded') return void refuse('store', `must be embedded or etcd, not ${JSON.stringify(kind)}`);
+  for (const name of Object.keys(SETTINGS).filter((other) => other.startsWith('etcd-'))) {
+    if (value(name) !== (SETTINGS[name]!.default ?? '')) refuse(name, 'is for --store etcd');
+  }
+  if (value('data-dir') === '') refuse('data-dir', 'must not be empty');
+  return { kind, dataDir: value('data-dir') };
+}
+
+function etcdOf(value: Value, refuse: Refuse): EtcdSettings {
+  const endpoints = value('etcd-endpoints')
+    .split(',')
+    .map((endpoint) => endpoint.trim())
+    .filter((endpoint) => endpoint !== '');
+  if (endpoints.length === 0) refuse('etcd-endpoints', 'is required for --store etcd');
+  const wrong = endpoints.find((endpoint) => !/^https?:\/\/[^/\s]+:\d{1,5}$/.test(endpoint));
+  if (wrong !== undefined)
+    refuse('etcd-endpoints', `must be URLs such as http://10.0.0.1:2379, not ${JSON.stringify(wrong)}`);
+  const secure = endpoints.filter((endpoint) => endpoint.startsWith('https:')).length;
+  if (secure > 0 && secure < endpoints.length) refuse('etcd-endpoints', 'must all be http or all https');
+  const prefix = value('etcd-prefix');
+  if (!/^[!-~]{1,128}$/.test(prefix)) refuse('etcd-prefix', 'must be 1 to 128 printable ASCII characters');
+  const ca = fileOf('etcd-ca', value, refuse);
+  const cert = fileOf('etcd-cert', value, refuse);
+  const key = fileOf('etcd-key', value, refuse);
+  if ((cert === undefined) !== (key === undefined)) refuse('etcd-cert', '--etcd-cert and --etcd-key need one another');
+  if ((ca ?? cert) && secure === 0) refuse('etcd-endpoints', 'must be https to be used with certificates');
+  const name = value('etcd-user');
+  const password = fileOf('etcd-password-file', value, refuse)?.toString('utf8').trimEnd();
+  if ((name === '') !== (password === undefined))
+    refuse('etcd-user', '--etcd-user and --etcd-password-file need one another');
+  return {
+    kind: 'etcd',
+    endpoints,
+    prefix,
+    tls: { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) },
+    user: name === '' || password === undefined ? undefined : { name, password },
+  };
+}
+
+function fileOf(name: string, value: Value, refuse: Refuse): Buffer | undefined {
+  if (value(name) === '') return undefined;
+  try {
+    return readFileSync(value(name));
+  } catch (error) {
+    return void refuse(name, `cannot be read: ${(error as Error).message}`);
+  }
 }
 
 /** The help of `serve`. */

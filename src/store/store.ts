@@ -13,17 +13,19 @@ import type { Closeable } from '../base/lifecycle.js';
  * - S4  Commits that write the same key happen in the order in which they were handed in.
  * - S5  A commit that was answered is durable: it survives the death of the process (and, unless the store
  *       says otherwise, of the machine).
- * - S6  A commit that failed with StoreUnavailable may have happened; with StoreRefused it has not.
+ * - S6  A commit that failed with StoreUnavailable or OutcomeLost may have happened; with StoreRefused it has not.
  * - S7  `list` shows one revision, however many pages it takes, and pages are in key order.
  * - S8  `get` is linearizable: it sees every commit that was answered before it was called.
  * - S9  `watch` delivers every revision after the one it was given that touches the watched range, whole, in
  *       order, once; a revision that touches nothing of the range may be left out.
  * - S10 A watch that cannot continue ends with Compacted, and never leaves a gap.
- * - S11 `commitEach` commits each transaction whose own compares hold, provided that the guard holds; it is
- *       one revision, and it shares that revision with no other commit.
+ * - S11 `commitEach` commits each transaction whose own compares hold, provided that the guard holds; up to
+ *       COMMIT_EACH_TXNS of them share a revision, which no other commit shares.
  * - S12 A member key lives as long as its member is kept alive; `lost` tells its holder, a deletion in the
  *       watch tells the others. Its epoch is the revision at which it was created.
  * - S13 Keys and values come back byte for byte; key order is byte order.
+ * - S14 A store whose history was replaced by an older or another one is never followed silently: `watch`, or a
+ *       `list` that was being read, ends with RolledBack.
  */
 export interface Store extends Closeable {
   /** "embedded" or "etcd"; for people. */
@@ -46,7 +48,7 @@ export interface Store extends Closeable {
    */
   commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]>;
 
-  /** Watches WATCHED_RANGE from the revision after `after`, until `signal` is aborted. */
+  /** Watches WATCHED_RANGE from the revision after `after`, which was listed or watched before, until `signal` is aborted. */
   watch(after: Revision, signal: AbortSignal): AsyncIterable<RevisionBatch>;
 
   /** Joins the members: creates `key`, which must not exist, on a lease that is kept alive from here on. */
@@ -109,6 +111,9 @@ export interface Txn {
 /** The most writes in one transaction: etcd takes 128 operations, compares' reads included. */
 export const TXN_WRITES_MAX = 110;
 
+/** How many transactions of one commitEach share a revision at least. */
+export const COMMIT_EACH_TXNS = 100;
+
 /** What became of a transaction. */
 export type CommitResult =
   | { readonly ok: true; readonly revision: Revision }
@@ -135,7 +140,7 @@ export interface Member {
   readonly key: string;
   /** The revision at which the key was created. */
   readonly epoch: Revision;
-  /** Aborted when the key is gone, or may be. */
+  /** Aborted when the key is known to be gone. */
   readonly lost: AbortSignal;
   /** Rewrites the key, keeping its lease; compares the epoch. False: the key is not ours any more. */
   rewrite(value: Uint8Array): Promise<boolean>;
@@ -154,6 +159,19 @@ export interface StoreHealth {
 /** The history behind a watch has been dropped: list again. */
 export class Compacted extends Error {
   override readonly name = 'Compacted';
+}
+
+/** The store has another history than before (it was restored or replaced): forget everything and list again. */
+export class RolledBack extends Error {
+  override readonly name = 'RolledBack';
+}
+
+/**
+ * The reply to a commit was lost, and others have written its keys since: whether it happened cannot be known, and
+ * must not be tried again without a look at what stands there.
+ */
+export class OutcomeLost extends Error {
+  override readonly name = 'OutcomeLost';
 }
 
 /** The store did not answer. A commit may have happened or not. */

@@ -59,7 +59,17 @@ export class WatchHub implements Closeable {
     private readonly clock: Clock,
     private readonly random: Random,
     private readonly telemetry: Telemetry,
-  ) {}
+  ) {
+    catalog.onReset(() => this.#endAll());
+  }
+
+  /** Every watch begins anew: its cursor means nothing in another history. */
+  #endAll(): void {
+    const streams = [...this.#groups.values()].flatMap((group) => [...group.streams]);
+    for (const { ending } of streams) {
+      ending.fail(new RollcallError('STORE_REPLACED', 'the store has another history than before: watch again'));
+    }
+  }
 
   /** How many watches are open. */
   get size(): number {

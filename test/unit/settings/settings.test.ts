@@ -5,7 +5,12 @@ import { BadSettings, readSettings, SETTINGS, settingsHelp } from '../../../src/
 test('flags win over variables, and variables over defaults', () => {
   const env = { ROLLCALL_GRPC_PORT: '7500', ROLLCALL_DATA_DIR: '/tmp/x' };
   const { settings } = readSettings(['--grpc-port', '0'], env);
-  assert.deepEqual(settings, { host: '127.0.0.1', grpcPort: 0, dataDir: '/tmp/x', logLevel: 'info' });
+  assert.deepEqual(settings, {
+    host: '127.0.0.1',
+    grpcPort: 0,
+    store: { kind: 'embedded', dataDir: '/tmp/x' },
+    logLevel: 'info',
+  });
 });
 
 test('everything that is wrong is told at once, with where it came from', () => {
@@ -39,7 +44,6 @@ test('a setting that is not there yet says so', () => {
   const later = Object.entries(SETTINGS).filter(([, { notYet }]) => notYet);
   assert.ok(later.length > 0);
   for (const [name] of later) assert.throws(() => readSettings([`--${name}`, '1'], {}), /not (there|served|read) yet/);
-  assert.throws(() => readSettings(['--store', 'etcd'], {}), /etcd store is not there yet/);
 });
 
 test('the help names every setting', () => {

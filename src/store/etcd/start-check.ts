@@ -1,0 +1,86 @@
+import { get as httpGet } from 'node:http';
+import { get as httpsGet } from 'node:https';
+import type { Log } from '../../base/observe.js';
+import type { EtcdConnection, Endpoints } from './endpoints.js';
+import type { Kv } from './kv.js';
+
+/** How long one question of the check may take. */
+const ASK_MS = 2_000;
+/** With so many revisions a history that was never compacted is no longer young, but forgotten. */
+const UNCOMPACTED_REVISIONS = 10_000;
+/** Above this share of its quota etcd is nearly full. */
+const NEARLY_FULL = 0.8;
+/** The metrics of etcd are some hundred kB; what is longer is something else. */
+const METRICS_BYTES_MAX = 4 * 1_024 * 1_024;
+
+/** Versions that lose or invent something; docs/operations.md says what. */
+const BAD_VERSIONS: readonly (readonly [RegExp, string])[] = [
+  [/^3\.4\.(\d|[1-3]\d|4[01])$/, '3.4 before 3.4.42 can lose events of a watch and answer stale reads'],
+  [/^3\.5\.[0-2]$/, '3.5 before 3.5.3 can corrupt its data when it is killed'],
+  [/^3\.[0-3]\./, 'versions before 3.4 are not supported'],
+];
+
+/** Looks once at how etcd is set up, and warns of what will hurt later. */
+export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdConnection, log: Log): Promise<void> {
+  const [statuses, alarms] = await Promise.all([
+    endpoints.each(
+      (etcd, url, options) => etcd.maintenance.status(options).then((status) => ({ url, status })),
+      ASK_MS,
+    ),
+    endpoints.each((etcd, _, options) => etcd.maintenance.alarm({ action: 'Get' }, options), ASK_MS),
+  ]);
+  for (const found of statuses) {
+    if (!found) continue;
+    const { version, dbSize } = found.status;
+    log.info({ endpoint: found.url, version, dbBytes: Number(dbSize) }, 'etcd is reached');
+    const bad = BAD_VERSIONS.find(([versions]) => versions.test(version));
+    if (bad) log.warn({ endpoint: found.url, version }, `this version of etcd has known faults: ${bad[1]}`);
+    await checkQuota(found.url, Number(dbSize), connection, log);
+  }
+  const raised = alarms.find((answer) => answer !== undefined)?.alarms ?? [];
+  for (const { alarm, memberID } of raised) log.warn({ alarm, member: memberID }, 'etcd has an alarm of its own');
+  await checkCompaction(kv, log);
+}
+
+/** etcd does not tell its settings; but a long history that begins at its beginning tells that nobody compacts it. */
+async function checkCompaction(kv: Kv, log: Log): Promise<void> {
+  if (kv.newest < UNCOMPACTED_REVISIONS) return;
+  try {
+    await kv.range({ key: Buffer.from('x'), revision: '1', count_only: true });
+  } catch {
+    return; // compacted, as it should be
+  }
+  log.warn(
+    { revisions: Number(kv.newest) },
+    'the history of etcd was never compacted and will fill its quota: start etcd with --auto-compaction-mode=periodic --auto-compaction-retention=1h',
+  );
+}
+
+async function checkQuota(url: string, dbBytes: number, connection: EtcdConnection, log: Log): Promise<void> {
+  const metrics = await readMetrics(url, connection).catch(() => '');
+  const quota = Number(/^etcd_server_quota_backend_bytes (\S+)$/m.exec(metrics)?.[1] ?? NaN);
+  if (Number.isNaN(quota)) return log.info({ endpoint: url }, 'the quota of etcd cannot be read from its metrics');
+  if (dbBytes < NEARLY_FULL * quota) return;
+  log.warn(
+    { endpoint: url, dbBytes, quotaBytes: quota },
+    'etcd is nearly full and will refuse writes: compact and defragment it, or raise --quota-backend-bytes',
+  );
+}
+
+function readMetrics(url: string, { tls }: EtcdConnection): Promise<string> {
+  const get = url.startsWith('https:') ? httpsGet : httpGet;
+  return new Promise((resolve, reject) => {
+    const request = get(`${url}/metrics`, { ...tls, timeout: ASK_MS, agent: false }, (response) => {
+      let text = '';
+      response.setEncoding('utf8');
+      response.on('data', (part: string) => {
+        text += part;
+        if (text.length > METRICS_BYTES_MAX) response.destroy(new Error('too long'));
+      });
+      response.on('end', () => resolve(text));
+      response.on('error', reject);
+    });
+    request.on('timeout', () => request.destroy(new Error('no answer')));
+    request.on('error', reject);
+  });
+}
