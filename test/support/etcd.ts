@@ -1,11 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { cp, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { noop } from 'cockatiel';
 import { Etcd3 } from 'etcd3';
+import type { Certificate } from './certificates.js';
 import { eventually, temporaryFolder } from './server.js';
 
 const SCRIPT = new URL('../../scripts/etcd.js', import.meta.url).pathname;
@@ -61,6 +62,19 @@ export class EtcdNode {
     await gone;
   }
 
+  /** A copy of the data of a member that has ended. */
+  async copyData(): Promise<string> {
+    const copy = temporaryFolder();
+    await cp(this.dataDir, copy, { recursive: true });
+    return copy;
+  }
+
+  /** Puts a copy in the place of the data of a member that has ended. */
+  async restoreData(copy: string): Promise<void> {
+    await rm(this.dataDir, { recursive: true });
+    await cp(copy, this.dataDir, { recursive: true });
+  }
+
   pause(): void {
     this.#process?.kill('SIGSTOP');
   }
@@ -74,8 +88,14 @@ export class EtcdNode {
 export class EtcdCluster {
   readonly admin: Etcd3;
 
-  constructor(readonly nodes: readonly EtcdNode[]) {
-    this.admin = new Etcd3({ hosts: nodes.map(({ url }) => url), faultHandling: { host: () => noop, global: noop } });
+  constructor(
+    readonly nodes: readonly EtcdNode[],
+    private readonly tls: EtcdTls | undefined,
+  ) {
+    this.admin = client(
+      nodes.map(({ url }) => url),
+      tls,
+    );
   }
 
   get endpoints(): string[] {
@@ -97,7 +117,7 @@ export class EtcdCluster {
   async leader(): Promise<EtcdNode> {
     return eventually(async () => {
       for (const node of this.nodes) {
-        const status = await statusOf(node);
+        const status = await statusOf(node, this.tls);
         if (status && status.leader !== '0' && status.leader === status.header.member_id) return node;
       }
       return undefined;
@@ -107,7 +127,7 @@ export class EtcdCluster {
   /** Waits until every member answers and agrees on a leader. */
   async healthy(): Promise<void> {
     await eventually(async () => {
-      const all = await Promise.all(this.nodes.map((node) => statusOf(node)));
+      const all = await Promise.all(this.nodes.map((node) => statusOf(node, this.tls)));
       return all.every((status) => status && status.leader !== '0');
     }, 30_000);
   }
@@ -118,21 +138,42 @@ export class EtcdCluster {
   }
 }
 
-async function statusOf({ url }: EtcdNode) {
-  const client = new Etcd3({ hosts: url, faultHandling: { host: () => noop, global: noop } });
+function client(hosts: string | string[], tls: EtcdTls | undefined): Etcd3 {
+  return new Etcd3({
+    hosts,
+    faultHandling: { host: () => noop, global: noop },
+    ...(tls && {
+      credentials: {
+        rootCertificate: Buffer.from(tls.ca.cert),
+        certChain: Buffer.from(tls.own.cert),
+        privateKey: Buffer.from(tls.own.key),
+      },
+    }),
+  });
+}
+
+async function statusOf({ url }: EtcdNode, tls: EtcdTls | undefined) {
+  const one = client(url, tls);
   try {
-    return await client.maintenance.status({ deadline: Date.now() + 500 });
+    return await one.maintenance.status({ deadline: Date.now() + 500 });
   } catch {
     return undefined;
   } finally {
-    client.close();
+    one.close();
   }
+}
+
+/** Certificates of a cluster that takes nobody without one. */
+export interface EtcdTls {
+  readonly ca: Certificate;
+  readonly own: Certificate;
 }
 
 /** What a cluster is started with. */
 export interface EtcdOptions {
   readonly members?: number;
   readonly args?: readonly string[];
+  readonly tls?: EtcdTls;
 }
 
 /** Starts a cluster, which ends with the test. */
@@ -143,23 +184,26 @@ export async function startEtcd(t: TestContext, options: EtcdOptions = {}): Prom
 }
 
 /** Starts a cluster, which whoever asked for it must close. */
-export async function openEtcd({ members = 1, args = [] }: EtcdOptions = {}): Promise<EtcdCluster> {
+export async function openEtcd({ members = 1, args = [], tls }: EtcdOptions = {}): Promise<EtcdCluster> {
   const ports = await freePorts(2 * members);
   const peer = (i: number): string => `http://127.0.0.1:${ports[2 * i + 1]}`;
   const initial = Array.from({ length: members }, (_, i) => `n${i}=${peer(i)}`).join(',');
   const folder = temporaryFolder();
+  const scheme = tls ? 'https' : 'http';
   const nodes = Array.from({ length: members }, (_, i) => {
-    const client = `http://127.0.0.1:${ports[2 * i]}`;
+    const client = `${scheme}://127.0.0.1:${ports[2 * i]}`;
     const own = [
       ...['--listen-client-urls', client, '--advertise-client-urls', client],
       ...['--listen-peer-urls', peer(i), '--initial-advertise-peer-urls', peer(i)],
       ...['--initial-cluster', initial, '--initial-cluster-token', folder],
+      ...(tls ? ['--cert-file', tls.own.certFile, '--key-file', tls.own.keyFile] : []),
+      ...(tls ? ['--client-cert-auth', '--trusted-ca-file', tls.ca.certFile] : []),
       '--unsafe-no-fsync', // the process may die here, the machine does not
     ];
-    return new EtcdNode(`n${i}`, ports[2 * i]!, [...own, ...args], join(folder, `n${i}`), 'http');
+    return new EtcdNode(`n${i}`, ports[2 * i]!, [...own, ...args], join(folder, `n${i}`), scheme);
   });
   for (const node of nodes) node.start();
-  const cluster = new EtcdCluster(nodes);
+  const cluster = new EtcdCluster(nodes, tls);
   await cluster.healthy();
   return cluster;
 }

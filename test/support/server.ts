@@ -41,14 +41,24 @@ export function temporaryFolder(): string {
   return folder;
 }
 
-/** Starts the built server on a free port and waits until it listens. It ends with the test. */
-export async function startServer(
+/** Starts the built server on the embedded store of a folder. */
+export function startServer(
   t: TestContext,
   folder = temporaryFolder(),
   command: readonly string[] = [],
 ): Promise<ServerProcess> {
+  return startWith(t, ['--data-dir', folder], command);
+}
+
+/** Starts the built server on etcd. */
+export function startServerOn(t: TestContext, endpoints: readonly string[], ...args: string[]): Promise<ServerProcess> {
+  return startWith(t, ['--store', 'etcd', '--etcd-endpoints', endpoints.join(','), ...args], []);
+}
+
+/** Starts the built server on a free port and waits until it listens. It ends with the test. */
+async function startWith(t: TestContext, args: readonly string[], command: readonly string[]): Promise<ServerProcess> {
   const [program, ...before] = [...command, process.execPath];
-  const child = spawn(program, [...before, MAIN, 'serve', '--grpc-port', '0', '--data-dir', folder], {
+  const child = spawn(program, [...before, MAIN, 'serve', '--grpc-port', '0', ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exited = once(child, 'exit').then(

@@ -4,7 +4,7 @@ import { Etcd3, type IOptions } from 'etcd3';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import { StoreUnavailable } from '../store.js';
-import { failureOf } from './failures.js';
+import { failureOf, TOKEN_OVER } from './failures.js';
 
 /** How to reach etcd. */
 export interface EtcdConnection {
@@ -166,13 +166,21 @@ export class Endpoints implements Closeable {
     }
   }
 
-  /** A member that has lost its leader answers at once instead of hanging; and our token goes along. */
+  /**
+   * Sends our token along, and asks a member that has lost its leader to answer at once instead of hanging.
+   *
+   * Of a token that has run out the client library must not hear in etcd's words: it would send the call again and
+   * again until its deadline.
+   */
   readonly #interceptor: Interceptor = (options, nextCall) =>
     new InterceptingCall(nextCall(options), {
-      start: (metadata, listener, next) => {
+      start: (metadata, _, next) => {
         metadata.set('hasleader', 'true');
         if (this.#tokenNow !== undefined) metadata.set('token', this.#tokenNow);
-        next(metadata, listener);
+        next(metadata, {
+          onReceiveStatus: (status, forward) =>
+            forward(/invalid auth token/.test(status.details) ? { ...status, details: TOKEN_OVER } : status),
+        });
       },
     });
 

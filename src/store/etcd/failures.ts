@@ -36,12 +36,15 @@ export class EtcdFailure extends Error {
   }
 }
 
+/** What a token that has run out is called here. */
+export const TOKEN_OVER = 'the token is over';
+
 /** etcd's own words, which say more than its status codes (api/v3rpc/rpctypes/error.go in etcd). */
 const WORDS: readonly (readonly [RegExp, FailureKind])[] = [
   [/revision has been compacted/, 'COMPACTED'],
   [/database space exceeded/, 'FULL'],
   [/request is too large|too many operations|message larger than max/, 'TOO_LARGE'],
-  [/invalid auth token|revision of auth store is old|user name is empty/, 'TOKEN'],
+  [/the token is over|invalid auth token|revision of auth store is old|user name is empty/, 'TOKEN'],
   [/permission denied|authentication failed|authentication is not enabled|role .*not found/, 'DENIED'],
   [/requested lease not found/, 'LEASE_GONE'],
   [/too many requests/, 'UNREACHABLE'],

@@ -177,10 +177,11 @@ export class GroupCommit {
     return {
       compare: guard.map((compare) => this.keys.compare(compare)),
       success: nested,
-      // A guard that does not hold refuses everything; what stands there is told all the same.
+      // Without a guard this branch never runs, and a put in it makes etcd look at its quota, which it does not do for
+      // puts in nested transactions. A guard that does not hold refuses everything; what stands there is told all the same.
       failure:
         guard.length === 0
-          ? []
+          ? [{ request_put: { key: this.kv.probeKey, value: Buffer.alloc(0) } }]
           : group.flatMap(({ txns }) => txns.flatMap(({ compares }) => compares.map(({ key }) => this.keys.read(key)))),
     };
   }

@@ -20,7 +20,8 @@ export class Kv {
 
   constructor(
     private readonly endpoints: Endpoints,
-    private readonly probeKey: Buffer,
+    /** A key of no meaning, outside the watched range. */
+    readonly probeKey: Buffer,
     private readonly log: Log,
   ) {}
 
