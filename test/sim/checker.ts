@@ -1,5 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { createFileRegistry, type DescMessage, fromBinary } from '@bufbuild/protobuf';
+import {
+  create,
+  createFileRegistry,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  toBinary,
+} from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 
 /**
@@ -13,6 +20,12 @@ const registry = createFileRegistry(
 /** Decodes bytes by the name of their message; fields are in lower camel case, enums are numbers. */
 export function decode(name: string, bytes: Uint8Array): Record<string, unknown> {
   return fromBinary(registry.getMessage(name) as DescMessage, bytes);
+}
+
+/** Encodes fields, named as `decode` names them, as the message of a name. */
+export function encode(name: string, fields: object): Uint8Array {
+  const message = registry.getMessage(name) as DescMessage;
+  return toBinary(message, create(message, fields as MessageInitShape<DescMessage>));
 }
 
 /** An instance record as it stood from one revision on. */
@@ -43,6 +56,8 @@ export interface CallOf {
 
 const EXPIRED = 2;
 const E5_MS = 300;
+/** What is found at a start has this long to be heard, before its ttl begins. */
+const GRACE_MS = 30_000;
 
 /** A promise that was broken. */
 export class Broken extends Error {
@@ -57,6 +72,8 @@ export class Checker {
   readonly #acks = new Map<string, { received: number; answered: number }[]>();
   /** When the world was not well: crashes, stalls, outages, from and to. */
   readonly #faults: { from: number; to: number }[] = [];
+  /** When the server started last. */
+  #startedAt = 0;
   readonly #now: () => number;
 
   constructor(now: () => number) {
@@ -70,6 +87,11 @@ export class Checker {
   /** The world was not well for a while. */
   fault(from: number, to: number): void {
     this.#faults.push({ from, to });
+  }
+
+  /** The server started: what it found in the store it has not heard yet. */
+  started(): void {
+    this.#startedAt = this.#now();
   }
 
   began(kind: CallOf['kind'], key: string, incarnation: string): CallOf {
@@ -194,9 +216,18 @@ export class Checker {
     if (next.silent && !live.silent) this.#checkVerdict(next);
   }
 
-  /** E3 and E5: not before the ttl has passed since any acknowledged beat, and soon after when all is well. */
+  /** E3: not before the ttl has passed since any acknowledged beat, and soon after when all is well. */
   #checkVerdict(verdict: Standing): void {
     const acks = this.#acksOf(verdict.key, verdict.incarnation);
+    const changed = this.history.get(verdict.key)!.at(-1)!.at;
+    const heardSince = changed >= this.#startedAt || acks.some(({ received }) => received >= this.#startedAt);
+    const earliest = this.#startedAt + GRACE_MS + verdict.ttlMs;
+    if (!heardSince && this.#startedAt > 0 && verdict.at < earliest) {
+      this.fail(
+        'E3',
+        `${verdict.key}, found at the start at ${this.#startedAt}, was declared silent before ${earliest}`,
+      );
+    }
     for (const { received, answered } of acks) {
       if (answered <= verdict.at && verdict.at < received + verdict.ttlMs - 0.001) {
         this.fail(

@@ -120,6 +120,8 @@ export class SimProcess {
 
 /** Telemetry that only counts, into a tally that is shared by all processes of a run. */
 export function tallyingTelemetry(tally: Map<string, number>): Telemetry {
+  const raised = new Set<string>();
+  const count = (name: string, n = 1): void => void tally.set(name, (tally.get(name) ?? 0) + n);
   const log = {
     debug: () => undefined,
     info: () => undefined,
@@ -129,7 +131,15 @@ export function tallyingTelemetry(tally: Map<string, number>): Telemetry {
   };
   return {
     log,
-    counters: { add: (name, n = 1) => void tally.set(name, (tally.get(name) ?? 0) + n) },
-    alarms: { raise: (name) => void tally.set(name, (tally.get(name) ?? 0) + 1), clear: () => undefined },
+    counters: { add: count },
+    alarms: {
+      raise: (name) => {
+        if (!raised.has(name)) count(name);
+        raised.add(name);
+      },
+      clear: (name) => {
+        if (raised.delete(name)) count(`${name} cleared`);
+      },
+    },
   };
 }

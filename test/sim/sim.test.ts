@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { MUST_HAPPEN, runSeeds, table } from './run.js';
 import { Simulation } from './simulation.js';
 
-const SEEDS = process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 500;
+const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 500));
 
 test(`E1 E3 E5 I1 I3 W1 hold in ${SEEDS} simulated worlds with crashes, stalls, outages and compactions`, async (t) => {
   const tally = await runSeeds(1, SEEDS);

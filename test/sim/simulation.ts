@@ -11,7 +11,7 @@ import { noPeers } from '../../src/health/peers.js';
 import { RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
 import { MemoryStore, type Outage } from '../support/memory-store.js';
-import { Checker, decode } from './checker.js';
+import { Checker, decode, encode } from './checker.js';
 import { SimProcess, tallyingTelemetry } from './process.js';
 import { Dice } from '../support/dice.js';
 import { World } from './world.js';
@@ -113,6 +113,7 @@ export class Simulation {
     const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
     hub.start();
     this.#server = { process, replica, hub };
+    this.#checker.started();
     // Until the grace is over verdicts on what was found wait.
     this.#checker.fault(this.#world.now - 1, this.#world.now + 31_000);
   }
@@ -145,10 +146,41 @@ export class Simulation {
         const { process } = this.#server!;
         process.pause();
         await this.#world.sleep(dice.between(100, 3_000));
+        await this.#removeElsewhere();
         this.#store.compactAll();
         process.resume();
       }
       this.#checker.fault(from, this.#world.now + 2_000);
+    }
+  }
+
+  /**
+   * What another replica would write meanwhile: it deregisters up to two instances. A write of no meaning goes before
+   * them, because the first of several revisions is delivered all the same.
+   */
+  async #removeElsewhere(): Promise<void> {
+    const put = (key: string, value: Uint8Array, modRevision?: bigint): ReturnType<MemoryStore['commit']> =>
+      this.#store.commit({
+        writeId: '',
+        compares: modRevision === undefined ? [] : [{ key, modRevision }],
+        writes: [{ kind: 'put', key, value }],
+      });
+    await put('barrier', new Uint8Array());
+    let left = 2;
+    for (const [key, states] of this.#checker.history) {
+      const standing = states[states.length - 1]!;
+      if (left === 0 || standing.removal !== undefined || this.#dice.chance(0.5)) continue;
+      left--;
+      const { service, id, incarnation, revision } = standing;
+      const call = this.#checker.began('deregister', key, '');
+      const tombstone = encode('rollcall.storage.v1.InstanceRecord', {
+        writeId: `elsewhere${this.#next++}`,
+        instance: { namespace: 'default', service, id, incarnation },
+        tombstone: { reason: 1, time: { seconds: 1n, nanos: 0 } },
+      });
+      await put(key, tombstone, revision).catch(() => undefined);
+      call.to = this.#world.now;
+      this.#count('deregister elsewhere');
     }
   }
 

@@ -35,6 +35,42 @@ test('a YAML file of nested aliases is parsed without being expanded', () => {
   assert.equal(findSyntaxFault(YAML, lines.join('\n')), undefined);
 });
 
+test('deep nesting is refused, and does not end the process', () => {
+  for (const level of ['[', '{a: ', '- ', '? ', 'a: ', '[[', '{[']) {
+    assert.match(findSyntaxFault(YAML, level.repeat(100_000))!.message, /^is nested deeper than 100$/, level);
+  }
+  assert.equal(findSyntaxFault(YAML, '[ '.repeat(90) + ']'.repeat(90)), undefined);
+  assert.ok(findSyntaxFault(JSON_, '['.repeat(500_000)));
+  assert.equal(findSyntaxFault(JSON_, '['.repeat(250_000) + ']'.repeat(250_000)), undefined);
+  assert.ok(findSyntaxFault(TOML, `a = ${'['.repeat(500_000)}`));
+});
+
+test('the largest YAML is parsed in seconds, whatever it holds', () => {
+  const lines = (line: (i: number) => string): string => Array.from({ length: 40_000 }, (_, i) => line(i)).join('\n');
+  const from = performance.now();
+  assert.equal(
+    findSyntaxFault(
+      YAML,
+      lines((i) => `k${i}: v`),
+    ),
+    undefined,
+  );
+  assert.equal(findSyntaxFault(YAML, `{${lines((i) => `k${i}: v,`)}}`), undefined);
+  assert.match(
+    findSyntaxFault(
+      YAML,
+      lines(() => 'k: v'),
+    )!.message,
+    /unique/,
+  );
+  assert.match(findSyntaxFault(YAML, '!a '.repeat(170_000))!.message, /tag/);
+  assert.ok(performance.now() - from < 15_000, `${performance.now() - from} ms`);
+});
+
+test('YAML that is wrong before its first document is told', () => {
+  assert.match(findSyntaxFault(YAML, '%YAML one\n')!.message, /version one/);
+});
+
 test('the format follows the suffix, and the content where there is none', () => {
   assert.equal(inferFormat('a/app.YML', false), YAML);
   assert.equal(inferFormat('a.json', true), JSON_);

@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, relative } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { ALARMS } from '../../src/base/observe.js';
+import { RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
+import { REASONS } from '../../src/model/errors.js';
+import { BEATS_PER_TTL, EXPIRY_TTLS, LIMITS, TTL_MS } from '../../src/model/limits.js';
+import { SETTINGS } from '../../src/settings/settings.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const read = (path: string): string => readFileSync(join(root, path), 'utf8');
+const filesIn = (folder: string, ending: string): string[] =>
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(ending))
+    .map((name) => join(folder, name))
+    .sort();
+
+/** A row of a table: its cells by the heads of their columns, without the marks of code. */
+type Row = Readonly<Record<string, string>>;
+
+/** Every row of the tables of a document whose first column has this head. */
+function rows(path: string, firstHead: string): Row[] {
+  const cellsOf = (line: string): string[] =>
+    line
+      .slice(1, line.lastIndexOf('|'))
+      .split('|')
+      .map((cell) => cell.trim().replaceAll('`', ''));
+  const found: Row[] = [];
+  let heads: string[] | undefined;
+  for (const line of read(path).split('\n')) {
+    if (!line.startsWith('|')) heads = undefined;
+    else if (!heads) heads = cellsOf(line);
+    else if (heads[0] === firstHead && !/^\|[ :|-]+$/.test(line)) {
+      const cells = cellsOf(line);
+      assert.equal(cells.length, heads.length, `${path}: ${line}`);
+      found.push(Object.fromEntries(heads.map((head, i) => [head, cells[i]!])));
+    }
+  }
+  assert.ok(found.length > 0, `${path} has no table of ${firstHead}`);
+  return found;
+}
+
+/** The value of a column by that of the first one. */
+const column = (from: readonly Row[], key: string, head: string): Record<string, string> =>
+  Object.fromEntries(from.map((row) => [row[key]!, row[head]!]));
+const grouped = (n: number): string => n.toLocaleString('en');
+
+test('docs/errors.md shows every reason as the code has it, and no other', () => {
+  const shown = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code !== undefined);
+  assert.deepEqual(
+    shown.map(({ Reason, Code, Retry, Meaning }) => [Reason, Code, Retry, Meaning]).sort(),
+    Object.entries(REASONS)
+      .map(([name, { code, retry, meaning }]) => [name, code, retry ? 'yes' : 'no', meaning])
+      .sort(),
+  );
+  for (const row of shown) assert.match(row['What the client should do']!, /\w.*\.$/, row['Reason']);
+});
+
+test('docs/errors.md shows every rejection of a heartbeat, every alarm and every exit code', () => {
+  const rejections = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code === undefined);
+  assert.deepEqual(
+    rejections.map(({ Reason }) => `REJECTION_REASON_${Reason}`),
+    Object.values(RejectionReason).filter(
+      (name) => typeof name === 'string' && !['REJECTION_REASON_UNSPECIFIED', 'UNRECOGNIZED'].includes(name),
+    ),
+  );
+  assert.deepEqual(column(rows('docs/errors.md', 'Alarm'), 'Alarm', 'Meaning'), { ...ALARMS });
+  const exits = /const Exit = \{(.*)\} as const/.exec(read('src/main.ts'))![1]!;
+  assert.deepEqual(
+    rows('docs/errors.md', 'Code').map((row) => row['Code']),
+    [...exits.matchAll(/\d+/g)].map(([code]) => code),
+  );
+});
+
+test('docs/limits.md shows every limit as the code has it, and no other', () => {
+  assert.deepEqual(
+    rows('docs/limits.md', 'Limit')
+      .map(({ Limit, Value, Unit, Why }) => [Limit, Value, Unit, Why])
+      .sort(),
+    Object.entries(LIMITS)
+      .map(([name, { value, unit, reason }]) => [name, grouped(value), unit, reason])
+      .sort(),
+  );
+});
+
+test('docs/limits.md shows times as the code has them', () => {
+  for (const row of rows('docs/limits.md', 'Name')) {
+    const name = row['Name']!;
+    const [, part] = /^TTL_MS\.(min|default|max)$/.exec(name) ?? [];
+    const value = part ? TTL_MS[part as keyof typeof TTL_MS] : constant(row['Where']!, name);
+    assert.equal(row['Milliseconds'], grouped(value), name);
+  }
+  const text = read('docs/limits.md');
+  assert.ok(text.includes(`\`BEATS_PER_TTL\` (${BEATS_PER_TTL})`));
+  assert.ok(text.includes(`\`EXPIRY_TTLS\` (${EXPIRY_TTLS})`));
+});
+
+/** A number that a source file gives a name, such as "const TICK_MS = 50;" or "'grpc.keepalive_time_ms': 20_000,". */
+function constant(path: string, name: string): number {
+  const [, text] = new RegExp(`\\b${name.replaceAll('.', '\\.')}'?(?: =|:) ([\\d_ *]+)[,;]`).exec(read(path)) ?? [];
+  assert.ok(text, `${path} has no number ${name}`);
+  return text.split('*').reduce((product, factor) => product * Number(factor.replaceAll('_', '')), 1);
+}
+
+test('every test that docs/guarantees.md names exists, and every promise names one', () => {
+  const sections = read('docs/guarantees.md').split(/^(?=### )/m);
+  for (const section of sections.slice(1)) {
+    const [, promise] = /^### ([A-Z]+\d+) /.exec(section) ?? [];
+    assert.ok(promise, section.split('\n')[0]);
+    assert.ok(testsNamedIn(section).length > 0, `${promise} names no test`);
+  }
+  for (const { title, path } of sections.flatMap(testsNamedIn)) {
+    assert.ok(existsSync(join(root, path)), `${path} is no file`);
+    assert.ok(
+      titlesIn(path).some((known) => known.test(title)),
+      `${path} has no test "${title}"`,
+    );
+  }
+});
+
+test('every promise that a test title begins with is one of docs/guarantees.md', () => {
+  const promises = new Set([...read('docs/guarantees.md').matchAll(/^### ([A-Z]+\d+) /gm)].map(([, id]) => id!));
+  const named = filesIn('test', '.ts').flatMap((path) =>
+    [...read(path).matchAll(/\b(?:test|check)\(\s*['"`]((?:[CWEIS]\d+[ :]+)+)/g)].flatMap(([, ids]) =>
+      ids!.match(/[A-Z]\d+/g)!.map((id) => [id, path] as const),
+    ),
+  );
+  assert.ok(named.length > 20, 'test titles begin with what they hold');
+  for (const [id, path] of named) assert.ok(promises.has(id), `${path}: ${id}`);
+});
+
+/** What stands as `title` in [path](link). */
+function testsNamedIn(text: string): { title: string; path: string }[] {
+  return [...text.matchAll(/^- `([^`]+)` in \[([^\]]+)\]\(([^)]+)\)$/gm)].map(([, title, path, link]) => {
+    assert.equal(join('docs', link!), path, 'the link goes where it says');
+    return { title: title!, path: path! };
+  });
+}
+
+/** The titles of the tests of a file, as patterns: what is put into a title at run time can be anything. */
+function titlesIn(path: string): RegExp[] {
+  return [
+    ...read(path).matchAll(/\b(?:test|check)\(\s*(?:'((?:[^'\\]|\\.)+)'|"([^"]+)"|`([^`]*[a-z]{2} [^`]*)`),/g),
+  ].map(([, single, double, template]) => {
+    const parts = (single?.replaceAll("\\'", "'") ?? double ?? template!).split(template ? /\$\{[^}]*\}/ : /$^/);
+    return new RegExp(`^${parts.map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.+')}$`);
+  });
+}
+
+test('every relative link of the documents leads to a file, and to a heading where it names one', () => {
+  const documents = ['README.md', 'CHANGELOG.md', ...filesIn('docs', '.md')];
+  let links = 0;
+  for (const document of documents) {
+    const text = withoutCode(read(document));
+    for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link!)) continue;
+      const [path, heading] = link!.split('#');
+      const target = path ? relative(root, join(root, dirname(document), path)) : document;
+      assert.ok(existsSync(join(root, target)), `${document} links to ${link}`);
+      if (heading) assert.ok(anchorsOf(target).includes(heading), `${document} links to ${link}`);
+      links++;
+    }
+  }
+  assert.ok(links > 20);
+});
+
+const withoutCode = (markdown: string): string => markdown.replace(/^```[^]*?^```$/gm, '');
+const anchorsOf = (path: string): string[] =>
+  [...withoutCode(read(path)).matchAll(/^#+ (.+)$/gm)].map(([, heading]) =>
+    heading!
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+
+test('README shows every setting with its variable and default, and names no other', () => {
+  const variableOf = (name: string): string => `ROLLCALL_${name.toUpperCase().replaceAll('-', '_')}`;
+  const shown = rows('README.md', 'Flag');
+  assert.deepEqual(
+    shown.map(({ Flag, Variable, Default }) => [Flag, Variable, Default]).sort(),
+    Object.entries(SETTINGS)
+      .map(([name, rule]) => [`--${name}`, variableOf(name), rule.default ?? ''])
+      .sort(),
+  );
+  for (const { Flag, Meaning } of shown) {
+    const { notYet } = SETTINGS[Flag!.slice(2)]!;
+    assert.equal(Meaning === 'Not there yet.', notYet !== undefined, Flag);
+  }
+  const text = read('README.md');
+  const variables = new Set(Object.keys(SETTINGS).map(variableOf));
+  for (const [variable] of text.matchAll(/ROLLCALL_[A-Z_]+/g)) assert.ok(variables.has(variable), variable);
+  const commands = [...text.matchAll(/(?:npm start --|main\.js (?:serve|store new-epoch)) (.*?)(?=[`\n])/g)];
+  assert.ok(commands.length > 0);
+  for (const [, args] of commands) {
+    for (const [, flag] of args!.matchAll(/--([a-z-]+)/g)) assert.ok(flag! in SETTINGS, `--${flag}`);
+  }
+});
+
+test('docs/architecture.md says who may import whom as the linter holds it', () => {
+  interface Rule {
+    name: string;
+    to: { pathNot?: string[] };
+  }
+  const { forbidden } = createRequire(import.meta.url)('../../.dependency-cruiser.cjs') as { forbidden: Rule[] };
+  const folderOf = (pattern: string): string => /^\^src\/(.*)\(/.exec(pattern)![1]!;
+  const held = forbidden
+    .filter(({ name }) => name.endsWith('-imports-only-what-lies-below'))
+    .map(({ to }) => to.pathNot!.map(folderOf))
+    .map(([folder, ...allowed]) => [folder!, allowed.join(', ') || 'nothing']);
+  assert.deepEqual(column(rows('docs/architecture.md', 'Folder'), 'Folder', 'May import'), Object.fromEntries(held));
+});
+
+test('every decision has its four parts, a number of its own, and a link in docs/architecture.md', () => {
+  const architecture = read('docs/architecture.md');
+  const decisions = filesIn('docs/adr', '.md');
+  decisions.forEach((path, i) => {
+    const text = read(path);
+    const number = /\/(\d{4})-[a-z0-9-]+\.md$/.exec(path)?.[1];
+    assert.equal(Number(number), i + 1, path);
+    assert.match(text, new RegExp(`^# ${i + 1}\\. \\S`), path);
+    const parts = [...text.matchAll(/^## (.+)$/gm)].map(([, part]) => part);
+    assert.deepEqual(parts, ['Context', 'Options', 'Decision', 'Consequences'], path);
+    assert.ok(architecture.includes(`](${relative('docs', path)})`), path);
+  });
+  assert.ok(decisions.length > 0);
+});
