@@ -1,6 +1,6 @@
 import { type ParseError as JsonParseError, parse as parseJsonLeniently, printParseErrorCode } from 'jsonc-parser';
 import { parse as parseToml, TomlError } from 'smol-toml';
-import { LineCounter, parseAllDocuments } from 'yaml';
+import { Composer, type CST, type Document, isScalar, Lexer, LineCounter, Parser, visit } from 'yaml';
 import { ConfigFormat } from '../gen/rollcall/v1/config.js';
 
 /** Where and why a text does not parse. Lines and columns count from 1. */
@@ -48,21 +48,80 @@ function findJsonFault(text: string): SyntaxFault | undefined {
     JSON.parse(text);
     return undefined;
   } catch {
-    const faults: JsonParseError[] = [];
-    parseJsonLeniently(text, faults, { disallowComments: true, allowTrailingComma: false, allowEmptyContent: false });
-    const fault = faults[0];
+    const fault = findJsonFaultLeniently(text);
     if (!fault) return { ...position(text, text.length), message: 'is not JSON' };
     return { ...position(text, fault.offset), message: words(printParseErrorCode(fault.error)) };
   }
 }
 
+function findJsonFaultLeniently(text: string): JsonParseError | undefined {
+  const faults: JsonParseError[] = [];
+  try {
+    parseJsonLeniently(text, faults, { disallowComments: true, allowTrailingComma: false, allowEmptyContent: false });
+  } catch (error) {
+    // This parser recurses, unlike JSON.parse.
+    if (!(error instanceof RangeError)) throw error;
+  }
+  return faults[0];
+}
+
+/** YAML nested deeper is refused: its parser recurses, and there are ends of the stack that end the process. */
+const YAML_DEPTH_MAX = 100;
+
+class NestedTooDeep extends Error {}
+
 function findYamlFault(text: string): SyntaxFault | undefined {
-  const documents = parseAllDocuments(text, { lineCounter: new LineCounter(), prettyErrors: true });
-  const fault =
-    'empty' in documents ? documents.errors[0] : documents.find(({ errors }) => errors.length > 0)?.errors[0];
-  if (!fault) return undefined;
-  const { line = 1, col = 1 } = fault.linePos?.[0] ?? {};
-  return { line, column: col, message: firstLine(fault.message) };
+  const lines = new LineCounter();
+  lines.addNewLine(0);
+  const fault = (offset: number, message: string): SyntaxFault => {
+    const { line, col } = lines.linePos(offset);
+    return { line, column: col, message };
+  };
+  const parser = new Parser(lines.addNewLine);
+  // By itself the composer compares every key with all keys before it, which takes it half a minute.
+  const composer = new Composer({ uniqueKeys: false });
+  try {
+    for (const document of composer.compose(tokens(parser, text))) {
+      const [error] = document.errors;
+      if (error) return fault(error.pos[0], firstLine(error.message));
+      const twice = findKeyUsedTwice(document);
+      if (twice !== undefined) return fault(twice, 'Map keys must be unique');
+    }
+    // Where there is no document, directives can be wrong.
+    const [error] = composer.streamInfo().errors;
+    return error && fault(error.pos[0], firstLine(error.message));
+  } catch (error) {
+    if (error instanceof NestedTooDeep) return fault(parser.offset, error.message);
+    throw error;
+  }
+}
+
+function* tokens(parser: Parser, text: string): Generator<CST.Token> {
+  for (const lexeme of new Lexer().lex(text)) {
+    yield* parser.next(lexeme);
+    if (parser.stack.length > YAML_DEPTH_MAX) throw new NestedTooDeep(`is nested deeper than ${YAML_DEPTH_MAX}`);
+  }
+  yield* parser.end();
+}
+
+/** Where a key of a map is used a second time. */
+function findKeyUsedTwice(document: Document.Parsed): number | undefined {
+  let place: number | undefined;
+  visit(document, {
+    Map(_, { items }) {
+      const keys = new Set<unknown>();
+      for (const { key } of items) {
+        if (!isScalar(key)) continue;
+        if (keys.has(key.value)) {
+          place = key.range?.[0] ?? 0;
+          return visit.BREAK;
+        }
+        keys.add(key.value);
+      }
+      return undefined;
+    },
+  });
+  return place;
 }
 
 function findTomlFault(text: string): SyntaxFault | undefined {

@@ -78,7 +78,9 @@ export const CONFIG_KEY: NameRule = {
 };
 
 /** The beginning of a config key: what can be completed to one. */
-export const CONFIG_PREFIX_PATTERN = new RegExp(`^[A-Za-z0-9._/-]{1,${configKeyChars}}$`);
+export const CONFIG_PREFIX_PATTERN = new RegExp(
+  `^(?=.{1,${configKeyChars}}$)((?!\\.{1,2}/)[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]*$`,
+);
 
 /** Says why a name is refused, and proposes one that would do. Undefined: the name is fine. */
 export function refuseName(rule: NameRule, name: string): string | undefined {

@@ -174,6 +174,8 @@ export interface EtcdOptions {
   readonly members?: number;
   readonly args?: readonly string[];
   readonly tls?: EtcdTls;
+  /** True: flushes to the disk, as etcd does unless it is told otherwise. */
+  readonly durable?: boolean;
 }
 
 /** Starts a cluster, which ends with the test. */
@@ -184,7 +186,12 @@ export async function startEtcd(t: TestContext, options: EtcdOptions = {}): Prom
 }
 
 /** Starts a cluster, which whoever asked for it must close. */
-export async function openEtcd({ members = 1, args = [], tls }: EtcdOptions = {}): Promise<EtcdCluster> {
+export async function openEtcd({
+  members = 1,
+  args = [],
+  tls,
+  durable = false,
+}: EtcdOptions = {}): Promise<EtcdCluster> {
   const ports = await freePorts(2 * members);
   const peer = (i: number): string => `http://127.0.0.1:${ports[2 * i + 1]}`;
   const initial = Array.from({ length: members }, (_, i) => `n${i}=${peer(i)}`).join(',');
@@ -198,7 +205,7 @@ export async function openEtcd({ members = 1, args = [], tls }: EtcdOptions = {}
       ...['--initial-cluster', initial, '--initial-cluster-token', folder],
       ...(tls ? ['--cert-file', tls.own.certFile, '--key-file', tls.own.keyFile] : []),
       ...(tls ? ['--client-cert-auth', '--trusted-ca-file', tls.ca.certFile] : []),
-      '--unsafe-no-fsync', // the process may die here, the machine does not
+      ...(durable ? [] : ['--unsafe-no-fsync']), // the process may die here, the machine does not
     ];
     return new EtcdNode(`n${i}`, ports[2 * i]!, [...own, ...args], join(folder, `n${i}`), scheme);
   });

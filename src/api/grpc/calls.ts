@@ -8,6 +8,7 @@ import type {
   ServiceDefinition,
   StatusObject,
 } from '@grpc/grpc-js';
+import { BinaryReader, configureTextEncoding, getTextEncoding } from '@bufbuild/protobuf/wire';
 import type { Clock } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
@@ -16,6 +17,10 @@ import { toStatus } from './status.js';
 
 /** The server gives up on a unary call after this: longer than any wait of ours, shorter than a client forgets. */
 const UNARY_MAX_MS = 10_000;
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+// Generated code would read text that is not UTF-8 as something else; it is to be refused.
+configureTextEncoding({ ...getTextEncoding(), decodeUtf8: (bytes) => utf8.decode(bytes) });
 
 /** Stands for a request whose bytes are no message of the method. */
 const MALFORMED = Symbol('malformed');
@@ -34,6 +39,7 @@ export function ours(definition: ServiceDefinition): ServiceDefinition {
   const methods = Object.entries(definition).map(([name, method]: [string, MethodDefinition<unknown, unknown>]) => {
     const requestDeserialize = (bytes: Buffer): unknown => {
       try {
+        assertFields(bytes);
         return method.requestDeserialize(bytes);
       } catch {
         return MALFORMED;
@@ -44,6 +50,15 @@ export function ours(definition: ServiceDefinition): ServiceDefinition {
     return [name, { ...method, requestDeserialize, responseSerialize }];
   });
   return Object.fromEntries(methods) as ServiceDefinition;
+}
+
+/** Throws if the bytes are not one field after another. The decoders stop at some of what is none, and take the rest. */
+function assertFields(bytes: Uint8Array): void {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    reader.skip(wireType, field);
+  }
 }
 
 /** What every handler needs of its surroundings: errors told in one way, time limits, and streams that can be ended. */
@@ -170,9 +185,14 @@ export class Ending {
   }
 }
 
+/** Whether the bytes of a request were a message of its method. */
+export function isWellFormed(request: unknown): boolean {
+  return request !== MALFORMED;
+}
+
 /** Throws if the bytes of a request were no message of its method. */
 export function assertWellFormed(request: unknown): void {
-  if (request === MALFORMED)
+  if (!isWellFormed(request))
     throw new RollcallError(
       'MALFORMED_REQUEST',
       'the request is not a message of this method, or text in it is not UTF-8',

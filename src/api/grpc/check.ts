@@ -9,20 +9,37 @@ import { fromDuration } from '../../model/time.js';
 const NAME_DEFAULT = 'default';
 const PAGE_SIZE_DEFAULT = 100;
 
+/** What is wrong is told until so many bytes are said: they travel in headers, escaped, and stock clients take 8 KiB. */
+const TOLD_BYTES = 768;
+/** One description takes no more: it can quote the request. */
+const DESCRIPTION_BYTES_MAX = 384;
+
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
-/** Checks the fields of one request, collects everything that is wrong, and says all of it at once. */
+/** Checks the fields of one request, collects what is wrong, and says it at once: all that an answer has room for. */
 export class Checker {
   readonly #violations: Violation[] = [];
+  #toldBytes = 0;
+  #untold = 0;
 
   /** Notes that a field breaks a rule. */
   refuse(field: string, description: string): void {
-    this.#violations.push({ field, description });
+    if (this.#toldBytes >= TOLD_BYTES) {
+      this.#untold++;
+      return;
+    }
+    // A quotation may end within a character, and half a character cannot be sent: as UTF-8 it is whole again.
+    const told = Buffer.from(description).subarray(0, DESCRIPTION_BYTES_MAX).toString();
+    this.#toldBytes += Buffer.byteLength(field + told);
+    this.#violations.push({ field, description: told });
   }
 
   /** Throws INVALID_REQUEST if anything was wrong. */
   done(): void {
-    if (this.#violations.length > 0) throw invalidRequest(this.#violations);
+    const last = this.#violations.pop();
+    if (!last) return;
+    const more = this.#untold > 0 ? `; and ${this.#untold} more` : '';
+    throw invalidRequest([...this.#violations, { ...last, description: last.description + more }]);
   }
 
   /** A required name. */
@@ -79,14 +96,9 @@ export class Checker {
   }
 
   /** Labels or metadata. */
-  labels(field: string, labels: ReadonlyMap<string, string>, maxPairs: number = LIMITS.LABEL_PAIRS.value): void {
-    this.count(field, labels.size, maxPairs, 'pairs');
-    for (const [key, value] of labels) {
-      const place = `${field}[${JSON.stringify(key.slice(0, 32))}]`;
-      if (key === '') this.refuse(place, 'must have a key that is not empty');
-      this.chars(`${place} key`, key, LIMITS.LABEL_CHARS.value);
-      this.bytes(place, value, LIMITS.LABEL_VALUE_BYTES.value);
-    }
+  labels(field: string, labels: ReadonlyMap<string, string>): void {
+    this.count(field, labels.size, LIMITS.LABEL_PAIRS.value, 'pairs');
+    for (const [key, value] of labels) this.bytes(this.#labelKey(field, key), value, LIMITS.LABEL_VALUE_BYTES.value);
   }
 
   /** A duration between two bounds, in milliseconds. */
@@ -96,16 +108,18 @@ export class Checker {
     { min, max, default: unset }: { min: number; max: number; default: number },
   ): number {
     if (!value) return unset;
+    this.range(`${field}.nanos`, value.nanos, 0, 999_999_999);
     const ms = fromDuration(value);
     if (!(ms >= min && ms <= max))
       this.refuse(field, `must be ${min / 1000} s to ${max / 1000} s; it is ${ms / 1000} s`);
     return ms;
   }
 
-  /** A value of an enum; 0, unset, is allowed. */
+  /** A value of an enum; 0, unset, is allowed, and what an unknown value is read as. */
   enumValue<T extends number>(field: string, value: T, known: object): T {
-    if (!(value in known)) this.refuse(field, `must be a known value; ${value} is not`);
-    return value;
+    if (value in known) return value;
+    this.refuse(field, `must be a known value; ${value} is not`);
+    return 0 as T;
   }
 
   /** Where and how long a page of a list is. Returns what the last page ended with. */
@@ -127,7 +141,17 @@ export class Checker {
     this.chars('watcher.name', watcher.name, LIMITS.LABEL_CHARS.value);
     this.chars('watcher.version', watcher.version, LIMITS.LABEL_CHARS.value);
     this.chars('watcher.instance_id', watcher.instanceId, LIMITS.LABEL_CHARS.value);
-    this.labels('watcher.labels', watcher.labels, LIMITS.WATCHER_LABELS.value);
+    this.count('watcher.labels', watcher.labels.size, LIMITS.WATCHER_LABELS.value, 'pairs');
+    for (const [key, value] of watcher.labels)
+      this.chars(this.#labelKey('watcher.labels', key), value, LIMITS.LABEL_CHARS.value);
+  }
+
+  /** Checks the key of a label, and names its place. */
+  #labelKey(field: string, key: string): string {
+    const place = `${field}[${JSON.stringify(key.slice(0, 32))}]`;
+    if (key === '') this.refuse(place, 'must have a key that is not empty');
+    this.chars(`${place} key`, key, LIMITS.LABEL_CHARS.value);
+    return place;
   }
 
   #refuseIf(field: string, description: string | undefined): void {

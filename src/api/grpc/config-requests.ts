@@ -18,6 +18,7 @@ import { hashSelection } from '../../model/tokens.js';
 import { Checker } from './check.js';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const VERSION = /^[0-9]{1,19}$/;
 
 interface WriteFields {
   namespace: string;
@@ -50,12 +51,13 @@ export function checkPublish(request: PublishConfigRequest): { write: WriteReque
     if (keys.has(draft.key)) check.refuse(`${field}.key`, 'is used by another config of the request');
     keys.add(draft.key);
     bytes += draft.content ? Buffer.byteLength(draft.content.value) : 0;
+    for (const [name, value] of draft.labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
     return checkDraft(check, field, draft);
   });
   if (bytes > LIMITS.PUBLISH_BYTES.value)
     check.refuse(
       'configs',
-      `must have up to ${LIMITS.PUBLISH_BYTES.value} bytes of content together; they have ${bytes}`,
+      `must have up to ${LIMITS.PUBLISH_BYTES.value} bytes of content and labels together; they have ${bytes}`,
     );
   check.done();
   return { write, drafts };
@@ -65,9 +67,9 @@ function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
   const key = check.name(`${field}.key`, draft.key, CONFIG_KEY);
   check.labels(`${field}.labels`, draft.labels);
   if (draft.expectedVersion !== undefined) check.notNegative(`${field}.expected_version`, draft.expectedVersion);
-  check.enumValue(`${field}.format`, draft.format, ConfigFormat);
+  const given = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
   if (!draft.content) check.refuse(`${field}.text`, 'is required (or data)');
-  const format = draft.format || inferFormat(key, draft.content?.$case === 'data');
+  const format = given || inferFormat(key, draft.content?.$case === 'data');
   const content = checkContent(check, field, format, draft.content ?? { $case: 'text', value: '' });
   return { key, content, format, labels: draft.labels, expectedVersion: draft.expectedVersion };
 }
@@ -170,9 +172,11 @@ export function checkListVersions(
   const name = checkName(check, request);
   const selection = hashSelection(['ListConfigVersions', name]);
   const { size, after } = check.page(request, selection);
+  const [before = '0'] = after;
+  if (!VERSION.test(before)) check.refuse('page_token', 'is not a next_page_token of this list');
   check.notNegative('min_revision', request.minRevision);
   check.done();
-  return { ...name, size, before: BigInt(after[0] ?? 0), selection };
+  return { ...name, size, before: BigInt(before), selection };
 }
 
 export function checkWatchConfig(request: WatchConfigRequest): ReturnType<typeof configSelection> {
@@ -209,7 +213,10 @@ export function checkWatchConfig(request: WatchConfigRequest): ReturnType<typeof
 
 function checkPrefix(check: Checker, field: string, prefix: string): string {
   if (prefix !== '' && !CONFIG_PREFIX_PATTERN.test(prefix)) {
-    check.refuse(field, `must be up to ${LIMITS.CONFIG_KEY_CHARS.value} letters, digits, ".", "_", "-" or "/"`);
+    check.refuse(
+      field,
+      `must be up to ${LIMITS.CONFIG_KEY_CHARS.value} letters, digits, ".", "_", "-" or "/", without empty, "." or ".." segments`,
+    );
   }
   return prefix;
 }

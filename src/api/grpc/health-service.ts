@@ -1,6 +1,11 @@
-import type { ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { status } from '@grpc/grpc-js';
-import type { Calls } from './calls.js';
+import {
+  type sendUnaryData,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { type Calls, isWellFormed } from './calls.js';
 
 /** The words of grpc.health.v1. */
 export type ServingStatus = 'SERVING' | 'NOT_SERVING';
@@ -28,10 +33,12 @@ export class HealthService {
   }
 
   implementation(calls: Calls): UntypedServiceImplementation {
+    const answer = calls.unary<HealthRequest, object>(() => ({ status: this.#status }));
     return {
-      check: (call: { request: HealthRequest }, callback: (error: object | null, answer?: object) => void) => {
-        if (this.#knows(call.request.service)) callback(null, { status: this.#status });
-        else callback({ code: status.NOT_FOUND, details: `unknown service ${JSON.stringify(call.request.service)}` });
+      check: (call: ServerUnaryCall<HealthRequest, object>, callback: sendUnaryData<object>) => {
+        const isUnknown = isWellFormed(call.request) && !this.#knows(call.request.service);
+        if (isUnknown) callback({ code: status.NOT_FOUND, details: 'unknown service' });
+        else answer(call, callback);
       },
       list: calls.unary(() => ({
         statuses: Object.fromEntries(['', ...this.services].map((name) => [name, { status: this.#status }])),

@@ -28,7 +28,7 @@ import type { InstanceRef, Registration } from '../../registry/registrations.js'
 import { serviceSelection } from '../../registry/watching.js';
 import { Checker } from './check.js';
 
-const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
+const HOST = /^(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
 const PORT_MAX = 65_535;
 const WEIGHT_DEFAULT = 100;
 const WEIGHT_MAX = 10_000;
