@@ -17,6 +17,9 @@ Settings; each is also a variable, such as ROLLCALL_GRPC_PORT:
 ${settingsHelp()}
 `;
 
+/** Hosts that stand for every address of the machine, and cannot be called. */
+const ANY_ADDRESS = ['0.0.0.0', '::'];
+
 /** The exit codes of the program. */
 const Exit = { OK: 0, FAILED: 1, USAGE: 2, SIGNAL: 130 } as const;
 
@@ -46,7 +49,7 @@ function print(text: string): number {
 /** Does something to the store, without a server. */
 async function storeCommand([command, ...args]: readonly string[]): Promise<number> {
   if (command !== 'new-epoch') {
-    process.stderr.write(`rollcall store ${command ?? ''}: the command is new-epoch\n`);
+    process.stderr.write('rollcall: what to do to the store is missing or unknown; it is: rollcall store new-epoch\n');
     return Exit.USAGE;
   }
   const { settings } = readSettings(args, process.env);
@@ -99,7 +102,8 @@ function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log 
       ? `its data in ${store.dataDir}`
       : `its data in etcd at ${store.endpoints.join(', ')}, under ${store.prefix}`;
   log.info({ version: VERSION, host, grpcPort, store: store.kind }, 'listening');
-  const address = `${host.includes(':') ? `[${host}]` : host}:${grpcPort}`;
+  const near = ANY_ADDRESS.includes(host) ? 'localhost' : host;
+  const address = `${near.includes(':') ? `[${near}]` : near}:${grpcPort}`;
   process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with ${place}. Try:
 
   grpcurl -plaintext -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
@@ -112,7 +116,7 @@ function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error: unknown) => {
-    process.stderr.write(`rollcall: ${error instanceof BadSettings ? error.message : (error as Error).message}\n`);
+    process.stderr.write(`${(error as Error).message.replace(/^/gm, 'rollcall: ')}\n`);
     process.exit(error instanceof BadSettings ? Exit.USAGE : Exit.FAILED);
   },
 );

@@ -3,8 +3,10 @@ import { type Closeable, Closers } from './base/lifecycle.js';
 import type { Telemetry } from './base/observe.js';
 import type { Random } from './base/random.js';
 import { Catalog } from './catalog/catalog.js';
+import { Collector } from './catalog/collector.js';
 import { Follower } from './catalog/follow.js';
 import { Reads } from './catalog/reads.js';
+import { Restorer } from './catalog/restorer.js';
 import { StoreGate } from './catalog/store-gate.js';
 import { Publishing } from './config/publishing.js';
 import { Versions } from './config/versions.js';
@@ -13,7 +15,6 @@ import { Heartbeats } from './health/heartbeats.js';
 import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import type { Peers } from './health/peers.js';
-import { Collector } from './registry/collector.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { prepareStore } from './catalog/schema.js';
@@ -69,6 +70,8 @@ export function startReplica({ store, clock, random, telemetry, selfBeat, peers 
   closers.add(follower);
   collector.start();
   closers.add(collector);
+  const restorer = closers.add(new Restorer(catalog, gate, clock, named('catalog')));
+  restorer.start();
 
   return {
     store,

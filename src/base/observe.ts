@@ -68,7 +68,7 @@ export const ALARMS = {
   STORE_DENIED: 'The store refuses this server: its user, its password or its rights are not what they must be.',
   STORE_FULL: 'The store has no room left: reads go on, writes are refused.',
   BAD_RECORD: 'The store holds a record that cannot be read; it is left out.',
-  FOREIGN_DELETE: 'Somebody else deleted a record from the store; it is kept in memory.',
+  FOREIGN_DELETE: 'Somebody else deleted a record from the store; it is kept in memory, and written back.',
   VERDICTS_POSTPONED: 'Silent instances have not been judged for more than 2 min.',
 } as const;
 

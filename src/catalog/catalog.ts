@@ -39,6 +39,9 @@ export class Catalog {
   #ready = false;
   #whenReady: (() => void)[] = [];
   #configBytes = 0;
+  /** Keys whose record cannot be read, and keys that somebody else deleted: each kind is an alarm. */
+  readonly #unreadable = new Set<string>();
+  readonly #deletedByOthers = new Set<string>();
 
   constructor(
     clock: Clock,
@@ -67,7 +70,7 @@ export class Catalog {
     return this.#horizon;
   }
 
-  /** The content of all current configs, in bytes. */
+  /** The records of all current configs, in bytes. */
   get configBytes(): number {
     return this.#configBytes;
   }
@@ -102,6 +105,11 @@ export class Catalog {
     this.#revisionListeners.add(listener);
   }
 
+  /** What stands here although somebody else deleted it from the store. */
+  deletedByOthers(): (InstanceItem | ConfigItem)[] {
+    return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
+  }
+
   /** Tells `listener` whenever everything has been forgotten, because the store has another history. */
   onReset(listener: () => void): void {
     this.#resetListeners.add(listener);
@@ -115,6 +123,7 @@ export class Catalog {
     this.#epoch = '';
     this.#configBytes = 0;
     this.#gate.advance(0n);
+    for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
     for (const item of [...this.configs.all()]) this.configs.forget(item);
     for (const listener of this.#resetListeners) listener();
@@ -133,6 +142,8 @@ export class Catalog {
   /** Takes in a whole listing: what differs from what is held becomes a change. */
   replace(revision: Revision, entries: readonly Entry[]): void {
     assert(revision >= this.#revision, `listing at ${revision} is older than the catalog at ${this.#revision}`);
+    // Removals that this catalog never saw have been forgotten meanwhile: what is missing may be missing by right.
+    if (this.#ready && horizonOf(entries) > this.#revision) this.reset();
     const keys = new Set<string>();
     const changed: Entry[] = [];
     for (const entry of entries) {
@@ -173,6 +184,7 @@ export class Catalog {
     const instances: InstanceItem[] = [];
     const configs: ConfigItem[] = [];
     for (const entry of entries) {
+      this.#settled(entry.key);
       try {
         if (entry.key.startsWith(INSTANCES)) instances.push(readInstance(entry.key, entry.value, entry.modRevision));
         else if (entry.key.startsWith(CONFIGS)) configs.push(readConfig(entry.key, entry.value, entry.modRevision));
@@ -180,6 +192,7 @@ export class Catalog {
       } catch (error) {
         if (!(error instanceof BadRecord)) throw error;
         this.telemetry.counters.add('bad_records');
+        this.#unreadable.add(entry.key);
         this.telemetry.alarms.raise('BAD_RECORD', error.message);
       }
     }
@@ -194,7 +207,7 @@ export class Catalog {
 
   #putConfig(item: ConfigItem): void {
     const { before, after } = this.configs.put(item);
-    this.#configBytes += (after?.contentBytes ?? 0) - (before?.contentBytes ?? 0);
+    this.#configBytes += (after?.bytes ?? 0) - (before?.bytes ?? 0);
   }
 
   #putOther(entry: Entry): void {
@@ -202,19 +215,32 @@ export class Catalog {
     if (entry.key === HORIZON_KEY) this.#horizon = decode(entry.key, entry.value, HorizonRecord).revision;
   }
 
+  /** A key was written anew: whatever was wrong with it is over. */
+  #settled(key: string): void {
+    if (this.#unreadable.delete(key) && this.#unreadable.size === 0) this.telemetry.alarms.clear('BAD_RECORD');
+    if (this.#deletedByOthers.delete(key) && this.#deletedByOthers.size === 0)
+      this.telemetry.alarms.clear('FOREIGN_DELETE');
+  }
+
   #deleted({ key }: Extract<Change, { kind: 'delete' }>): void {
+    if (this.#unreadable.has(key)) this.#settled(key);
+    const item = this.#find(key);
+    if (item) this.#delete(key, item);
+  }
+
+  #find(key: string): InstanceItem | ConfigItem | undefined {
     const { namespace, scope, name } = parseKey(key) ?? { namespace: '', scope: '', name: '' };
     const kept: Pick<Collection<InstanceItem | ConfigItem>, 'get'> = key.startsWith(INSTANCES)
       ? this.instances
       : this.configs;
-    const item = kept.get(namespace, scope, name);
-    if (item) this.#delete(key, item);
+    return kept.get(namespace, scope, name);
   }
 
   /** Only removals up to the horizon are forgotten; any other deletion was not ours, and is not believed. */
   #delete(key: string, item: InstanceItem | ConfigItem): void {
     if (item.removedAtMs === undefined || item.modRevision > this.#horizon) {
       this.telemetry.counters.add('foreign_deletes');
+      this.#deletedByOthers.add(key);
       this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
       return;
     }
@@ -226,6 +252,11 @@ export class Catalog {
     const change = this.instances.forget(item);
     for (const listener of this.#instanceListeners) listener(change, false);
   }
+}
+
+function horizonOf(entries: readonly Entry[]): Revision {
+  const entry = entries.find(({ key }) => key === HORIZON_KEY);
+  return entry ? decode(entry.key, entry.value, HorizonRecord).revision : 0n;
 }
 
 function sortByRevision<T extends Item>(items: T[]): T[] {

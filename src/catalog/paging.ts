@@ -1,3 +1,5 @@
+import { LIMITS } from '../model/limits.js';
+
 /** One page of a list. */
 export interface Page<T> {
   readonly entries: readonly T[];
@@ -5,15 +7,32 @@ export interface Page<T> {
   readonly last: string | undefined;
 }
 
-/** The first `size` of `all` by key. Only what is on the page is made. */
+/** The first `size` of `all` by key, or fewer when they take more than PAGE_BYTES. Only what is on the page is made. */
 export function page<S, T>(
   all: readonly S[],
   size: number,
   keyOf: (entry: S) => string,
   make: (entry: S) => T,
+  bytesOf: (entry: S) => number = () => 0,
 ): Page<T> {
   const sorted = [...all].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  const entries = sorted.slice(0, size);
-  const last = sorted.length > size ? keyOf(entries[entries.length - 1]!) : undefined;
-  return { entries: entries.map(make), last };
+  return firstOf(sorted, size, keyOf, make, bytesOf);
+}
+
+/** The first of what is in order already; see page. */
+export function firstOf<S, T>(
+  sorted: readonly S[],
+  size: number,
+  keyOf: (entry: S) => string,
+  make: (entry: S) => T,
+  bytesOf: (entry: S) => number,
+): Page<T> {
+  const entries: T[] = [];
+  let bytes = 0;
+  for (const entry of sorted) {
+    bytes += bytesOf(entry);
+    if (entries.length >= size || (entries.length > 0 && bytes > LIMITS.PAGE_BYTES.value)) break;
+    entries.push(make(entry));
+  }
+  return { entries, last: entries.length < sorted.length ? keyOf(sorted[entries.length - 1]!) : undefined };
 }

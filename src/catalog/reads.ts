@@ -56,7 +56,7 @@ export class Reads {
   }
 
   /**
-   * StoreGate the barrier record and returns its revision. Callers that come while a barrier is on its way share
+   * Writes the barrier record and returns its revision. Callers that come while a barrier is on its way share
    * the next one: the one on its way may have been written before they came.
    */
   #barrier(): Promise<Revision> {

@@ -61,13 +61,13 @@ export class StoreGate {
   }
 
   /** The transaction that puts an instance record where `expected` stands (0n: nothing). */
-  instanceTxn(record: InstanceRecord, expected: Revision): Txn {
+  instanceTxn(record: InstanceRecord, expected: Revision, value = writeInstance(record)): Txn {
     const { namespace, service, id } = record.instance!;
     const key = instanceKey(namespace, service, id);
     return {
       writeId: record.writeId,
       compares: [{ key, modRevision: expected }],
-      writes: [{ kind: 'put', key, value: writeInstance(record) }],
+      writes: [{ kind: 'put', key, value }],
     };
   }
 

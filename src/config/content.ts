@@ -13,6 +13,13 @@ export function contentBytes(content: Config['content']): Buffer {
   return content.$case === 'text' ? Buffer.from(content.value) : content.value;
 }
 
+/** The bytes of a config without its content, about: names, labels and comment, with room for the rest. */
+export function headBytes({ namespace, group, key, comment, author, labels }: Config): number {
+  let bytes = 200 + namespace.length + group.length + key.length + author.length + Buffer.byteLength(comment);
+  for (const [name, value] of labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + 8;
+  return bytes;
+}
+
 export function configNotFound(namespace: string, group: string, key: string): RollcallError {
   return new RollcallError(
     'CONFIG_NOT_FOUND',

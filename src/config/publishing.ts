@@ -8,10 +8,10 @@ import { Config, type ConfigFormat } from '../gen/rollcall/v1/config.js';
 import { RollcallError } from '../model/errors.js';
 import { configKey, requestKey, versionKey } from '../model/keys.js';
 import { LIMITS } from '../model/limits.js';
-import { type ConfigItem, decode, readConfig, writeConfig } from '../model/records.js';
+import { BadRecord, type ConfigItem, decode, readConfig, writeConfig } from '../model/records.js';
 import { toTimestamp } from '../model/time.js';
 import type { CommitResult, Compare, Entry, Revision, Write } from '../store/store.js';
-import { configNotFound, contentBytes, withoutContent } from './content.js';
+import { configNotFound, contentBytes, headBytes, withoutContent } from './content.js';
 import type { Versions } from './versions.js';
 
 /** How often a write that others keep overtaking is decided anew before the caller is told ABORTED. */
@@ -69,7 +69,7 @@ export class Publishing {
         return equals(standing, draft) ? undefined : { content, format, labels };
       },
     }));
-    return this.#write(request, ['publish', drafts.map(fingerprintOf)], steps);
+    return this.#write(request, ['publish', drafts.map(fingerprintOf)], () => steps);
   }
 
   async delete(request: WriteRequest, key: string, expectedVersion: bigint | undefined): Promise<Written> {
@@ -78,7 +78,7 @@ export class Publishing {
       if (!standing || standing.config.deleted) throw configNotFound(request.namespace, request.group, key);
       return { deleted: true, format: standing.config.format };
     };
-    return this.#write(request, ['delete', key, String(expectedVersion)], [{ key, next }]);
+    return this.#write(request, ['delete', key, String(expectedVersion)], () => [{ key, next }]);
   }
 
   async rollback(
@@ -87,21 +87,34 @@ export class Publishing {
     version: bigint,
     expectedVersion: bigint | undefined,
   ): Promise<Written> {
-    const old = await this.versions.get(request.namespace, request.group, key, version);
-    if (old.deleted || !old.content) {
-      throw new RollcallError('VERSION_DELETED', `version ${version} of ${key} says that it was deleted`, {
-        metadata: { key, version: String(version) },
-      });
-    }
-    const { content, format, labels } = old;
-    const next = (standing: ConfigItem | undefined): Partial<Config> | undefined => {
-      assertVersion(key, standing, expectedVersion);
-      return equals(standing, { content: content, format, labels }) ? undefined : { content, format, labels };
+    const comment = request.comment || `rollback to version ${version}`;
+    const steps = async (): Promise<Step[]> => {
+      const { deleted, content, format, labels } = await this.versions.get(
+        request.namespace,
+        request.group,
+        key,
+        version,
+      );
+      if (deleted || !content) {
+        throw new RollcallError('VERSION_DELETED', `version ${version} of ${key} says that it was deleted`, {
+          metadata: { key, version: String(version) },
+        });
+      }
+      const next = (standing: ConfigItem | undefined): Partial<Config> | undefined => {
+        assertVersion(key, standing, expectedVersion);
+        return equals(standing, { content, format, labels }) ? undefined : { content, format, labels };
+      };
+      return [{ key, next }];
     };
-    return this.#write(request, ['rollback', key, String(version), String(expectedVersion)], [{ key, next }]);
+    return this.#write({ ...request, comment }, ['rollback', key, String(version), String(expectedVersion)], steps);
   }
 
-  async #write(request: WriteRequest, parts: unknown[], steps: readonly Step[]): Promise<Written> {
+  /** `stepsOf` is asked only when no earlier request under this id was answered. */
+  async #write(
+    request: WriteRequest,
+    parts: unknown[],
+    stepsOf: () => readonly Step[] | Promise<readonly Step[]>,
+  ): Promise<Written> {
     this.catalog.assertReady();
     const { namespace, group, requestId } = request;
     const fingerprint = createHash('sha256')
@@ -109,12 +122,13 @@ export class Publishing {
       .digest('base64url');
     const first = requestId && (await this.#firstAnswer(namespace, requestId, fingerprint));
     if (first) return first;
-    let standing = steps.map(({ key }) => this.catalog.configs.get(namespace, group, key));
+    const steps = await stepsOf();
+    let standing = steps.map(({ key }) => placeOf(this.catalog.configs.get(namespace, group, key)));
     let confirmed = false;
     for (let tries = 0; tries < WRITE_TRIES; tries++) {
       let configs: (Config | undefined)[];
       try {
-        configs = steps.map((step, i) => this.#decide(request, step, standing[i]));
+        configs = steps.map((step, i) => this.#decide(request, step, standing[i]!.item));
       } catch (error) {
         // What this catalog shows may be old; only the store may refuse.
         if (confirmed || !(error instanceof RollcallError)) throw error;
@@ -122,14 +136,14 @@ export class Publishing {
         confirmed = true;
         continue;
       }
-      const answered = configs.map((config, i) => config ?? standing[i]!.config);
+      const answered = configs.map((config, i) => config ?? standing[i]!.item!.config);
       const result = await this.#commit(request, fingerprint, steps, standing, configs, answered);
-      if (result.ok) return await this.#done(request, configs, answered, result.revision);
+      if (result.ok) return await this.#done(configs, answered, result.revision);
       if (requestId && result.found[steps.length]) {
         const repeated = await this.#firstAnswer(namespace, requestId, fingerprint);
         if (repeated) return repeated;
       }
-      standing = steps.map((_, i) => readFound(result.found[i]));
+      standing = steps.map((_, i) => readPlace(result.found[i]));
       confirmed = true;
     }
     throw new RollcallError(
@@ -143,8 +157,7 @@ export class Publishing {
     const next = step.next(standing);
     if (!next) return undefined;
     const bytes = contentBytes(next.content);
-    this.#assertRoom(standing, bytes.length);
-    return Config.fromPartial({
+    const config = Config.fromPartial({
       ...next,
       namespace: request.namespace,
       group: request.group,
@@ -156,6 +169,8 @@ export class Publishing {
       comment: request.comment,
       publishTime: toTimestamp(this.clock.wall()),
     });
+    this.#assertRoom(standing, bytes.length + headBytes(config));
+    return config;
   }
 
   #assertRoom(standing: ConfigItem | undefined, bytes: number): void {
@@ -164,7 +179,7 @@ export class Publishing {
     if (!standing && count >= LIMITS.CONFIGS.value) {
       throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${count} configs already, removed ones included`);
     }
-    if (configBytes - (standing?.contentBytes ?? 0) + bytes > LIMITS.CONFIG_MEMORY_BYTES.value) {
+    if (configBytes - (standing?.bytes ?? 0) + bytes > LIMITS.CONFIG_MEMORY_BYTES.value) {
       throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${configBytes} bytes of configs already`);
     }
   }
@@ -173,14 +188,14 @@ export class Publishing {
     { namespace, group, requestId }: WriteRequest,
     fingerprint: string,
     steps: readonly Step[],
-    standing: readonly (ConfigItem | undefined)[],
+    standing: readonly Place[],
     configs: readonly (Config | undefined)[],
     answered: readonly Config[],
   ): Promise<CommitResult> {
     const writeId = this.store.writeId();
     const compares: Compare[] = steps.map(({ key }, i) => ({
       key: configKey(namespace, group, key),
-      modRevision: standing[i]?.modRevision ?? 0n,
+      modRevision: standing[i]!.modRevision,
     }));
     const writes: Write[] = configs.flatMap((config): Write[] => {
       if (!config) return [];
@@ -205,22 +220,15 @@ export class Publishing {
   }
 
   async #done(
-    request: WriteRequest,
     configs: readonly (Config | undefined)[],
     answered: readonly Config[],
     revision: Revision,
   ): Promise<Written> {
     const written = configs.filter((config) => config !== undefined);
     this.counters.add('publishes', written.length);
-    if (written.length === 0 && !request.requestId) {
-      return {
-        configs: answered,
-        revision: answered.reduce((newest, config) => (config.revision > newest ? config.revision : newest), 0n),
-      };
-    }
     if (written.length > 0) await this.store.visible(revision);
     this.#dropOldVersions(written);
-    return { configs: answered.map((config) => (config.revision === 0n ? { ...config, revision } : config)), revision };
+    return answerOf(answered, revision);
   }
 
   /** Each new version pushes one out. If that fails the old one only takes room: it is not shown any more. */
@@ -246,20 +254,42 @@ export class Publishing {
         violations: [{ field: 'request_id', description: 'names another request' }],
       });
     }
-    const revision = entry.modRevision;
-    return {
-      configs: record.configs.map((config) => (config.revision === 0n ? { ...config, revision } : config)),
-      revision,
-    };
+    return answerOf(record.configs, entry.modRevision);
   }
 
-  async #read(key: string): Promise<ConfigItem | undefined> {
-    return readFound((await this.store.get(key)).entry);
+  async #read(key: string): Promise<Place> {
+    return readPlace((await this.store.get(key)).entry);
   }
 }
 
-const readFound = (entry: Entry | undefined): ConfigItem | undefined =>
-  entry && readConfig(entry.key, entry.value, entry.modRevision);
+/**
+ * The answer to a write: the newest revision of its configs shows them all. Where all of them stood already that is not
+ * the revision of the commit, which may have written nothing but the request, and so nothing that a catalog sees.
+ */
+function answerOf(answered: readonly Config[], committed: Revision): Written {
+  const configs = answered.map((config) => (config.revision === 0n ? { ...config, revision: committed } : config));
+  return { configs, revision: configs.reduce((newest, { revision }) => (revision > newest ? revision : newest), 0n) };
+}
+
+/** What stands at a key. */
+interface Place {
+  readonly item: ConfigItem | undefined;
+  /** What a write compares; 0n: nothing stands there. */
+  readonly modRevision: Revision;
+}
+
+const placeOf = (item: ConfigItem | undefined): Place => ({ item, modRevision: item?.modRevision ?? 0n });
+
+/** A record that cannot be read is as good as none: a publish replaces it. */
+function readPlace(entry: Entry | undefined): Place {
+  if (!entry) return placeOf(undefined);
+  try {
+    return placeOf(readConfig(entry.key, entry.value, entry.modRevision));
+  } catch (error) {
+    if (!(error instanceof BadRecord)) throw error;
+    return { item: undefined, modRevision: entry.modRevision };
+  }
+}
 
 function assertVersion(key: string, standing: ConfigItem | undefined, expected: bigint | undefined): void {
   const version = standing && !standing.config.deleted ? standing.config.version : 0n;

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.js';
 import type { Catalog } from '../catalog/catalog.js';
-import { page, type Page } from '../catalog/paging.js';
+import { firstOf, page, type Page } from '../catalog/paging.js';
 import type { StoreGate } from '../catalog/store-gate.js';
 import type { Config } from '../gen/rollcall/v1/config.js';
 import { RollcallError } from '../model/errors.js';
@@ -8,7 +8,7 @@ import { versionKey, versionsPrefix } from '../model/keys.js';
 import { LIMITS } from '../model/limits.js';
 import { type ConfigItem, readConfig } from '../model/records.js';
 import { prefixRange } from '../store/store.js';
-import { configNotFound, publishedAtMs, withoutContent } from './content.js';
+import { configNotFound, headBytes, publishedAtMs, withoutContent } from './content.js';
 
 const DAY_MS = 86_400_000;
 
@@ -50,11 +50,7 @@ export class Versions {
       .filter((config) => this.#isKept(config, head?.config) && (before === 0n || config.version < before))
       .reverse();
     if (kept.length === 0 && !head) throw configNotFound(namespace, group, key);
-    const shown = kept.slice(0, size);
-    return {
-      entries: shown.map(withoutContent),
-      last: kept.length > size ? String(shown[shown.length - 1]!.version) : undefined,
-    };
+    return firstOf(kept, size, ({ version }) => String(version), withoutContent, headBytes);
   }
 
   /** The configs of a namespace, by group and key, without content. `after` is the group and key of the last one seen. */
@@ -71,6 +67,7 @@ export class Versions {
       size,
       place,
       ({ config }) => withoutContent(config),
+      ({ config }) => headBytes(config),
     );
   }
 

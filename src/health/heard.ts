@@ -45,7 +45,14 @@ export type Answer =
 export class Heard {
   readonly #traces = new Map<string, Trace>();
 
+  #sooner: (trace: Trace) => void = () => undefined;
+
   constructor(private readonly clock: LivenessClock) {}
+
+  /** Tells `listener` of the one case in which a deadline moves earlier: what was found at a start has been heard. */
+  onSooner(listener: (trace: Trace) => void): void {
+    this.#sooner = listener;
+  }
 
   trace(key: string): Trace | undefined {
     return this.#traces.get(key);
@@ -91,16 +98,18 @@ export class Heard {
    */
   note(trace: Trace, incarnation: string, revision: Revision): void {
     const stamp = this.clock.stamp();
-    trace.floorMs = -Infinity;
     if (trace.beatIncarnation !== incarnation) {
       if (trace.beatRevision >= revision && trace.beatIncarnation !== '') return;
       trace.beatIncarnation = incarnation;
       trace.beatRevision = revision;
       trace.beatStampMs = stamp;
-      return;
+    } else {
+      if (revision > trace.beatRevision) trace.beatRevision = revision;
+      if (stamp > trace.beatStampMs) trace.beatStampMs = stamp;
     }
-    if (revision > trace.beatRevision) trace.beatRevision = revision;
-    if (stamp > trace.beatStampMs) trace.beatStampMs = stamp;
+    if (trace.floorMs === -Infinity) return;
+    trace.floorMs = -Infinity;
+    this.#sooner(trace);
   }
 
   /** When an instance has been silent for its ttl, by all that is known here. */

@@ -56,6 +56,9 @@ export class Judge implements Closeable {
     private readonly telemetry: Telemetry,
   ) {
     catalog.onInstance((change, fromListing) => this.#seen(change, fromListing));
+    heard.onSooner((trace) => {
+      if (trace.item.beating) this.#wheel.arm(trace, this.#deadlineMs(trace));
+    });
   }
 
   start(): void {

@@ -18,7 +18,7 @@ export const REASONS = {
   INVALID_REQUEST: {
     code: 'INVALID_ARGUMENT',
     retry: false,
-    meaning: 'A field breaks a rule; BadRequest names every such field.',
+    meaning: 'A field breaks a rule; BadRequest names every such field, as far as an answer has room.',
   },
   MALFORMED_REQUEST: {
     code: 'INVALID_ARGUMENT',
@@ -109,7 +109,7 @@ export const REASONS = {
   SHUTTING_DOWN: { code: 'UNAVAILABLE', retry: true, meaning: 'The server is shutting down: call another one.' },
   TIMED_OUT: {
     code: 'DEADLINE_EXCEEDED',
-    retry: false,
+    retry: true,
     meaning: 'The server gave up on the call after 10 s; a write may have happened or not: repeat the same call.',
   },
   INTERNAL: { code: 'INTERNAL', retry: false, meaning: 'A bug of ours; the error_id is in the log of the server.' },

@@ -40,13 +40,13 @@ export const LIMITS = {
   PUBLISH_BYTES: {
     value: 512 * 1_024,
     unit: 'bytes',
-    reason: 'Stored twice in one transaction, and etcd takes 1.5 MiB.',
+    reason: 'Content and labels; stored twice in one transaction, and etcd takes 1.5 MiB.',
   },
   CONFIGS: { value: 20_000, unit: 'configs', reason: 'All current configs are held in memory.' },
   CONFIG_MEMORY_BYTES: {
     value: 256 * 1_024 * 1_024,
     unit: 'bytes',
-    reason: 'The content of all current configs, held in memory.',
+    reason: 'The records of all current configs, held in memory.',
   },
   CONFIG_VERSIONS: { value: 50, unit: 'versions', reason: 'Enough to find a good one again.' },
   CONFIG_VERSION_DAYS: { value: 30, unit: 'days', reason: 'After a month nobody rolls back.' },

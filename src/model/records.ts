@@ -37,8 +37,8 @@ export interface InstanceItem extends Item {
 /** A config as the catalog holds it. A deleted one is a removed item. */
 export interface ConfigItem extends Item {
   readonly config: Config;
-  /** The bytes of its content, held in memory. */
-  readonly contentBytes: number;
+  /** The bytes of its record, held in memory. */
+  readonly bytes: number;
 }
 
 /** A stored value that is not the record it should be. */
@@ -58,6 +58,12 @@ export function readInstance(key: string, value: Uint8Array, modRevision: bigint
   if (!stored || instanceKey(stored.namespace, stored.service, stored.id) !== key) {
     throw new BadRecord(`${key} does not hold the instance it names`);
   }
+  return instanceItem(key, record, modRevision);
+}
+
+/** The item that a record makes at a key, once it is written at a revision. */
+export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint): InstanceItem {
+  const stored = record.instance!;
   const revision = record.visibleRevision || modRevision;
   const { health, reason } = foldHealth({ silent: record.silent, reported: reportedState(stored) });
   return {
@@ -89,7 +95,7 @@ export function readConfig(key: string, value: Uint8Array, modRevision: bigint):
     modRevision,
     removedAtMs: stored.deleted ? fromTimestamp(stored.publishTime ?? { seconds: 0n, nanos: 0 }) : undefined,
     config: { ...stored, revision: modRevision },
-    contentBytes: stored.size,
+    bytes: value.length,
   };
 }
 

@@ -3,15 +3,15 @@ import type { CounterBoard } from '../base/observe.js';
 import type { Random } from '../base/random.js';
 import type { Catalog } from '../catalog/catalog.js';
 import type { StoreGate } from '../catalog/store-gate.js';
-import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import type { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
 import { Instance, RemovalReason } from '../gen/rollcall/v1/instance.js';
 import { invalidRequest, RollcallError } from '../model/errors.js';
 import { instanceKey } from '../model/keys.js';
 import { BEATS_PER_TTL, LIMITS } from '../model/limits.js';
-import { type InstanceItem, readInstance } from '../model/records.js';
+import { BadRecord, type InstanceItem, instanceItem, readInstance, writeInstance } from '../model/records.js';
 import { registered, removed, touched } from '../model/transitions.js';
 import { toTimestamp } from '../model/time.js';
-import type { Revision } from '../store/store.js';
+import type { Entry, Revision } from '../store/store.js';
 
 /** How often a write that others keep overtaking is decided anew before the caller is told ABORTED. */
 const WRITE_TRIES = 8;
@@ -56,16 +56,32 @@ export class Registrations {
     const key = instanceKey(namespace, service, id);
     const warnings = this.#warnings(registration.instance);
     let standing = this.catalog.instances.get(namespace, service, id);
+    let expected = standing?.modRevision ?? 0n;
+    let confirmed = false;
+    const look = (entry: Entry | undefined): void => {
+      standing = entry && readable(key, entry);
+      expected = entry?.modRevision ?? 0n;
+      confirmed = true;
+    };
     for (let tries = 0; tries < WRITE_TRIES; tries++) {
-      const record = this.#decide(registration, standing);
-      const result = await this.store.commit(this.store.instanceTxn(record, standing?.modRevision ?? 0n));
+      let record: InstanceRecord;
+      try {
+        record = this.#decide(registration, standing);
+      } catch (error) {
+        // What this catalog shows may be old; only the store may refuse.
+        if (confirmed || !(error instanceof RollcallError && error.reason === 'REVISION_MISMATCH')) throw error;
+        look((await this.store.get(key)).entry);
+        continue;
+      }
+      const value = writeInstance(record);
+      assertSize(value);
+      const result = await this.store.commit(this.store.instanceTxn(record, expected, value));
       if (result.ok) {
         await this.store.visible(result.revision);
         this.counters.add('registers');
-        return answer(record, result.revision, warnings);
+        return answer(instanceItem(key, record, result.revision), warnings);
       }
-      const found = result.found[0];
-      standing = found && readInstance(key, found.value, found.modRevision);
+      look(result.found[0]);
     }
     throw conflict(`${service}/${id}`);
   }
@@ -94,14 +110,14 @@ export class Registrations {
         return result.revision;
       }
       const found = result.found[0];
-      standing = found && readInstance(key, found.value, found.modRevision);
+      standing = found && readable(key, found);
     }
     throw conflict(`${service}/${id}`);
   }
 
   async #read(key: string): Promise<InstanceItem | undefined> {
     const { entry } = await this.store.get(key);
-    return entry && readInstance(key, entry.value, entry.modRevision);
+    return entry && readable(key, entry);
   }
 
   /** The record to write where `standing` stands, or a refusal. */
@@ -117,7 +133,6 @@ export class Registrations {
     const registerTime = isHolder ? live.record.instance!.registerTime : toTimestamp(stamp.wallMs);
     const instance = { ...registration.instance, incarnation, registerTime };
     const record = registered(instance, stamp);
-    assertSize(record);
     return isHolder && !live.record.silent && equalContent(live.record.instance!, instance)
       ? touched(live, stamp)
       : record;
@@ -161,6 +176,16 @@ export class Registrations {
   }
 }
 
+/** What stands at a key. A record that cannot be read is as good as none: a Register replaces it. */
+function readable(key: string, { value, modRevision }: Entry): InstanceItem | undefined {
+  try {
+    return readInstance(key, value, modRevision);
+  } catch (error) {
+    if (error instanceof BadRecord) return undefined;
+    throw error;
+  }
+}
+
 /** True: the two say the same, apart from what the server sets. */
 function equalContent(a: Instance, b: Instance): boolean {
   const content = (instance: Instance): Buffer =>
@@ -179,20 +204,13 @@ function equalContent(a: Instance, b: Instance): boolean {
   return content(a).equals(content(b));
 }
 
-function assertSize(record: InstanceRecord): void {
-  const bytes = InstanceRecord.encode(record).finish().length;
+function assertSize({ length }: Uint8Array): void {
   const { value } = LIMITS.INSTANCE_BYTES;
-  if (bytes > value)
-    throw invalidRequest([{ field: 'instance', description: `takes ${bytes} bytes as a record; at most ${value}` }]);
+  if (length > value)
+    throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; at most ${value}` }]);
 }
 
-function answer(record: InstanceRecord, committed: Revision, warnings: readonly string[]): Registered {
-  const { namespace, service, id } = record.instance!;
-  const { instance, revision, ttlMs, beating } = readInstance(
-    instanceKey(namespace, service, id),
-    InstanceRecord.encode(record).finish(),
-    committed,
-  );
+function answer({ instance, revision, ttlMs, beating }: InstanceItem, warnings: readonly string[]): Registered {
   return { instance, revision, intervalMs: beating ? ttlMs / BEATS_PER_TTL : undefined, warnings };
 }
 

@@ -111,7 +111,12 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
   if (wrong.length > 0) throw new BadSettings(wrong.join('\n'));
   return {
     settings: { host, grpcPort: Number(port), store: store!, logLevel: logLevel! },
-    warnings: unknownVariables(env),
+    warnings: [
+      ...unknownVariables(env),
+      ...(isLoopback(host)
+        ? []
+        : [`listening on ${host} without TLS and authentication: whoever reaches it may do anything`]),
+    ],
   };
 }
 

@@ -20,13 +20,22 @@ export interface ProcessTelemetry extends Telemetry {
 export function processTelemetry(
   level: LogLevel,
   clock: Clock,
-  destination: DestinationStream = pino.destination(2),
+  destination: DestinationStream = standardError(),
 ): ProcessTelemetry {
   const log = asLog(
     pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination),
     'server',
   );
   return { log, counters: new Counters(), alarms: new Alarms(clock, log.child('alarms')) };
+}
+
+/**
+ * Standard error, written in order and at once where it is a file or a pipe. Whoever read it may be gone: then lines
+ * are lost, and the process goes on (pino's own destination waits for ever at the exit).
+ */
+function standardError(): DestinationStream {
+  process.stderr.on('error', () => undefined);
+  return { write: (line) => void process.stderr.write(line) };
 }
 
 function asLog(logger: Logger, component: string): Log {

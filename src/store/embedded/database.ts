@@ -10,6 +10,7 @@ export type Database = RootDatabase<Buffer, string>;
 export function openDatabase(folder: string, readOnly = false): Database {
   return open<Buffer, string>({
     path: folder,
+    noSubdir: false, // otherwise a name with a dot is taken for that of a file
     encoding: 'binary',
     maxKeySize: KEY_BYTES_MAX,
     readOnly,

@@ -56,7 +56,8 @@ export class FolderLock implements Closeable {
     try {
       server.listen(socket);
       await once(server, 'listening');
-    } catch {
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
       throw held(folder, await askHolder(socket));
     }
     server.unref();

@@ -1,29 +1,31 @@
 import type { Clock, Timer } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
-import type { Catalog } from '../catalog/catalog.js';
-import type { StoreGate } from '../catalog/store-gate.js';
 import { HorizonRecord, RequestRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
-import { HORIZON_KEY, REQUESTS } from '../model/keys.js';
+import { HORIZON_KEY, REQUESTS, versionsPrefix } from '../model/keys.js';
 import { LIMITS, TOMBSTONE_KEPT_MS } from '../model/limits.js';
-import { decode, type InstanceItem } from '../model/records.js';
+import { decode, type Item } from '../model/records.js';
 import { fromTimestamp } from '../model/time.js';
+import type { Catalog } from './catalog.js';
+import type { StoreGate } from './store-gate.js';
 import { prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../store/store.js';
 
 /** How often old removals are looked for. */
 const COLLECT_EVERY_MS = 60_000;
 /** How often old requests are looked for. */
 const REQUESTS_EVERY_MS = 3_600_000;
+const DAY_MS = 86_400_000;
 
 /**
- * Forgets instances whose removal is older than TOMBSTONE_KEPT_MS, and requests older than REQUEST_ID_HOURS.
+ * Forgets instances whose removal is older than TOMBSTONE_KEPT_MS, configs that were deleted more than
+ * CONFIG_VERSION_DAYS ago with their versions, and requests older than REQUEST_ID_HOURS.
  *
  * The horizon is raised in the same transaction, so that a watch whose token is older than a forgotten removal
  * begins anew. Ages are counted by this process's own monotonic clock, from when it first saw the removal.
  */
 export class Collector implements Closeable {
-  readonly #seenAtMs = new WeakMap<InstanceItem, number>();
+  readonly #seenAtMs = new WeakMap<Item, number>();
   #timers: Timer[] = [];
   #collecting: Promise<void> = Promise.resolve();
 
@@ -59,18 +61,36 @@ export class Collector implements Closeable {
 
   async #collectTombstones(): Promise<void> {
     if (!this.catalog.ready) return;
-    const now = this.clock.now();
-    const old: InstanceItem[] = [];
-    for (const item of this.catalog.instances.tombstones()) {
-      const seenAt = this.#seenAtMs.get(item);
-      if (seenAt === undefined) this.#seenAtMs.set(item, now);
-      else if (now - seenAt >= TOMBSTONE_KEPT_MS) old.push(item);
-    }
+    const instances = [...this.catalog.instances.tombstones()].filter((item) => this.#isOld(item));
     const perTxn = TXN_WRITES_MAX - 1;
-    for (let i = 0; i < old.length; i += perTxn) await this.#forget(old.slice(i, i + perTxn));
+    for (let i = 0; i < instances.length; i += perTxn) {
+      const items = instances.slice(i, i + perTxn);
+      await this.#forget(
+        items,
+        items.map(({ key }) => key),
+      );
+    }
+    // Only the wall clock counts days; should it be wrong, a config that is published again begins at version 1.
+    const deletedBefore = this.clock.wall() - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS;
+    for (const item of this.catalog.configs.tombstones()) {
+      if (this.#isOld(item) && item.removedAtMs! < deletedBefore) await this.#forgetConfig(item);
+    }
   }
 
-  async #forget(items: readonly InstanceItem[]): Promise<void> {
+  /** True: this process has seen the removal for long enough. */
+  #isOld(item: Item): boolean {
+    const now = this.clock.now();
+    const seenAt = this.#seenAtMs.get(item) ?? now;
+    this.#seenAtMs.set(item, seenAt);
+    return now - seenAt >= TOMBSTONE_KEPT_MS;
+  }
+
+  async #forgetConfig(item: Item): Promise<void> {
+    const versions = await this.store.list(prefixRange(versionsPrefix(item.namespace, item.scope, item.name)));
+    await this.#forget([item], [item.key, ...versions.map(({ key }) => key)]);
+  }
+
+  async #forget(items: readonly Item[], keys: readonly string[]): Promise<void> {
     const writeId = this.store.writeId();
     const newest = items.reduce<Revision>(
       (max, { modRevision }) => (modRevision > max ? modRevision : max),
@@ -82,7 +102,7 @@ export class Collector implements Closeable {
       compares: items.map(({ key, modRevision }) => ({ key, modRevision })),
       writes: [
         { kind: 'put', key: HORIZON_KEY, value: horizon },
-        ...items.map(({ key }): Write => ({ kind: 'delete', key })),
+        ...keys.map((key): Write => ({ kind: 'delete', key })),
       ],
     });
     if (result.ok) this.telemetry.counters.add('tombstones_collected', items.length);
