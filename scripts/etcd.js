@@ -1,4 +1,4 @@
-// Finds an etcd to test with, and prints where it is: `node scripts/etcd.js [3.5|3.6]`.
+// Finds an etcd to test with, and prints where it is: `node scripts/etcd.js [3.5|3.6|3.7]`.
 //
 // Without a version: the one that ROLLCALL_TEST_ETCD names, the one on PATH, or Debian's package, which is unpacked
 // into the cache folder of the project (no root needed). With a version: one that is built by Go from its module.
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 const cache = fileURLToPath(new URL('../.cache', import.meta.url));
 /** The newest patch of each minor version when this was written. */
-const VERSIONS = { 3.5: 'v3.5.21', 3.6: 'v3.6.0' };
+const VERSIONS = { 3.5: 'v3.5.35', 3.6: 'v3.6.16', 3.7: 'v3.7.3' };
 const HOW_TO =
   'The tests need etcd. Install it (https://etcd.io/docs/latest/install/) so that it is on PATH, or name the program in ROLLCALL_TEST_ETCD.';
 

@@ -1,0 +1,215 @@
+// Measures the built program: `npm run bench [-- SCENARIO...]`. See README.md.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { noop } from 'cockatiel';
+import { Etcd3 } from 'etcd3';
+import { Instance } from '../src/gen/rollcall/v1/instance.js';
+import { DiscoverRequest, HeartbeatRequest, RegisterRequest } from '../src/gen/rollcall/v1/registry_service.js';
+import { type EtcdCluster, openEtcd } from '../test/support/etcd.js';
+import { BenchClient, type Call, framed } from './client.js';
+import { BenchServer } from './server.js';
+
+const IN_FLIGHT = 200;
+const SERVICE = '/rollcall.v1.RegistryService';
+
+/** What the records of the benchmark look like: an address, some metadata, about 250 bytes. */
+const instance = (i: number, ofEach = 100): Instance =>
+  Instance.fromPartial({
+    service: `service-${Math.floor(i / ofEach)}`,
+    id: `i${i}`,
+    address: '10.0.0.1',
+    port: 8_080,
+    version: '1.4.2',
+    tags: ['canary', 'blue'],
+    metadata: new Map([
+      ['team', 'payments'],
+      ['commit', '9c1f0d7e'],
+      ['protocol', 'grpc'],
+    ]),
+    locality: { region: 'eu-1', zone: 'eu-1a', subZone: '' },
+    ttl: { seconds: 600n, nanos: 0 },
+  });
+
+function* registers(from: number, count: number): Generator<Call> {
+  for (let i = from; i < from + count; i++) {
+    const request = RegisterRequest.encode({
+      instance: instance(i),
+      incarnation: `run-${i}`,
+      replacesRevision: undefined,
+    });
+    yield { path: `${SERVICE}/Register`, body: framed(request.finish()) };
+  }
+}
+
+function* times(count: number, call: Call): Generator<Call> {
+  for (let i = 0; i < count; i++) yield call;
+}
+
+const beats = (from: number, count: number): Call => {
+  const instances = Array.from({ length: count }, (_, i) => {
+    const { namespace, service, id } = instance(from + i);
+    return { namespace, service, id, incarnation: `run-${from + i}`, reported: undefined };
+  });
+  return { path: `${SERVICE}/Heartbeat`, body: framed(HeartbeatRequest.encode({ instances }).finish()) };
+};
+
+const say = (what: string, value: string, note = ''): void => {
+  console.log([what.padEnd(52), value.padStart(12), note].join('  '));
+};
+const perSecond = (count: number, seconds: number): string => `${Math.round(count / seconds).toLocaleString('en')}/s`;
+
+/** Runs calls against a server, and says the rate and the server's CPU time for each. */
+async function measure(
+  server: BenchServer,
+  client: BenchClient,
+  what: string,
+  calls: Call[],
+  worth = 1,
+): Promise<void> {
+  const cpu = server.cpuSeconds();
+  const seconds = await client.run(calls.values(), IN_FLIGHT);
+  const micros = ((server.cpuSeconds() - cpu) / calls.length) * 1e6;
+  say(what, perSecond(calls.length * worth, seconds), `${micros.toFixed(0)} us of CPU per call`);
+}
+
+async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-bench-'));
+  try {
+    await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const onEtcd = ({ endpoints }: EtcdCluster): string[] => ['--store', 'etcd', '--etcd-endpoints', endpoints.join(',')];
+
+async function withServer(
+  args: string[],
+  use: (server: BenchServer, client: BenchClient) => Promise<void>,
+): Promise<void> {
+  const server = await BenchServer.start(...args);
+  const client = new BenchClient(server.address);
+  try {
+    await use(server, client);
+  } finally {
+    client.close();
+    await server.stop();
+  }
+}
+
+/** Plain etcd: one create with a compare in a transaction each, as many in flight, from this process. */
+async function plainEtcd(cluster: EtcdCluster, count: number): Promise<void> {
+  const etcd = new Etcd3({ hosts: cluster.endpoints, faultHandling: { host: () => noop, global: noop } });
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) {
+      const key = Buffer.from(`plain/${next++}`);
+      const value = Buffer.from(Instance.encode(instance(next)).finish());
+      await etcd.kv.txn({
+        compare: [{ key, target: 'Create', result: 'Equal', create_revision: '0' }],
+        success: [{ request_put: { key, value } }],
+      });
+    }
+  };
+  const began = performance.now();
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  say('plain etcd, one transaction for each register', perSecond(count, (performance.now() - began) / 1_000));
+  etcd.close();
+}
+
+const scenarios: Record<string, () => Promise<void>> = {
+  async register() {
+    const count = 20_000;
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async (server, client) => {
+        await client.run(registers(1_000_000, 2_000), IN_FLIGHT);
+        await measure(server, client, 'Register, embedded store', [...registers(0, count)]);
+      }),
+    );
+    const cluster = await openEtcd({ durable: true });
+    try {
+      await plainEtcd(cluster, 2_000);
+      await plainEtcd(cluster, count / 2);
+      await withServer(onEtcd(cluster), async (server, client) => {
+        await client.run(registers(1_000_000, 2_000), IN_FLIGHT);
+        await measure(server, client, 'Register, etcd', [...registers(0, count)]);
+      });
+    } finally {
+      await cluster.close();
+    }
+  },
+
+  async heartbeat() {
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async (server, client) => {
+        await client.run(registers(0, 10_000), IN_FLIGHT);
+        const single = Array.from({ length: 60_000 }, (_, i) => beats(i % 10_000, 1));
+        await client.run(single.slice(0, 10_000).values(), IN_FLIGHT);
+        await measure(server, client, 'Heartbeat, one item a message', single);
+        const many = Array.from({ length: 3_000 }, (_, i) => beats((i * 500) % 9_500, 500));
+        await client.run(many.slice(0, 300).values(), IN_FLIGHT);
+        await measure(server, client, 'Heartbeat, 500 items a message', many, 500);
+      }),
+    );
+  },
+
+  async discover() {
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async (server, client) => {
+        await client.run(registers(0, 1_000), IN_FLIGHT);
+        for (let i = 0; i < 10; i++) {
+          const request = RegisterRequest.fromPartial({ instance: { ...instance(i), service: 'ten' } });
+          await client.call({ path: `${SERVICE}/Register`, body: framed(RegisterRequest.encode(request).finish()) });
+        }
+        for (const [service, what] of [
+          ['ten', '10'],
+          ['service-0', '100'],
+        ] as const) {
+          const request = DiscoverRequest.encode(DiscoverRequest.fromPartial({ service })).finish();
+          const call = { path: `${SERVICE}/Discover`, body: framed(request) };
+          await client.run(times(5_000, call), IN_FLIGHT);
+          await measure(server, client, `Discover of ${what} instances`, [...times(30_000, call)]);
+        }
+      }),
+    );
+  },
+
+  async size() {
+    const count = 100_000;
+    const grow = (args: string[], store: string): Promise<void> =>
+      withServer(args, async (server, client) => {
+        const empty = server.memoryMb();
+        await client.run(registers(0, count), IN_FLIGHT);
+        say(
+          `memory after 100,000 registers, ${store}`,
+          `${server.memoryMb().toFixed(0)} MB`,
+          `${empty.toFixed(0)} MB empty`,
+        );
+      });
+    const again = (args: string[], store: string): Promise<void> =>
+      withServer(args, async (server) => {
+        say(`start with 100,000 instances, ${store}`, `${server.startSeconds.toFixed(1)} s`);
+        say(`memory after that start, ${store}`, `${server.memoryMb().toFixed(0)} MB`);
+      });
+    await withFolder(async (folder) => {
+      await grow(['--data-dir', folder], 'embedded store');
+      await again(['--data-dir', folder], 'embedded store');
+    });
+    const cluster = await openEtcd();
+    try {
+      await grow(onEtcd(cluster), 'etcd');
+      await again(onEtcd(cluster), 'etcd');
+    } finally {
+      await cluster.close();
+    }
+  },
+};
+
+const chosen = process.argv.slice(2);
+const unknown = chosen.filter((name) => !scenarios[name]);
+if (unknown.length > 0) {
+  console.error(`unknown: ${unknown.join(', ')}; there are ${Object.keys(scenarios).join(', ')}`);
+  process.exit(2);
+}
+for (const [name, run] of Object.entries(scenarios)) if (chosen.length === 0 || chosen.includes(name)) await run();
