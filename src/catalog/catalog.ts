@@ -1,21 +1,35 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Telemetry } from '../base/observe.js';
-import { EpochRecord, HorizonRecord } from '../gen/rollcall/storage/v1/records.js';
+import { EpochRecord, HorizonRecord, MemberRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
-import { CONFIGS, EPOCH_KEY, HORIZON_KEY, INSTANCES, parseKey } from '../model/keys.js';
+import {
+  CONFIGS,
+  EPOCH_KEY,
+  HORIZON_KEY,
+  INSTANCES,
+  memberKey,
+  MEMBERGEN_KEY,
+  MEMBERS,
+  parseKey,
+} from '../model/keys.js';
 import {
   BadRecord,
   type ConfigItem,
   decode,
   type InstanceItem,
   type Item,
+  type MemberItem,
   readConfig,
   readInstance,
+  readMember,
 } from '../model/records.js';
 import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
 import { RevisionGate } from './revision-gate.js';
+
+/** Told of every change of a member key, in the turn in which the catalog takes it in. */
+export type MemberListener = (before: MemberItem | undefined, after: MemberItem | undefined) => void;
 
 /** Told of every change of an instance record, visible or not, in the turn in which the catalog takes it in. */
 export type InstanceListener = (change: ItemChange<InstanceItem>, fromListing: boolean) => void;
@@ -29,13 +43,17 @@ export type InstanceListener = (change: ItemChange<InstanceItem>, fromListing: b
 export class Catalog {
   readonly instances = new Collection<InstanceItem>();
   readonly configs = new Collection<ConfigItem>();
+  readonly #members = new Map<string, MemberItem>();
   readonly #gate: RevisionGate;
   readonly #instanceListeners = new Set<InstanceListener>();
   readonly #revisionListeners = new Set<() => void>();
   readonly #resetListeners = new Set<() => void>();
+  readonly #relistListeners = new Set<() => void>();
+  readonly #memberListeners = new Set<MemberListener>();
   #revision: Revision = 0n;
   #epoch = '';
   #horizon: Revision = 0n;
+  #membergen: Revision = 0n;
   #ready = false;
   #whenReady: (() => void)[] = [];
   #configBytes = 0;
@@ -68,6 +86,16 @@ export class Catalog {
   /** Removals up to this revision may have been forgotten: older cursors cannot be continued. */
   get horizon(): Revision {
     return this.#horizon;
+  }
+
+  /** The live members, by id. */
+  get members(): ReadonlyMap<string, MemberItem> {
+    return this.#members;
+  }
+
+  /** The revision of the last join: names the set of members. 0n: nobody has ever joined. */
+  get membergen(): Revision {
+    return this.#membergen;
   }
 
   /** The records of all current configs, in bytes. */
@@ -105,6 +133,16 @@ export class Catalog {
     this.#revisionListeners.add(listener);
   }
 
+  /** Tells `listener` of every change of a member key: what stood there, and what stands there now. */
+  onMember(listener: MemberListener): void {
+    this.#memberListeners.add(listener);
+  }
+
+  /** Tells `listener` whenever everything was listed again: what happened in between was seen as one change. */
+  onRelist(listener: () => void): void {
+    this.#relistListeners.add(listener);
+  }
+
   /** What stands here although somebody else deleted it from the store. */
   deletedByOthers(): (InstanceItem | ConfigItem)[] {
     return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
@@ -121,11 +159,13 @@ export class Catalog {
     this.#revision = 0n;
     this.#horizon = 0n;
     this.#epoch = '';
+    this.#membergen = 0n;
     this.#configBytes = 0;
     this.#gate.advance(0n);
     for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
     for (const item of [...this.configs.all()]) this.configs.forget(item);
+    for (const id of [...this.#members.keys()]) this.#memberGone(id);
     for (const listener of this.#resetListeners) listener();
   }
 
@@ -154,8 +194,11 @@ export class Catalog {
     this.#putAll(changed, true);
     for (const item of [...this.instances.all(), ...this.configs.all()])
       if (!keys.has(item.key)) this.#delete(item.key, item);
-    this.#advance(revision);
+    for (const { id } of [...this.#members.values()]) if (!keys.has(memberKey(id))) this.#memberGone(id);
+    const again = this.#ready;
     this.#ready = true;
+    this.#advance(revision);
+    if (again) for (const listener of this.#relistListeners) listener();
     for (const resolve of this.#whenReady.splice(0)) resolve();
   }
 
@@ -212,6 +255,8 @@ export class Catalog {
 
   #putOther(entry: Entry): void {
     if (entry.key === EPOCH_KEY) this.#epoch = decode(entry.key, entry.value, EpochRecord).epoch;
+    if (entry.key === MEMBERGEN_KEY) this.#membergen = entry.modRevision;
+    if (entry.key.startsWith(MEMBERS)) this.#putMember(entry);
     if (entry.key === HORIZON_KEY) this.#horizon = decode(entry.key, entry.value, HorizonRecord).revision;
   }
 
@@ -224,6 +269,7 @@ export class Catalog {
 
   #deleted({ key }: Extract<Change, { kind: 'delete' }>): void {
     if (this.#unreadable.has(key)) this.#settled(key);
+    if (key.startsWith(MEMBERS)) return this.#memberGone(key.slice(MEMBERS.length));
     const item = this.#find(key);
     if (item) this.#delete(key, item);
   }
@@ -234,6 +280,21 @@ export class Catalog {
       ? this.instances
       : this.configs;
     return kept.get(namespace, scope, name);
+  }
+
+  #putMember(entry: Entry): void {
+    const { id } = decode(entry.key, entry.value, MemberRecord);
+    const before = this.#members.get(id);
+    const after = readMember(entry);
+    this.#members.set(id, after);
+    for (const listener of this.#memberListeners) listener(before, after);
+  }
+
+  #memberGone(id: string): void {
+    const before = this.#members.get(id);
+    if (!before) return;
+    this.#members.delete(id);
+    for (const listener of this.#memberListeners) listener(before, undefined);
   }
 
   /** Only removals up to the horizon are forgotten; any other deletion was not ours, and is not believed. */

@@ -1,8 +1,8 @@
-import { ConfigRecord, InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import { ConfigRecord, InstanceRecord, MemberRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { Config } from '../gen/rollcall/v1/config.js';
 import { type Instance, Liveness, type RemovalReason, ReportedState } from '../gen/rollcall/v1/instance.js';
 import { foldHealth } from './health.js';
-import { configKey, instanceKey } from './keys.js';
+import { configKey, instanceKey, memberKey } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp } from './time.js';
 
@@ -39,6 +39,15 @@ export interface ConfigItem extends Item {
   readonly config: Config;
   /** The bytes of its record, held in memory. */
   readonly bytes: number;
+}
+
+/** A live member as the catalog holds it. */
+export interface MemberItem {
+  readonly id: string;
+  /** The revision at which its key was created. */
+  readonly epoch: bigint;
+  readonly modRevision: bigint;
+  readonly record: MemberRecord;
 }
 
 /** A stored value that is not the record it should be. */
@@ -80,6 +89,20 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     beating: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
   };
+}
+
+/** Reads what stands at a member key. Throws BadRecord. */
+export function readMember({ key, value, modRevision, createRevision }: StoredEntry): MemberItem {
+  const record = decode(key, value, MemberRecord);
+  if (memberKey(record.id) !== key) throw new BadRecord(`${key} does not hold the member it names`);
+  return { id: record.id, epoch: createRevision, modRevision, record };
+}
+
+interface StoredEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly modRevision: bigint;
+  readonly createRevision: bigint;
 }
 
 /** Reads what stands at a config key, or at the key of a version. Throws BadRecord. */

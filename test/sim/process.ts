@@ -99,7 +99,7 @@ export class SimProcess {
       get: (key) => arrives(store.get(key)),
       commit: (txn) => arrives(store.commit(txn)),
       commitEach: (guard, txns) => arrives(store.commitEach(guard, txns)),
-      join: (key, value) => arrives(store.join(key, value)),
+      join: (key, value, also) => arrives(store.join(key, value, also)),
       health: () => store.health(),
       close: () => undefined,
       watch: async function* (after, signal) {

@@ -7,6 +7,7 @@ import {
   type Compare,
   type Entry,
   type KeyRange,
+  LEASE_MS,
   LIST_PAGE_ENTRIES,
   type Listing,
   type Member,
@@ -18,6 +19,7 @@ import {
   StoreUnavailable,
   type Txn,
   WATCHED_RANGE,
+  type Write,
 } from '../store.js';
 import { type EtcdConnection, Endpoints } from './endpoints.js';
 import { failureOf } from './failures.js';
@@ -32,8 +34,6 @@ import { watchRange } from './watch.js';
 const PROBE_MS = 3_000;
 /** How often a full etcd is asked whether it has room again. */
 const FULL_RETRY_MS = 5_000;
-/** The lease of a member, in seconds: short enough to notice a dead replica, long enough for a slow etcd. */
-const LEASE_TTL_S = 10;
 /** A key of no meaning, outside the watched range. */
 const PROBE_KEY = 'write-probe';
 
@@ -123,8 +123,8 @@ export class EtcdStore implements Store {
     return watchRange(parts, WATCHED_RANGE, after, this.#listed, signal);
   }
 
-  async join(key: string, value: Uint8Array): Promise<Member> {
-    const { clock, leaseTtlS = LEASE_TTL_S } = this.options;
+  async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
+    const { clock, leaseTtlS = LEASE_MS / 1_000 } = this.options;
     const parts = {
       endpoints: this.#endpoints,
       kv: this.#kv,
@@ -132,7 +132,7 @@ export class EtcdStore implements Store {
       clock,
       log: this.#telemetry.log,
     };
-    const member = await this.#told(joinMember(parts, key, value, leaseTtlS));
+    const member = await this.#told(joinMember(parts, key, value, also, leaseTtlS));
     this.#members.add(member);
     member.lost.addEventListener('abort', () => this.#members.delete(member));
     return member;
