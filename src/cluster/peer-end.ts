@@ -17,7 +17,7 @@ export class PeerEnd {
 
   handOver(to: MemberRef, notes: readonly HeardNote[]): void {
     this.#assertAddressed(to);
-    for (const note of notes) this.heard.noteOf(note);
+    for (const { key, incarnation, revision } of notes) this.heard.noteOf(key, incarnation, revision);
   }
 
   storeWorks(to: MemberRef): boolean {

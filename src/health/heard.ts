@@ -136,10 +136,15 @@ export class Heard {
     return trace;
   }
 
-  /** Notes a heartbeat of an instance that the catalog may not show yet. */
-  noteOf({ key, incarnation, revision }: HeardNote): void {
+  /** Notes a heartbeat of an instance that the catalog may not show yet; returns its trace if there is one. */
+  noteOf(key: string, incarnation: string, revision: Revision): Trace | undefined {
     const trace = this.#traces.get(key);
-    if (trace) return this.note(trace, incarnation, revision);
+    if (trace) this.note(trace, incarnation, revision);
+    else this.#noteEarly(key, incarnation, revision);
+    return trace;
+  }
+
+  #noteEarly(key: string, incarnation: string, revision: Revision): void {
     const early = this.#early.get(key);
     if (early && early.incarnation !== incarnation && early.revision >= revision) return;
     const stampMs = this.clock.stamp();

@@ -9,7 +9,7 @@ import { instanceKey } from '../model/keys.js';
 import { BEATS_PER_TTL, TTL_MS } from '../model/limits.js';
 import { type InstanceItem, readInstance, reportedState } from '../model/records.js';
 import { heard as heardRecord, touched } from '../model/transitions.js';
-import type { Heard } from './heard.js';
+import type { Heard, Trace } from './heard.js';
 import type { Cluster } from './peers.js';
 
 /** A message leaves after this: what is not settled by then is told as RETRY. Well under the client's deadline of 3 s. */
@@ -83,13 +83,7 @@ export class Heartbeats {
     const item = this.catalog.instances.get(beat.namespace, beat.service, beat.id);
     if (!item || !isHolder(beat, item)) return false;
     if (!item.beating) return true;
-    return !item.record.silent && !changedReport(item, beat.reported) && !this.#isPromised(item);
-  }
-
-  /** True: a verdict may be on its way that compares this record, so that a beat must be committed to count. */
-  #isPromised(item: InstanceItem): boolean {
-    const trace = this.heard.trace(item.key);
-    return trace !== undefined && trace.promisedRevision >= item.modRevision;
+    return !item.record.silent && !changedReport(item, beat.reported) && !isPromised(this.heard.trace(item.key), item);
   }
 
   #report(outcomes: readonly Outcome[], ttlMs: number): BeatReport {
@@ -107,10 +101,10 @@ export class Heartbeats {
   #settleOn(beat: HeartbeatItem, item: InstanceItem, tries: number): Outcome | Promise<Outcome> {
     if (!item.beating) return undefined;
     const { incarnation } = item.record.instance!;
-    this.heard.noteOf({ key: item.key, incarnation, revision: item.modRevision });
+    const trace = this.heard.noteOf(item.key, incarnation, item.modRevision);
     const reported = changedReport(item, beat.reported);
     if (item.record.silent || reported) return this.#commit(beat, item, reported, tries);
-    if (this.#isPromised(item)) return this.#commit(beat, item, undefined, tries);
+    if (isPromised(trace, item)) return this.#commit(beat, item, undefined, tries);
     return undefined;
   }
 
@@ -131,7 +125,7 @@ export class Heartbeats {
       this.counters.add(visible ? 'heals' : 'touches');
       await this.store.visible(result.revision);
       const { incarnation } = item.record.instance!;
-      this.heard.noteOf({ key: item.key, incarnation, revision: result.revision });
+      this.heard.noteOf(item.key, incarnation, result.revision);
       return this.cluster.fenced() === undefined ? undefined : RejectionReason.REJECTION_REASON_RETRY;
     } catch {
       return RejectionReason.REJECTION_REASON_RETRY; // the store failed, and StoreGate has counted it
@@ -159,6 +153,11 @@ export class Heartbeats {
 function isHolder(beat: HeartbeatItem, item: InstanceItem): boolean {
   if (item.removedAtMs !== undefined) return false;
   return beat.incarnation === undefined || beat.incarnation === item.record.instance!.incarnation;
+}
+
+/** True: a verdict may be on its way that compares this record, so that a beat must be committed to count. */
+function isPromised(trace: Trace | undefined, item: InstanceItem): boolean {
+  return trace !== undefined && trace.promisedRevision >= item.modRevision;
 }
 
 /** What the process reports, if that differs from the record. */
