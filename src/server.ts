@@ -51,6 +51,7 @@ export async function startServer(
     grpc.offer(replica, about);
     await replica.ready;
     grpc.serve();
+    replica.membership?.onServing((serving) => (serving ? grpc.serve() : grpc.stopServing()));
     return { grpcPort, close: () => stop(grpc, replica, closers) };
   } catch (error) {
     await closers.close();

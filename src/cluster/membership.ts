@@ -48,7 +48,14 @@ const PROTOCOL_VERSION = 1;
 type State =
   | { readonly name: 'OUT' }
   | { readonly name: 'WAITING'; readonly untilMs: number }
-  | { readonly name: 'IN' | 'LEAVING'; readonly member: Member; readonly epoch: bigint; readonly joinedMs: number }
+  | {
+      readonly name: 'IN' | 'LEAVING';
+      readonly member: Member;
+      readonly epoch: bigint;
+      readonly joinedMs: number;
+      /** Called when the key is known to be gone, however that came to be known. */
+      readonly lost: () => void;
+    }
   | { readonly name: 'GONE' };
 
 /** What a membership is made from. */
@@ -80,6 +87,8 @@ export interface ClusterView {
   readonly members: readonly MemberItem[];
   /** Ids of members that did not answer when they were asked last. */
   readonly unreachable: readonly string[];
+  /** The id of the member that judges a service. */
+  judgeOf(namespace: string, service: string): string | undefined;
 }
 
 /**
@@ -110,6 +119,7 @@ export class Membership implements Cluster, Closeable {
   #running: Promise<void> | undefined;
   #joined: (() => void)[] = [];
   #hasJoined = false;
+  #servingListener: (serving: boolean) => void = () => undefined;
 
   constructor(private readonly parts: MembershipParts) {
     const { catalog, clock, random, store } = parts;
@@ -124,6 +134,11 @@ export class Membership implements Cluster, Closeable {
     const { clock } = this.parts;
     this.#running ??= this.#run();
     this.#timers = [clock.every(REWRITE_MS, () => this.#rewrite()), clock.every(LOOK_MS, () => this.#look())];
+  }
+
+  /** Tells `listener` whether calls should come here: not while this process waits to become a member again. */
+  onServing(listener: (serving: boolean) => void): void {
+    this.#servingListener = listener;
   }
 
   /** Resolves once this process has been a member. */
@@ -189,6 +204,7 @@ export class Membership implements Cluster, Closeable {
       fenced: this.fenced(),
       members: [...catalog.members.values()],
       unreachable: this.#links.unreachable(),
+      judgeOf: (namespace, service) => this.#judges.of(namespace, service),
     };
   }
 
@@ -202,12 +218,13 @@ export class Membership implements Cluster, Closeable {
       try {
         await this.#waitAfterUncleanEnds();
         if (signal.aborted) return;
-        const member = await this.#join();
-        await new Promise<void>((resolve) => {
-          member.lost.addEventListener('abort', () => resolve());
+        let lost = (): void => undefined;
+        const over = new Promise<void>((resolve) => {
+          lost = resolve;
           signal.addEventListener('abort', () => resolve());
-          if (member.lost.aborted || signal.aborted) resolve();
         });
+        await this.#join(lost);
+        await over;
         if (signal.aborted) return;
         telemetry.log.warn({ member: this.id }, 'the membership was lost; joining again');
         telemetry.counters.add('memberships_lost');
@@ -233,7 +250,7 @@ export class Membership implements Cluster, Closeable {
     this.#setState({ name: 'OUT' });
   }
 
-  async #join(): Promise<Member> {
+  async #join(lost: () => void): Promise<void> {
     const { store, clock, catalog, telemetry } = this.parts;
     const { entry: membergen } = await store.get(MEMBERGEN_KEY);
     const sentMs = clock.now();
@@ -245,14 +262,15 @@ export class Membership implements Cluster, Closeable {
     this.#backoff.reset();
     this.#sentMs = sentMs;
     this.#seenMs = clock.now();
-    this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now() });
+    member.lost.addEventListener('abort', lost);
+    if (member.lost.aborted) lost();
+    this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
     telemetry.log.info({ member: this.id, epoch: Number(member.epoch) }, 'joined the cluster');
     // Others may have heard what this process has not; only where nobody was before it nothing was heard.
     if (membergen) this.#disturb();
     if (catalog.has(member.epoch)) this.#membersChanged();
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
-    return member;
   }
 
   #rewrite(): void {
@@ -264,7 +282,8 @@ export class Membership implements Cluster, Closeable {
       .rewrite(this.#record([]))
       .then(
         (isOurs) => {
-          if (isOurs && this.#state === state && sentMs > this.#sentMs) this.#sentMs = sentMs;
+          if (!isOurs) state.lost();
+          else if (this.#state === state && sentMs > this.#sentMs) this.#sentMs = sentMs;
         },
         () => undefined, // not confirmed: nothing is known of it
       )
@@ -307,9 +326,11 @@ export class Membership implements Cluster, Closeable {
     this.#membersChanged();
   }
 
-  #departed({ id, record }: MemberItem): void {
+  #departed({ id, epoch: departed, record }: MemberItem): void {
     this.#links.forget(id);
-    const epoch = 'epoch' in this.#state ? this.#state.epoch : undefined;
+    const state = 'epoch' in this.#state ? this.#state : undefined;
+    const epoch = state?.epoch;
+    if (id === this.id && departed === epoch) state?.lost();
     const tookOver = record.handedOverTo.some((one) => one.id === this.id && one.epoch === epoch);
     this.parts.telemetry.log.info({ member: id, node: record.node, clean: tookOver }, 'a member has left');
     if (!tookOver) this.#disturb();
@@ -348,6 +369,8 @@ export class Membership implements Cluster, Closeable {
 
   #setState(state: State): void {
     this.#state = state;
+    if (state.name === 'WAITING') this.#servingListener(false);
+    else if (state.name === 'IN') this.#servingListener(true);
   }
 
   // Leaving.

@@ -59,6 +59,11 @@ export class MemoryStore implements Store {
 
   readonly leaseMs: number;
 
+  /** The newest revision. */
+  get revision(): Revision {
+    return this.#revision;
+  }
+
   /** Begins or ends an outage. */
   setOutage(outage: Outage | undefined): void {
     if (outage && !this.#outage) this.#outageSinceMs = this.clock.now();
@@ -120,7 +125,8 @@ export class MemoryStore implements Store {
     this.#members.set(key, member);
     let keptMs = this.clock.now();
     const keeping: Timer = this.clock.every(this.leaseMs / 3, () => {
-      if (member.alive && !this.#outage) keptMs = this.clock.now();
+      // While the store is out its own time stands still, too.
+      if (member.alive || this.#outage) keptMs = this.clock.now();
       if (this.clock.now() - keptMs < this.leaseMs) return;
       keeping.cancel();
       lost.abort();
