@@ -4,6 +4,7 @@ import type { Telemetry } from './base/observe.js';
 import type { Random } from './base/random.js';
 import { Catalog } from './catalog/catalog.js';
 import { Collector } from './catalog/collector.js';
+import { Comparison } from './catalog/comparison.js';
 import { Follower } from './catalog/follow.js';
 import { Reads } from './catalog/reads.js';
 import { Restorer } from './catalog/restorer.js';
@@ -108,6 +109,10 @@ export function startReplica(
   if (membership) closers.add(membership);
   collector.start();
   closers.add(collector);
+  if (!store.exclusive) {
+    const comparison = new Comparison(store, catalog, clock, random, named('catalog'), () => follower.beginAnew());
+    closers.add(comparison).start();
+  }
   const restorer = closers.add(new Restorer(catalog, gate, clock, named('catalog')));
   restorer.start();
 

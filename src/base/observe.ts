@@ -41,6 +41,8 @@ export const COUNTERS = {
   commits_refused: 'Transactions refused by the store because a compare failed.',
   commits_failed: 'Transactions that failed.',
   relists: 'Times the whole store was listed.',
+  catalog_comparisons: 'Times the catalog was held against the store.',
+  catalog_differences: 'Keys that differed between the catalog and the store: events that were lost.',
   watch_restarts: 'Times the watch of the store was cut and went on elsewhere.',
   watch_repeats: 'Revisions that the store delivered again, and that were dropped.',
   rollbacks: 'Times the store was found to have another history than before.',

@@ -54,6 +54,7 @@ export class Catalog {
   #epoch = '';
   #horizon: Revision = 0n;
   #membergen: Revision = 0n;
+  #missedUpTo: Revision = 0n;
   #ready = false;
   #whenReady: (() => void)[] = [];
   #configBytes = 0;
@@ -83,9 +84,19 @@ export class Catalog {
     return this.#epoch;
   }
 
-  /** Removals up to this revision may have been forgotten: older cursors cannot be continued. */
+  /** Removals up to this revision have been forgotten by the store. */
   get horizon(): Revision {
     return this.#horizon;
+  }
+
+  /** Older cursors cannot be continued: removals may have been forgotten, or events missed. */
+  get oldestCursor(): Revision {
+    return this.#horizon > this.#missedUpTo ? this.#horizon : this.#missedUpTo;
+  }
+
+  /** Events up to here were missed: whoever has followed this catalog needs a snapshot. */
+  missedEventsUpTo(revision: Revision): void {
+    this.#missedUpTo = revision;
   }
 
   /** The live members, by id. */
@@ -133,6 +144,24 @@ export class Catalog {
     this.#revisionListeners.add(listener);
   }
 
+  /**
+   * The keys whose item here is not what a listing at a revision shows, given by the revision of each key's last write.
+   * What was written since, cannot be read, or was deleted by somebody else is no difference.
+   */
+  differences(revision: Revision, listed: ReadonlyMap<string, Revision>): string[] {
+    const different: string[] = [];
+    for (const [key, modRevision] of listed) {
+      if (!isHeld(key) || this.#unreadable.has(key)) continue;
+      const item = this.#find(key);
+      if (!item || item.modRevision < modRevision) different.push(key);
+    }
+    for (const { key, modRevision } of [...this.instances.all(), ...this.configs.all()]) {
+      const isOurs = modRevision <= revision && !this.#deletedByOthers.has(key);
+      if (isOurs && listed.get(key) !== modRevision) different.push(key);
+    }
+    return [...new Set(different)];
+  }
+
   /** Tells `listener` of every change of a member key: what stood there, and what stands there now. */
   onMember(listener: MemberListener): void {
     this.#memberListeners.add(listener);
@@ -160,6 +189,7 @@ export class Catalog {
     this.#horizon = 0n;
     this.#epoch = '';
     this.#membergen = 0n;
+    this.#missedUpTo = 0n;
     this.#configBytes = 0;
     this.#gate.advance(0n);
     for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
@@ -313,6 +343,11 @@ export class Catalog {
     const change = this.instances.forget(item);
     for (const listener of this.#instanceListeners) listener(change, false);
   }
+}
+
+/** True: a key of which the catalog holds the item. */
+function isHeld(key: string): boolean {
+  return key.startsWith(INSTANCES) || key.startsWith(CONFIGS);
 }
 
 function horizonOf(entries: readonly Entry[]): Revision {

@@ -50,6 +50,14 @@ export class Follower implements Closeable {
     this.#again.abort();
   }
 
+  /** Forgets everything and begins anew, in the same history: events were lost. */
+  beginAnew(): void {
+    const { revision } = this.catalog;
+    this.catalog.reset();
+    this.catalog.missedEventsUpTo(revision);
+    this.relist();
+  }
+
   async #run(): Promise<void> {
     let listed = false;
     while (!this.#stop.signal.aborted) {

@@ -33,8 +33,8 @@ export interface Store extends Closeable {
   /** True: only this process can use the store, so nobody else was alive before it started. */
   readonly exclusive: boolean;
 
-  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES. */
-  list(range: KeyRange): Promise<Listing>;
+  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES; without its values if only keys are wanted. */
+  list(range: KeyRange, what?: 'entries' | 'keys'): Promise<Listing>;
 
   /** Reads one key, linearizably. */
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }>;

@@ -95,7 +95,7 @@ export class SimProcess {
     return {
       kind: store.kind,
       exclusive: store.exclusive,
-      list: (range) => arrives(store.list(range)),
+      list: (range, what) => arrives(store.list(range, what)),
       get: (key) => arrives(store.get(key)),
       commit: (txn) => arrives(store.commit(txn)),
       commitEach: (guard, txns) => arrives(store.commitEach(guard, txns)),

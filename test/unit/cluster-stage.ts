@@ -5,6 +5,7 @@ import type { Random } from '../../src/base/random.js';
 import type { PeerConnector } from '../../src/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
+import type { RevisionBatch, Store } from '../../src/store/store.js';
 import { SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 import { MemoryStore } from '../support/memory-store.js';
@@ -24,6 +25,8 @@ export class ClusterStage {
   readonly world = new World();
   readonly store = new MemoryStore(new SimProcess(this.world).clock, { exclusive: false });
   readonly members: Member[] = [];
+  /** Which revisions the store does not deliver, as some versions of etcd have done. */
+  loses: (batch: RevisionBatch) => boolean = () => false;
   /** Nodes that no other can ask. */
   readonly unreachable = new Set<string>();
   #next = 1;
@@ -42,7 +45,7 @@ export class ClusterStage {
     const own = process.clock;
     const clock = { ...own, wall: () => own.wall() + member.wallOffMs };
     const replica = startReplica({
-      store: process.storeView(this.store),
+      store: this.#storeView(process),
       clock,
       random,
       telemetry: tallyingTelemetry(counts),
@@ -105,6 +108,18 @@ export class ClusterStage {
   isSilent(id: string): boolean {
     const living = this.members.find(({ process }) => !process.dead)!;
     return living.replica.catalog.instances.get('default', 'pay', id)?.record.silent === true;
+  }
+
+  /** The store as one process sees it, without the events that are lost on the way. */
+  #storeView(process: SimProcess): Store {
+    const view = process.storeView(this.store);
+    const isLost = (batch: RevisionBatch): boolean => this.loses(batch);
+    return {
+      ...view,
+      watch: async function* (after, signal) {
+        for await (const batch of view.watch(after, signal)) if (!isLost(batch)) yield batch;
+      },
+    };
   }
 
   readonly #connect: PeerConnector = ({ id, epoch, address }) => {

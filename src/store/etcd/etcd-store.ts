@@ -1,4 +1,5 @@
-import { type Clock, type Timer } from '../../base/clock.js';
+import type { IRangeRequest } from 'etcd3';
+import type { Clock, Timer } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
 import {
@@ -87,12 +88,13 @@ export class EtcdStore implements Store {
     void this.#probe();
   }
 
-  async list(range: KeyRange): Promise<Listing> {
+  async list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
     const history = this.#kv.history;
-    this.#listed = history;
+    if (what === 'entries') this.#listed = history;
     const { key, range_end } = this.#keys.range(range);
-    const first = await this.#page(key, range_end, undefined);
-    return { revision: first.revision, pages: this.#pages(first, range_end, history) };
+    const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: what === 'keys' };
+    const first = await this.#page(request);
+    return { revision: first.revision, pages: this.#pages(first, request, history) };
   }
 
   async get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
@@ -150,24 +152,23 @@ export class EtcdStore implements Store {
     this.#commits.close();
   }
 
-  /** Reads a page: at the newest revision, or at the one that is given. */
-  async #page(key: Buffer, rangeEnd: Buffer, revision: Revision | undefined): Promise<Page> {
-    const request = { key, range_end: rangeEnd, limit: LIST_PAGE_ENTRIES, revision: String(revision ?? 0n) };
+  /** Reads a page: at the newest revision, or at the one that the request names. */
+  async #page(request: IRangeRequest): Promise<Page> {
     const { kvs, header, more } = await this.#told(this.#kv.range(request, PAGE_PATIENCE));
     const last = kvs.at(-1)?.key;
     return {
-      revision: revision ?? BigInt(header.revision),
+      revision: BigInt(request.revision ?? header.revision),
       entries: kvs.map((kv) => this.#keys.entry(kv)),
       next: more && last ? Buffer.concat([last, Buffer.alloc(1)]) : undefined,
     };
   }
 
-  async *#pages(first: Page, rangeEnd: Buffer, history: AbortSignal): AsyncGenerator<readonly Entry[]> {
+  async *#pages(first: Page, request: IRangeRequest, history: AbortSignal): AsyncGenerator<readonly Entry[]> {
     for (let page = first; ;) {
       if (history.aborted) throw new RolledBack('etcd has another history than before');
       if (page.entries.length > 0) yield page.entries;
       if (!page.next) return;
-      page = await this.#page(page.next, rangeEnd, first.revision);
+      page = await this.#page({ ...request, key: page.next, revision: String(first.revision) });
     }
   }
 
