@@ -15,6 +15,7 @@ import { Heartbeats } from './health/heartbeats.js';
 import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import type { Peers } from './health/peers.js';
+import { Protection } from './health/protection.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { prepareStore } from './catalog/schema.js';
@@ -38,6 +39,7 @@ export interface Replica extends Closeable {
   readonly registrations: Registrations;
   readonly heartbeats: Heartbeats;
   readonly discovery: Discovery;
+  readonly protection: Protection;
   readonly publishing: Publishing;
   readonly versions: Versions;
   readonly liveness: LivenessClock;
@@ -56,6 +58,7 @@ export function startReplica({ store, clock, random, telemetry, selfBeat, peers 
   const liveness = new LivenessClock(clock, selfBeat, () => reasonsToStandStill(catalog, store));
   const heard = new Heard(liveness);
   const judge = new Judge(catalog, gate, heard, liveness, peers, clock, named('judge'));
+  const protection = new Protection(catalog, gate, clock, named('protection'), () => true);
   const versions = new Versions(catalog, gate, clock);
   const follower = new Follower(store, catalog, clock, random, named('catalog'));
   const collector = new Collector(catalog, gate, clock, named('collector'));
@@ -63,6 +66,8 @@ export function startReplica({ store, clock, random, telemetry, selfBeat, peers 
   const closers = new Closers();
   judge.start();
   closers.add(judge);
+  protection.start();
+  closers.add(protection);
   const ready = prepareStore(store, clock, random, telemetry.log, closers).then(() => {
     follower.start();
     return catalog.whenReady();
@@ -80,6 +85,7 @@ export function startReplica({ store, clock, random, telemetry, selfBeat, peers 
     registrations: new Registrations(catalog, gate, clock, random, counters),
     heartbeats: new Heartbeats(catalog, gate, heard, clock, counters),
     discovery: new Discovery(catalog, counters),
+    protection,
     publishing: new Publishing(catalog, gate, versions, clock, counters, telemetry.log.child('config')),
     versions,
     liveness,
