@@ -16,6 +16,7 @@ import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import type { Peers } from './health/peers.js';
 import { Protection } from './health/protection.js';
+import { Removals } from './health/removals.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { prepareStore } from './catalog/schema.js';
@@ -57,7 +58,8 @@ export function startReplica({ store, clock, random, telemetry, selfBeat, peers 
   const reads = new Reads(() => store.health(), gate, catalog, clock);
   const liveness = new LivenessClock(clock, selfBeat, () => reasonsToStandStill(catalog, store));
   const heard = new Heard(liveness);
-  const judge = new Judge(catalog, gate, heard, liveness, peers, clock, named('judge'));
+  const removals = new Removals(catalog, liveness, counters);
+  const judge = new Judge(catalog, gate, heard, liveness, peers, removals, clock, named('judge'));
   const protection = new Protection(catalog, gate, clock, named('protection'), () => true);
   const versions = new Versions(catalog, gate, clock);
   const follower = new Follower(store, catalog, clock, random, named('catalog'));
