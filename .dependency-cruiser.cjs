@@ -7,10 +7,11 @@ const layers = [
   ['catalog', ['base', 'model', 'gen', 'store/store']],
   ['registry', ['base', 'model', 'gen', 'store/store', 'catalog']],
   ['health', ['base', 'model', 'gen', 'store/store', 'catalog']],
+  ['cluster', ['base', 'model', 'gen', 'store/store', 'catalog', 'health']],
   ['config', ['base', 'model', 'gen', 'store/store', 'catalog']],
   ['telemetry', ['base']],
   ['settings', ['base', 'telemetry']],
-  ['api', ['base', 'model', 'gen', 'catalog', 'registry', 'health', 'config', 'replica', 'telemetry']],
+  ['api', ['base', 'model', 'gen', 'catalog', 'registry', 'health', 'config', 'cluster', 'replica', 'telemetry']],
 ];
 
 const own = (folder) => `^src/${folder}(/|\\.ts$)`;
@@ -34,11 +35,11 @@ module.exports = {
     onlyFrom('one-importer-of-lmdb', 'node_modules/(lmdb|@lmdb)/', '^src/store/embedded/'),
     onlyFrom('one-importer-of-pino', 'node_modules/pino/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
-    onlyFrom('grpc-only-at-the-edges', 'node_modules/@grpc/', '^src/(api/grpc|gen|store/etcd)/'),
+    onlyFrom('grpc-only-at-the-edges', 'node_modules/@grpc/', '^src/(api/grpc|api/peer|gen|store/etcd)/'),
     {
       name: 'domain-runs-no-grpc',
       severity: 'error',
-      from: { path: '^src/(model|catalog|registry|health|config)/' },
+      from: { path: '^src/(model|catalog|registry|health|config|cluster)/' },
       to: { path: '^src/gen/.*_service\\.ts$', dependencyTypesNot: ['type-only'] },
     },
   ],

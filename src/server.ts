@@ -1,15 +1,19 @@
-import { LoopbackSelfBeat } from './api/self-beat.js';
+import { hostname } from 'node:os';
 import { GrpcServer } from './api/grpc/grpc-server.js';
-import { systemClock } from './base/clock.js';
+import { connectPeer } from './api/peer/peer-client.js';
+import { LoopbackSelfBeat } from './api/self-beat.js';
+import { delay, systemClock } from './base/clock.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/schema.js';
-import { noPeers } from './health/peers.js';
-import { startReplica } from './replica.js';
+import { type Replica, startReplica } from './replica.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import type { Store } from './store/store.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
+
+/** How long leaving the cluster may take: with the 10 s for calls in flight the process is gone within 15 s. */
+const LEAVE_MAX_MS = 4_000;
 
 /** A server that takes calls. */
 export interface RunningServer extends Closeable {
@@ -31,23 +35,46 @@ export async function startServer(
   try {
     const store = closers.add(await openStore(settings.store, telemetry, onFatal));
     const selfBeat = closers.add(await LoopbackSelfBeat.open(clock));
-    const replica = closers.add(startReplica({ store, clock, random, telemetry, selfBeat, peers: noPeers }));
+    const grpc = new GrpcServer(clock, random, telemetry);
+    const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
+    // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
+    const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
+    const cluster = store.exclusive ? undefined : { node: settings.node ?? address, address, connect: connectPeer };
+    const replica = closers.add(startReplica({ store, clock, random, telemetry, selfBeat, cluster }));
+    closers.add(grpc);
     const about = {
       version: VERSION,
       startedAtMs: clock.wall(),
       storeKind: store.kind,
       alarms: () => telemetry.alarms.raised(),
     };
-    const grpc = new GrpcServer(replica, about, clock, random, telemetry);
-    const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
-    closers.add(grpc);
+    grpc.offer(replica, about);
     await replica.ready;
     grpc.serve();
-    return { grpcPort, close: () => closers.close() };
+    replica.membership?.onServing((serving) => (serving ? grpc.serve() : grpc.stopServing()));
+    return { grpcPort, close: () => stop(grpc, replica, closers) };
   } catch (error) {
     await closers.close();
     throw error;
   }
+}
+
+/**
+ * Stops: health checks are told no, the cluster is left while calls are still taken, and then everything is closed. A
+ * store that does not answer must not hold up the end.
+ */
+async function stop(grpc: GrpcServer, replica: Replica, closers: Closers): Promise<void> {
+  grpc.stopServing();
+  const timeUp = new AbortController();
+  await Promise.race([replica.leave(), delay(systemClock, LEAVE_MAX_MS, timeUp.signal)]);
+  timeUp.abort();
+  await closers.close();
+}
+
+/** Where others reach this server: a host that stands for every address of the machine is none. */
+function advertisedHost(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return hostname();
+  return host.includes(':') ? `[${host}]` : host;
 }
 
 /** Gives the store that the settings name a new epoch, and returns it: the last step of a restore. */

@@ -1,16 +1,28 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Telemetry } from '../base/observe.js';
-import { EpochRecord, HorizonRecord } from '../gen/rollcall/storage/v1/records.js';
+import { EpochRecord, HorizonRecord, MemberRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
-import { CONFIGS, EPOCH_KEY, HORIZON_KEY, INSTANCES, parseKey, PROTECTIONS } from '../model/keys.js';
+import {
+  CONFIGS,
+  EPOCH_KEY,
+  HORIZON_KEY,
+  INSTANCES,
+  memberKey,
+  MEMBERGEN_KEY,
+  MEMBERS,
+  parseKey,
+  PROTECTIONS,
+} from '../model/keys.js';
 import {
   BadRecord,
   type ConfigItem,
   decode,
   type InstanceItem,
+  type MemberItem,
   readConfig,
   readInstance,
+  readMember,
   readProtection,
   type ServiceProtection,
   underProtection,
@@ -18,6 +30,9 @@ import {
 import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
 import { RevisionGate } from './revision-gate.js';
+
+/** Told of every change of a member key, in the turn in which the catalog takes it in. */
+export type MemberListener = (before: MemberItem | undefined, after: MemberItem | undefined) => void;
 
 /** Told of every change of an instance record, visible or not, in the turn in which the catalog takes it in. */
 export type InstanceListener = (change: ItemChange<InstanceItem>, fromListing: boolean) => void;
@@ -34,15 +49,20 @@ export type ProtectionListener = (protection: ServiceProtection) => void;
 export class Catalog {
   readonly instances = new Collection<InstanceItem>();
   readonly configs = new Collection<ConfigItem>();
+  readonly #members = new Map<string, MemberItem>();
   readonly #gate: RevisionGate;
   readonly #protections = new Map<string, ServiceProtection>();
   readonly #instanceListeners = new Set<InstanceListener>();
   readonly #protectionListeners = new Set<ProtectionListener>();
   readonly #revisionListeners = new Set<() => void>();
   readonly #resetListeners = new Set<() => void>();
+  readonly #relistListeners = new Set<() => void>();
+  readonly #memberListeners = new Set<MemberListener>();
   #revision: Revision = 0n;
   #epoch = '';
   #horizon: Revision = 0n;
+  #membergen: Revision = 0n;
+  #missedUpTo: Revision = 0n;
   #ready = false;
   #whenReady: (() => void)[] = [];
   #configBytes = 0;
@@ -72,9 +92,29 @@ export class Catalog {
     return this.#epoch;
   }
 
-  /** Removals up to this revision may have been forgotten: older cursors cannot be continued. */
+  /** Removals up to this revision have been forgotten by the store. */
   get horizon(): Revision {
     return this.#horizon;
+  }
+
+  /** Older cursors cannot be continued: removals may have been forgotten, or events missed. */
+  get oldestCursor(): Revision {
+    return this.#horizon > this.#missedUpTo ? this.#horizon : this.#missedUpTo;
+  }
+
+  /** Events up to here were missed: whoever has followed this catalog needs a snapshot. */
+  missedEventsUpTo(revision: Revision): void {
+    this.#missedUpTo = revision;
+  }
+
+  /** The live members, by id. */
+  get members(): ReadonlyMap<string, MemberItem> {
+    return this.#members;
+  }
+
+  /** The revision of the last join: names the set of members. 0n: nobody has ever joined. */
+  get membergen(): Revision {
+    return this.#membergen;
   }
 
   /** The records of all current configs, in bytes. */
@@ -122,6 +162,35 @@ export class Catalog {
     this.#revisionListeners.add(listener);
   }
 
+  /**
+   * The keys whose item here is not what a listing at a revision shows, given by the revision of each key's last write.
+   * What was written since, cannot be read, or was deleted by somebody else is no difference.
+   */
+  differences(revision: Revision, listed: ReadonlyMap<string, Revision>): string[] {
+    const different: string[] = [];
+    for (const [key, modRevision] of listed) {
+      if (!isHeld(key) || this.#unreadable.has(key)) continue;
+      const item = this.#find(key);
+      if (!item || item.modRevision < modRevision) different.push(key);
+    }
+    const held = [...this.instances.all(), ...this.configs.all(), ...this.#protections.values()];
+    for (const { key, modRevision } of held) {
+      const isOurs = modRevision <= revision && !this.#deletedByOthers.has(key);
+      if (isOurs && listed.get(key) !== modRevision) different.push(key);
+    }
+    return [...new Set(different)];
+  }
+
+  /** Tells `listener` of every change of a member key: what stood there, and what stands there now. */
+  onMember(listener: MemberListener): void {
+    this.#memberListeners.add(listener);
+  }
+
+  /** Tells `listener` whenever everything was listed again: what happened in between was seen as one change. */
+  onRelist(listener: () => void): void {
+    this.#relistListeners.add(listener);
+  }
+
   /** What stands here although somebody else deleted it from the store. */
   deletedByOthers(): (InstanceItem | ConfigItem | ServiceProtection)[] {
     return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
@@ -138,12 +207,15 @@ export class Catalog {
     this.#revision = 0n;
     this.#horizon = 0n;
     this.#epoch = '';
+    this.#membergen = 0n;
+    this.#missedUpTo = 0n;
     this.#configBytes = 0;
     this.#gate.advance(0n);
     for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
     for (const item of [...this.configs.all()]) this.configs.forget(item);
     for (const protection of [...this.#protections.values()]) this.#forgetProtection(protection);
+    for (const id of [...this.#members.keys()]) this.#memberGone(id);
     for (const listener of this.#resetListeners) listener();
   }
 
@@ -172,8 +244,11 @@ export class Catalog {
     this.#putAll(changed, true);
     for (const item of [...this.instances.all(), ...this.configs.all(), ...this.#protections.values()])
       if (!keys.has(item.key)) this.#delete(item.key, item);
-    this.#advance(revision);
+    for (const { id } of [...this.#members.values()]) if (!keys.has(memberKey(id))) this.#memberGone(id);
+    const again = this.#ready;
     this.#ready = true;
+    this.#advance(revision);
+    if (again) for (const listener of this.#relistListeners) listener();
     for (const resolve of this.#whenReady.splice(0)) resolve();
   }
 
@@ -264,6 +339,8 @@ export class Catalog {
 
   #putOther(entry: Entry): void {
     if (entry.key === EPOCH_KEY) this.#epoch = decode(entry.key, entry.value, EpochRecord).epoch;
+    if (entry.key === MEMBERGEN_KEY) this.#membergen = entry.modRevision;
+    if (entry.key.startsWith(MEMBERS)) this.#putMember(entry);
     if (entry.key === HORIZON_KEY) this.#horizon = decode(entry.key, entry.value, HorizonRecord).revision;
   }
 
@@ -276,6 +353,7 @@ export class Catalog {
 
   #deleted({ key }: Extract<Change, { kind: 'delete' }>): void {
     if (this.#unreadable.has(key)) this.#settled(key);
+    if (key.startsWith(MEMBERS)) return this.#memberGone(key.slice(MEMBERS.length));
     const item = this.#find(key);
     if (item) this.#delete(key, item);
   }
@@ -287,6 +365,21 @@ export class Catalog {
       ? this.instances
       : this.configs;
     return kept.get(namespace, scope, name);
+  }
+
+  #putMember(entry: Entry): void {
+    const { id } = decode(entry.key, entry.value, MemberRecord);
+    const before = this.#members.get(id);
+    const after = readMember(entry);
+    this.#members.set(id, after);
+    for (const listener of this.#memberListeners) listener(before, after);
+  }
+
+  #memberGone(id: string): void {
+    const before = this.#members.get(id);
+    if (!before) return;
+    this.#members.delete(id);
+    for (const listener of this.#memberListeners) listener(before, undefined);
   }
 
   /**
@@ -315,6 +408,11 @@ export class Catalog {
     const change = this.instances.forget(item);
     for (const listener of this.#instanceListeners) listener(change, false);
   }
+}
+
+/** True: a key of which the catalog holds the item. */
+function isHeld(key: string): boolean {
+  return [INSTANCES, CONFIGS, PROTECTIONS].some((prefix) => key.startsWith(prefix));
 }
 
 function horizonOf(entries: readonly Entry[]): Revision {

@@ -20,6 +20,8 @@ const RETRY_MAX_MS = 5_000;
 export class Follower implements Closeable {
   readonly #stop = new AbortController();
   readonly #backoff: Backoff;
+  /** Ends the watch that is open, but not the following. */
+  #again = new AbortController();
   #running: Promise<void> | undefined;
   /** The epoch of a history that is over: what begins now must have another one. */
   #endedEpoch: string | undefined;
@@ -43,6 +45,19 @@ export class Follower implements Closeable {
     await this.#running;
   }
 
+  /** Lists everything anew, and watches from there: the watch that is open may be silent. */
+  relist(): void {
+    this.#again.abort();
+  }
+
+  /** Forgets everything and begins anew, in the same history: events were lost. */
+  beginAnew(): void {
+    const { revision } = this.catalog;
+    this.catalog.reset();
+    this.catalog.missedEventsUpTo(revision);
+    this.relist();
+  }
+
   async #run(): Promise<void> {
     let listed = false;
     while (!this.#stop.signal.aborted) {
@@ -50,6 +65,7 @@ export class Follower implements Closeable {
         if (!listed) await this.#list();
         listed = true;
         await this.#watch();
+        listed = false; // a watch ends by itself only when it is told to
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         if (error instanceof RolledBack) this.#forget(error);
@@ -79,7 +95,10 @@ export class Follower implements Closeable {
   }
 
   async #watch(): Promise<void> {
-    for await (const batch of this.store.watch(this.catalog.revision, this.#stop.signal)) {
+    this.#again = new AbortController();
+    const signal = AbortSignal.any([this.#stop.signal, this.#again.signal]);
+    for await (const batch of this.store.watch(this.catalog.revision, signal)) {
+      if (signal.aborted) return;
       // Another server, or an operator after a restore, has seen what this one could not.
       if (this.catalog.startsEpoch(batch)) throw new RolledBack('the store has a new epoch');
       this.catalog.apply(batch);

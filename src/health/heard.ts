@@ -17,10 +17,19 @@ export interface Trace {
   beatStampMs: number;
   /** When the record was last seen to change. -Infinity: it was found in a listing. */
   changeStampMs: number;
-  /** Its ttl does not begin before this. -Infinity: nothing disturbs it. */
+  /** Its ttl does not begin before this, as it was found at a start and not heard since. -Infinity: it was. */
   floorMs: number;
+  /** Another member has heard it: it is not silent before this. */
+  notBeforeMs: number;
   /** No heartbeat is acknowledged from memory while the record is at this revision or older. 0n: no promise. */
   promisedRevision: Revision;
+}
+
+/** What was heard of one instance, as members hand it over. */
+export interface HeardNote {
+  readonly key: string;
+  readonly incarnation: string;
+  readonly revision: Revision;
 }
 
 /** A question for whoever may have heard an instance. */
@@ -44,6 +53,10 @@ export type Answer =
 /** Everything this process has heard: one trace for every registered instance. */
 export class Heard {
   readonly #traces = new Map<string, Trace>();
+  /** What was heard of instances that the catalog does not show yet, by key. */
+  readonly #early = new Map<string, { incarnation: string; revision: Revision; stampMs: number }>();
+  /** No ttl begins before this: beats may have been lost until then. */
+  #disturbedUntilMs = -Infinity;
 
   #sooner: (trace: Trace) => void = () => undefined;
 
@@ -62,23 +75,53 @@ export class Heard {
     return this.#traces.size;
   }
 
+  /** Beats may have been lost: every ttl begins anew after a grace. */
+  disturb(): void {
+    this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;
+  }
+
+  /** What was heard within its ttl, for another member to take over. */
+  recent(): HeardNote[] {
+    const notes: HeardNote[] = [];
+    for (const { item, beatIncarnation, beatRevision, beatStampMs } of this.#traces.values()) {
+      const isRecent = beatStampMs > this.clock.nowMs - item.ttlMs;
+      if (isRecent) notes.push({ key: item.key, incarnation: beatIncarnation, revision: beatRevision });
+    }
+    return notes;
+  }
+
+  /** Every trace. */
+  all(): IterableIterator<Trace> {
+    return this.#traces.values();
+  }
+
+  /** Another member has heard it: there is no verdict for so long. */
+  heardElsewhere(trace: Trace, incarnation: string, forMs: number): void {
+    if (trace.item.record.instance!.incarnation !== incarnation) return;
+    trace.notBeforeMs = Math.max(trace.notBeforeMs, this.clock.nowMs + forMs);
+  }
+
   /** Takes in that a record stands at a key: seen to change now, or found in a listing. */
   stands(item: InstanceItem, found: boolean): Trace {
     const known = this.#traces.get(item.key);
     if (known) {
+      if (known.item.record.instance!.incarnation !== item.record.instance!.incarnation) known.notBeforeMs = -Infinity;
       known.item = item;
       known.changeStampMs = this.clock.stamp();
       known.floorMs = -Infinity;
       if (item.modRevision > known.promisedRevision) known.promisedRevision = 0n;
       return known;
     }
+    const early = this.#early.get(item.key);
+    this.#early.delete(item.key);
     const trace: Trace = {
       item,
-      beatIncarnation: '',
-      beatRevision: 0n,
-      beatStampMs: -Infinity,
+      beatIncarnation: early?.incarnation ?? '',
+      beatRevision: early?.revision ?? 0n,
+      beatStampMs: early?.stampMs ?? -Infinity,
       changeStampMs: found ? -Infinity : this.clock.stamp(),
-      floorMs: found ? this.clock.stamp() + GRACE_MS : -Infinity,
+      floorMs: found && !early ? this.clock.stamp() + GRACE_MS : -Infinity,
+      notBeforeMs: -Infinity,
       promisedRevision: 0n,
     };
     this.#traces.set(item.key, trace);
@@ -89,7 +132,23 @@ export class Heard {
   gone(key: string): Trace | undefined {
     const trace = this.#traces.get(key);
     this.#traces.delete(key);
+    this.#early.delete(key);
     return trace;
+  }
+
+  /** Notes a heartbeat of an instance that the catalog may not show yet; returns its trace if there is one. */
+  noteOf(key: string, incarnation: string, revision: Revision): Trace | undefined {
+    const trace = this.#traces.get(key);
+    if (trace) this.note(trace, incarnation, revision);
+    else this.#noteEarly(key, incarnation, revision);
+    return trace;
+  }
+
+  #noteEarly(key: string, incarnation: string, revision: Revision): void {
+    const early = this.#early.get(key);
+    if (early && early.incarnation !== incarnation && early.revision >= revision) return;
+    const stampMs = this.clock.stamp();
+    this.#early.set(key, { incarnation, revision, stampMs });
   }
 
   /**
@@ -113,9 +172,10 @@ export class Heard {
   }
 
   /** When an instance has been silent for its ttl, by all that is known here. */
-  deadlineMs({ item, beatIncarnation, beatStampMs, changeStampMs, floorMs }: Trace): number {
+  deadlineMs({ item, beatIncarnation, beatStampMs, changeStampMs, floorMs, notBeforeMs }: Trace): number {
     const beat = beatIncarnation === item.record.instance!.incarnation ? beatStampMs : -Infinity;
-    return Math.max(beat, changeStampMs, floorMs) + item.ttlMs;
+    const begins = Math.max(beat, changeStampMs, floorMs, this.#disturbedUntilMs);
+    return Math.max(begins + item.ttlMs, notBeforeMs);
   }
 
   /** Answers a query; with `promise`, SILENT is said and promised in one turn. */

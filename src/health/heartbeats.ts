@@ -4,11 +4,13 @@ import type { Catalog } from '../catalog/catalog.js';
 import type { StoreGate } from '../catalog/store-gate.js';
 import type { Reported } from '../gen/rollcall/v1/instance.js';
 import { type HeartbeatItem, RejectionReason } from '../gen/rollcall/v1/heartbeat.js';
+import { RollcallError } from '../model/errors.js';
 import { instanceKey } from '../model/keys.js';
 import { BEATS_PER_TTL, TTL_MS } from '../model/limits.js';
 import { type InstanceItem, readInstance, reportedState } from '../model/records.js';
 import { heard as heardRecord, touched } from '../model/transitions.js';
-import type { Heard } from './heard.js';
+import type { Heard, Trace } from './heard.js';
+import type { Cluster } from './peers.js';
 
 /** A message leaves after this: what is not settled by then is told as RETRY. Well under the client's deadline of 3 s. */
 const SETTLE_MAX_MS = 1_000;
@@ -32,6 +34,7 @@ export class Heartbeats {
     private readonly catalog: Catalog,
     private readonly store: StoreGate,
     private readonly heard: Heard,
+    private readonly cluster: Cluster,
     private readonly clock: Clock,
     private readonly counters: CounterBoard,
   ) {}
@@ -39,6 +42,7 @@ export class Heartbeats {
   /** Settles all items of one message; waits only if one of them needs the store. */
   receive(items: readonly HeartbeatItem[]): BeatReport | Promise<BeatReport> {
     this.catalog.assertReady();
+    this.#assertNotFenced();
     this.counters.add('heartbeats', items.length);
     const outcomes: Outcome[] = [];
     const open: Promise<void>[] = [];
@@ -51,13 +55,35 @@ export class Heartbeats {
       outcomes[index] = RejectionReason.REJECTION_REASON_RETRY;
       open.push(outcome.then((settled) => void (outcomes[index] = settled)));
     });
-    const report = (): BeatReport => this.#report(outcomes, ttlMs);
-    if (open.length === 0) return report();
+    if (open.length === 0) return this.#report(outcomes, ttlMs);
+    const fromMemory = items.filter((_, index) => outcomes[index] === undefined);
     const timeUp = new AbortController();
     return Promise.race([Promise.all(open), delay(this.clock, SETTLE_MAX_MS, timeUp.signal)]).then(() => {
       timeUp.abort();
-      return report();
+      this.#assertNotFenced();
+      // What was settled from memory has waited for the others: it is looked at again as the reply leaves.
+      const lapsed = new Set(fromMemory.filter((beat) => !this.#stillCounts(beat)));
+      items.forEach((beat, index) => {
+        if (lapsed.has(beat)) outcomes[index] = RejectionReason.REJECTION_REASON_RETRY;
+      });
+      return this.#report(outcomes, ttlMs);
     });
+  }
+
+  #assertNotFenced(): void {
+    const fenced = this.cluster.fenced();
+    if (fenced === undefined) return;
+    throw new RollcallError('FENCED', `this server takes no heartbeats now (${fenced}): send them to another one`, {
+      metadata: { cause: fenced },
+    });
+  }
+
+  /** True: the beat would be acknowledged from memory now. */
+  #stillCounts(beat: HeartbeatItem): boolean {
+    const item = this.catalog.instances.get(beat.namespace, beat.service, beat.id);
+    if (!item || !isHolder(beat, item)) return false;
+    if (!item.beating) return true;
+    return !item.record.silent && !changedReport(item, beat.reported) && !isPromised(this.heard.trace(item.key), item);
   }
 
   #report(outcomes: readonly Outcome[], ttlMs: number): BeatReport {
@@ -74,11 +100,11 @@ export class Heartbeats {
 
   #settleOn(beat: HeartbeatItem, item: InstanceItem, tries: number): Outcome | Promise<Outcome> {
     if (!item.beating) return undefined;
-    const trace = this.heard.trace(item.key);
-    if (trace) this.heard.note(trace, item.record.instance!.incarnation, item.modRevision);
+    const { incarnation } = item.record.instance!;
+    const trace = this.heard.noteOf(item.key, incarnation, item.modRevision);
     const reported = changedReport(item, beat.reported);
     if (item.record.silent || reported) return this.#commit(beat, item, reported, tries);
-    if (trace && trace.promisedRevision >= item.modRevision) return this.#commit(beat, item, undefined, tries);
+    if (isPromised(trace, item)) return this.#commit(beat, item, undefined, tries);
     return undefined;
   }
 
@@ -98,9 +124,9 @@ export class Heartbeats {
         return tries > 1 ? await this.#settleByStore(beat, tries - 1) : RejectionReason.REJECTION_REASON_RETRY;
       this.counters.add(visible ? 'heals' : 'touches');
       await this.store.visible(result.revision);
-      const trace = this.heard.trace(item.key);
-      if (trace) this.heard.note(trace, item.record.instance!.incarnation, result.revision);
-      return undefined;
+      const { incarnation } = item.record.instance!;
+      this.heard.noteOf(item.key, incarnation, result.revision);
+      return this.cluster.fenced() === undefined ? undefined : RejectionReason.REJECTION_REASON_RETRY;
     } catch {
       return RejectionReason.REJECTION_REASON_RETRY; // the store failed, and StoreGate has counted it
     }
@@ -127,6 +153,11 @@ export class Heartbeats {
 function isHolder(beat: HeartbeatItem, item: InstanceItem): boolean {
   if (item.removedAtMs !== undefined) return false;
   return beat.incarnation === undefined || beat.incarnation === item.record.instance!.incarnation;
+}
+
+/** True: a verdict may be on its way that compares this record, so that a beat must be committed to count. */
+function isPromised(trace: Trace | undefined, item: InstanceItem): boolean {
+  return trace !== undefined && trace.promisedRevision >= item.modRevision;
 }
 
 /** What the process reports, if that differs from the record. */

@@ -10,10 +10,10 @@ import { RollcallError } from '../model/errors.js';
 import { EXPIRY_TTLS } from '../model/limits.js';
 import type { InstanceItem } from '../model/records.js';
 import { removed, silenced } from '../model/transitions.js';
-import type { Revision } from '../store/store.js';
-import type { Answer, Heard, Query, Trace } from './heard.js';
+import type { Compare, Revision } from '../store/store.js';
+import type { Heard, Query, Trace } from './heard.js';
 import type { LivenessClock } from './liveness-clock.js';
-import type { Peers } from './peers.js';
+import type { Cluster, Jury } from './peers.js';
 import type { Removals } from './removals.js';
 
 /** How often time advances and deadlines are looked at: a small part of the 300 ms that a verdict may take. */
@@ -48,21 +48,24 @@ export class Judge implements Closeable {
   readonly #silentSinceMs = new WeakMap<Trace, number>();
   readonly #rounds = new Set<Promise<void>>();
   #ticking: Timer | undefined;
+  /** Since when no round has had all its answers. Undefined: the last one had, or none was needed. */
+  #couldNotAskSinceMs: number | undefined;
 
   constructor(
     private readonly catalog: Catalog,
     private readonly store: StoreGate,
     private readonly heard: Heard,
     private readonly liveness: LivenessClock,
-    private readonly peers: Peers,
+    private readonly cluster: Cluster,
     private readonly removals: Pick<Removals, 'allow'>,
     private readonly clock: Clock,
     private readonly telemetry: Telemetry,
   ) {
     catalog.onInstance((change, fromListing) => this.#seen(change, fromListing));
-    heard.onSooner((trace) => {
-      if (trace.item.beating) this.#wheel.arm(trace, this.#deadlineMs(trace));
-    });
+    catalog.onRelist(() => this.#relisted());
+    cluster.onMembers(() => this.#armAll());
+    cluster.onDisturbance(() => heard.disturb());
+    heard.onSooner((trace) => this.#arm(trace));
   }
 
   start(): void {
@@ -101,7 +104,26 @@ export class Judge implements Closeable {
     const trace = this.heard.stands(after, fromListing && !this.catalog.ready);
     if (!after.record.silent) this.#silentSinceMs.delete(trace);
     else if (!this.#silentSinceMs.has(trace)) this.#silentSinceMs.set(trace, this.liveness.stamp());
-    if (after.beating) this.#wheel.arm(trace, this.#deadlineMs(trace));
+    this.#arm(trace);
+  }
+
+  /** What happened before the listing was not seen as it happened: every deadline begins anew. */
+  #relisted(): void {
+    this.heard.disturb();
+    for (const trace of this.heard.all()) {
+      if (this.#silentSinceMs.has(trace)) this.#silentSinceMs.set(trace, this.liveness.stamp());
+    }
+  }
+
+  /** Others judge from now on: the deadlines of what is judged here, and no others. */
+  #armAll(): void {
+    for (const trace of this.heard.all()) this.#arm(trace);
+  }
+
+  #arm(trace: Trace, notBeforeMs = -Infinity): void {
+    const { namespace, scope, beating } = trace.item;
+    if (beating && this.cluster.judges(namespace, scope))
+      this.#wheel.arm(trace, Math.max(this.#deadlineMs(trace), notBeforeMs));
     else this.#wheel.disarm(trace);
   }
 
@@ -120,15 +142,19 @@ export class Judge implements Closeable {
   }
 
   async #round(traces: readonly Trace[]): Promise<void> {
+    const jury = this.cluster.jury();
     const cases = traces.map((trace): Case => {
       const { item } = trace;
       const { incarnation } = item.record.instance!;
       return { trace, item, query: { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision } };
     });
     try {
-      const silent = await this.#allSilent(cases, false);
-      const promised = await this.#allSilent(silent, true);
-      await this.#commit(promised, 'verdicts', ({ item }, stamp) => silenced(item, stamp));
+      if (!jury) this.#couldNotAsk();
+      else {
+        const silent = await this.#allSilent(cases, jury, false);
+        const promised = await this.#allSilent(silent, jury, true);
+        await this.#commit(promised, jury.guard, 'verdicts', ({ item }, stamp) => silenced(item, stamp));
+      }
     } catch (error) {
       this.#failed(error, 'no verdict');
     }
@@ -138,7 +164,7 @@ export class Judge implements Closeable {
   async #expire(traces: readonly Trace[]): Promise<void> {
     const cases = traces.map((trace) => ({ trace, item: trace.item }));
     try {
-      await this.#commit(cases, 'expiries', ({ item }, stamp) =>
+      await this.#commit(cases, [], 'expiries', ({ item }, stamp) =>
         removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, stamp),
       );
     } catch (error) {
@@ -148,23 +174,33 @@ export class Judge implements Closeable {
   }
 
   /** The cases of which every member, this one included, says SILENT about the same record. */
-  async #allSilent(cases: readonly Case[], promise: boolean): Promise<readonly Case[]> {
+  async #allSilent(cases: readonly Case[], jury: Jury, promise: boolean): Promise<readonly Case[]> {
     if (cases.length === 0) return cases;
     const queries = cases.map(({ query }) => query);
-    const asked = this.peers.others().map((peer) => peer.lastHeard(queries, promise));
+    const asked = jury.others.map((peer) => peer.lastHeard(queries, promise).catch(() => undefined));
     const own = queries.map((query) => this.heard.answer(query, promise));
-    const answers: (readonly Answer[])[] = [own, ...(asked.length > 0 ? await Promise.all(asked) : [])];
-    return cases.filter(({ query }, i) =>
-      answers.every((ofOne) => {
-        const answer = ofOne[i];
+    const others = asked.length > 0 ? await Promise.all(asked) : [];
+    if (others.includes(undefined)) this.#couldNotAsk();
+    else this.#couldNotAskSinceMs = undefined;
+    return cases.filter(({ trace, query }, i) =>
+      [own, ...others].every((ofOne) => {
+        const answer = ofOne?.[i];
+        if (answer?.kind === 'HEARD') this.heard.heardElsewhere(trace, query.incarnation, query.ttlMs - answer.ageMs);
         return answer?.kind === 'SILENT' && (!promise || answer.promisedRevision >= query.revision);
       }),
     );
   }
 
+  /** Nobody is left out because he seems gone: then there is no verdict. */
+  #couldNotAsk(): void {
+    this.#couldNotAskSinceMs ??= this.clock.now();
+    this.telemetry.counters.add('rounds_unanswered');
+  }
+
   /** Commits what became of each case, comparing the record that was judged, apart from all other commits. */
   async #commit<C extends { readonly trace: Trace; readonly item: InstanceItem }>(
     cases: readonly C[],
+    guard: readonly Compare[],
     counter: 'verdicts' | 'expiries',
     become: (judged: C, stamp: { writeId: string; wallMs: number }) => ReturnType<typeof silenced>,
   ): Promise<void> {
@@ -173,7 +209,7 @@ export class Judge implements Closeable {
       const record = become(judged, { writeId: this.store.writeId(), wallMs: this.clock.wall() });
       return this.store.instanceTxn(record, judged.item.modRevision);
     });
-    const results = await this.store.commitEach([], txns);
+    const results = await this.store.commitEach(guard, txns);
     const done = results.filter(({ ok }) => ok).length;
     const revision: Revision = results.reduce(
       (newest, result) => (result.revision > newest ? result.revision : newest),
@@ -201,15 +237,18 @@ export class Judge implements Closeable {
   /** Whatever came of it: an instance that is still registered keeps a deadline. A round never moves one earlier. */
   #armAgain(traces: readonly Trace[]): void {
     const again = this.liveness.nowMs + ROUND_AGAIN_MS;
-    for (const trace of traces) {
-      if (this.heard.trace(trace.item.key) !== trace || !trace.item.beating) continue;
-      this.#wheel.arm(trace, Math.max(this.#deadlineMs(trace), again));
-    }
+    for (const trace of traces) if (this.heard.trace(trace.item.key) === trace) this.#arm(trace, again);
+  }
+
+  /** Why silent instances are not judged now. Empty: they are. */
+  get postponedBecause(): readonly string[] {
+    return this.#couldNotAskSinceMs === undefined ? this.liveness.still : [...this.liveness.still, 'PEER_UNREACHABLE'];
   }
 
   #watchPostponement(): void {
     const { alarms } = this.telemetry;
-    if (this.liveness.stillForMs < POSTPONED_ALARM_MS) return alarms.clear('VERDICTS_POSTPONED');
-    alarms.raise('VERDICTS_POSTPONED', `silent instances are not judged: ${this.liveness.still.join(', ')}`);
+    const unanswered = this.#couldNotAskSinceMs === undefined ? 0 : this.clock.now() - this.#couldNotAskSinceMs;
+    if (Math.max(this.liveness.stillForMs, unanswered) < POSTPONED_ALARM_MS) return alarms.clear('VERDICTS_POSTPONED');
+    alarms.raise('VERDICTS_POSTPONED', `silent instances are not judged: ${this.postponedBecause.join(', ')}`);
   }
 }

@@ -100,6 +100,16 @@ export const REASONS = {
     retry: true,
     meaning: 'The store did not answer; a write may have happened or not: repeat the same call.',
   },
+  NOT_THAT_MEMBER: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'Between servers: the membership that was addressed is not, or no longer, this one.',
+  },
+  FENCED: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning: 'The server cannot vouch for heartbeats now, and says why in its metadata: send them to another server.',
+  },
   NOT_READY: { code: 'UNAVAILABLE', retry: true, meaning: 'The server has not yet read the store.' },
   STORE_REPLACED: {
     code: 'UNAVAILABLE',

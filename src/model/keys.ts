@@ -13,6 +13,13 @@ export const BARRIER_KEY = 'barrier';
 /** Who wrote the store and who can read it. */
 export const SCHEMA_KEY = 'schema';
 
+/** Rewritten with every join: its revision names the set of members. */
+export const MEMBERGEN_KEY = 'membergen';
+
+/** Begins the key of every member. */
+export const MEMBERS = 'm/';
+/** Begins the key of what is remembered of a node's memberships. */
+const NODES = 'x/';
 /** Begins the key of every instance. */
 export const INSTANCES = 'i/';
 /** Begins the key of every current config. */
@@ -33,6 +40,15 @@ export function instanceKey(namespace: string, service: string, id: string): str
 
 export function protectionKey(namespace: string, service: string): string {
   return `${PROTECTIONS}${namespace}/${service}`;
+}
+
+export function memberKey(id: string): string {
+  return MEMBERS + id;
+}
+
+/** The name of a node may hold anything; escaped, it is printable ASCII. */
+export function nodeKey(node: string): string {
+  return NODES + encodeURIComponent(node);
 }
 
 export function configKey(namespace: string, group: string, key: string): string {

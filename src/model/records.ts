@@ -1,8 +1,8 @@
-import { ConfigRecord, InstanceRecord, ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
+import { ConfigRecord, InstanceRecord, MemberRecord, ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { Config } from '../gen/rollcall/v1/config.js';
 import { type Instance, Liveness, type RemovalReason, ReportedState } from '../gen/rollcall/v1/instance.js';
 import { foldHealth, isAiling } from './health.js';
-import { configKey, instanceKey, parseProtectionKey } from './keys.js';
+import { configKey, instanceKey, memberKey, parseProtectionKey } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp } from './time.js';
 
@@ -56,6 +56,15 @@ export interface ConfigItem extends Item {
   readonly config: Config;
   /** The bytes of its record, held in memory. */
   readonly bytes: number;
+}
+
+/** A live member as the catalog holds it. */
+export interface MemberItem {
+  readonly id: string;
+  /** The revision at which its key was created. */
+  readonly epoch: bigint;
+  readonly modRevision: bigint;
+  readonly record: MemberRecord;
 }
 
 /** A stored value that is not the record it should be. */
@@ -119,6 +128,20 @@ export function readProtection(key: string, value: Uint8Array, modRevision: bigi
   if (!names) throw new BadRecord(`${key} names no service`);
   const record = decode(key, value, ProtectionRecord);
   return { key, ...names, revision: record.visibleRevision || modRevision, modRevision, record };
+}
+
+/** Reads what stands at a member key. Throws BadRecord. */
+export function readMember({ key, value, modRevision, createRevision }: StoredEntry): MemberItem {
+  const record = decode(key, value, MemberRecord);
+  if (memberKey(record.id) !== key) throw new BadRecord(`${key} does not hold the member it names`);
+  return { id: record.id, epoch: createRevision, modRevision, record };
+}
+
+interface StoredEntry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  readonly modRevision: bigint;
+  readonly createRevision: bigint;
 }
 
 /** Reads what stands at a config key, or at the key of a version. Throws BadRecord. */

@@ -9,6 +9,10 @@ export interface Settings {
   /** 0: any free port; the start line says which. */
   readonly grpcPort: number;
   readonly store: StoreSettings;
+  /** Where the other servers of the cluster reach this one. Undefined: where it listens. */
+  readonly advertise: string | undefined;
+  /** The name of the node. Undefined: what is advertised. */
+  readonly node: string | undefined;
   readonly logLevel: LogLevel;
 }
 
@@ -57,6 +61,11 @@ export const SETTINGS: Readonly<Record<string, SettingRule>> = {
   'etcd-key': { value: 'FILE', help: 'the private key (PEM) of --etcd-cert' },
   'etcd-user': { value: 'NAME', help: 'the user of an etcd with authentication; needs --etcd-password-file' },
   'etcd-password-file': { value: 'FILE', help: 'the file that holds the password of --etcd-user' },
+  advertise: {
+    value: 'HOST:PORT',
+    help: 'where the other servers on the same etcd reach this one; unset: the host and port that it listens on',
+  },
+  node: { value: 'NAME', help: 'the name of this node, the same after each start; unset: what is advertised' },
   'data-dir': { value: 'FOLDER', default: './data', help: 'the folder of the embedded store, for one server alone' },
   settings: { value: 'FILE', help: 'a file of settings', notYet: 'a settings file is not read yet' },
   'log-level': {
@@ -108,9 +117,20 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
       `${host} is reachable from other machines, and there is no TLS and no authentication yet: add --insecure if you mean it`,
     );
   }
+  const advertise = value('advertise');
+  if (advertise !== '' && !/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(advertise))
+    refuse('advertise', `must be HOST:PORT, not ${JSON.stringify(advertise)}`);
+  if (value('node').length > 128) refuse('node', 'must be up to 128 characters');
   if (wrong.length > 0) throw new BadSettings(wrong.join('\n'));
   return {
-    settings: { host, grpcPort: Number(port), store: store!, logLevel: logLevel! },
+    settings: {
+      host,
+      grpcPort: Number(port),
+      store: store!,
+      advertise: advertise || undefined,
+      node: value('node') || undefined,
+      logLevel: logLevel!,
+    },
     warnings: [
       ...unknownVariables(env),
       ...(isLoopback(host)

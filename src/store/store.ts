@@ -33,8 +33,8 @@ export interface Store extends Closeable {
   /** True: only this process can use the store, so nobody else was alive before it started. */
   readonly exclusive: boolean;
 
-  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES. */
-  list(range: KeyRange): Promise<Listing>;
+  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES; without its values if only keys are wanted. */
+  list(range: KeyRange, what?: 'entries' | 'keys'): Promise<Listing>;
 
   /** Reads one key, linearizably. */
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }>;
@@ -51,8 +51,11 @@ export interface Store extends Closeable {
   /** Watches WATCHED_RANGE from the revision after `after`, which was listed or watched before, until `signal` is aborted. */
   watch(after: Revision, signal: AbortSignal): AsyncIterable<RevisionBatch>;
 
-  /** Joins the members: creates `key`, which must not exist, on a lease that is kept alive from here on. */
-  join(key: string, value: Uint8Array): Promise<Member>;
+  /**
+   * Joins the members: creates `key`, which must not exist, on a lease that is kept alive from here on. `also` is
+   * written in the same transaction, which is shared with no other commit.
+   */
+  join(key: string, value: Uint8Array, also?: readonly Write[]): Promise<Member>;
 
   /** How the store is doing, as far as this process knows. */
   health(): StoreHealth;
@@ -134,6 +137,9 @@ export interface RevisionBatch {
   readonly revision: Revision;
   readonly changes: readonly Change[];
 }
+
+/** How long a member key outlives the last sign of life of its member: short enough to notice a dead replica, long enough for a slow store. */
+export const LEASE_MS = 10_000;
 
 /** A key on a lease. */
 export interface Member {

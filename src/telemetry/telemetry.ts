@@ -34,7 +34,7 @@ export function processTelemetry(
  * are lost, and the process goes on (pino's own destination waits for ever at the exit).
  */
 function standardError(): DestinationStream {
-  process.stderr.on('error', () => undefined);
+  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
   return { write: (line) => void process.stderr.write(line) };
 }
 

@@ -7,7 +7,7 @@ import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClient
 import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
 import { getInstance, publishConfig, register, text, watchServices } from '../support/client.js';
-import { detailsOf, eventually, failure, startServer } from '../support/server.js';
+import { detailsOf, eventually, failure, startServer, temporaryFolder } from '../support/server.js';
 
 const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
 
@@ -48,8 +48,8 @@ test('a second signal ends the process at once', async (t) => {
 });
 
 test('what was acknowledged before a clean end is there afterwards', async (t) => {
-  const server = await startServer(t);
-  const folder = /"dataDir":"([^"]+)"/.exec(server.log.join('\n'))![1]!;
+  const folder = temporaryFolder();
+  const server = await startServer(t, folder);
   const { revision } = await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
   assert.equal(await server.stop(), 0);
   const again = await startServer(t, folder);

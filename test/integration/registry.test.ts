@@ -14,7 +14,7 @@ import {
   register,
   watchServices,
 } from '../support/client.js';
-import { detailsOf, eventually, failure, type ServerProcess, startServer } from '../support/server.js';
+import { detailsOf, eventually, failure, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
 const { REJECTION_REASON_NOT_REGISTERED: NOT_REGISTERED, REJECTION_REASON_SUPERSEDED: SUPERSEDED } = RejectionReason;
 const TTL_2S = { seconds: 2n, nanos: 0 };
@@ -366,8 +366,8 @@ test('an id defaults to address and port, and an address to where the call came 
 });
 
 test('what was registered outlives a restart, and nobody expires before the time of grace', async (t) => {
-  const server: ServerProcess = await startServer(t);
-  const folder = /"dataDir":"([^"]+)"/.exec(server.log.join('\n'))![1]!;
+  const folder = temporaryFolder();
+  const server: ServerProcess = await startServer(t, folder);
   const { revision } = await register(server, { instance: pay('p1', { ttl: TTL_2S }), incarnation: 'a' });
   await server.kill();
   const again = await startServer(t, folder);

@@ -73,7 +73,7 @@ export class Checker {
   /** When the server acknowledged a beat or a Register of an incarnation: received, answered. */
   readonly #acks = new Map<string, { received: number; answered: number }[]>();
   /** When the world was not well: crashes, stalls, outages, from and to. */
-  readonly #faults: { from: number; to: number }[] = [];
+  readonly #faults: { from: number; to: number; isGrace: boolean }[] = [];
   /** When the server started last. */
   #startedAt = 0;
   readonly #now: () => number;
@@ -86,9 +86,15 @@ export class Checker {
     throw new Broken(`${invariant}: ${what} (at ${this.#now().toFixed(2)} ms)`);
   }
 
-  /** The world was not well for a while. */
+  /** The world was not well for a while; what still waits for a grace waits for so much longer. */
   fault(from: number, to: number): void {
-    this.#faults.push({ from, to });
+    for (const fault of this.#faults) if (fault.isGrace && from < fault.to) fault.to += to - from;
+    this.#faults.push({ from, to, isGrace: false });
+  }
+
+  /** Every ttl begins anew now, behind a grace. */
+  grace(): void {
+    this.#faults.push({ from: this.#now() - 1, to: this.#now() + GRACE_MS + 1_000, isGrace: true });
   }
 
   /** The server started: what it found in the store it has not heard yet. */

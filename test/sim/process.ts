@@ -95,11 +95,11 @@ export class SimProcess {
     return {
       kind: store.kind,
       exclusive: store.exclusive,
-      list: (range) => arrives(store.list(range)),
+      list: (range, what) => arrives(store.list(range, what)),
       get: (key) => arrives(store.get(key)),
       commit: (txn) => arrives(store.commit(txn)),
       commitEach: (guard, txns) => arrives(store.commitEach(guard, txns)),
-      join: (key, value) => arrives(store.join(key, value)),
+      join: (key, value, also) => arrives(store.join(key, value, also)),
       health: () => store.health(),
       close: () => undefined,
       watch: async function* (after, signal) {

@@ -7,7 +7,6 @@ import { servicesCodec } from '../../src/api/grpc/watch-messages.js';
 import type { Random } from '../../src/base/random.js';
 import { HeartbeatItem } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest, WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
-import { noPeers } from '../../src/health/peers.js';
 import { RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
 import { MemoryStore, type Outage } from '../support/memory-store.js';
@@ -107,15 +106,14 @@ export class Simulation {
       random,
       telemetry,
       selfBeat: process.selfBeat(),
-      peers: noPeers,
+      cluster: undefined,
     });
     replica.ready.catch(() => undefined);
     const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
     hub.start();
     this.#server = { process, replica, hub };
     this.#checker.started();
-    // Until the grace is over verdicts on what was found wait.
-    this.#checker.fault(this.#world.now - 1, this.#world.now + 31_000);
+    this.#checker.grace();
   }
 
   async #trouble(): Promise<void> {
@@ -151,6 +149,7 @@ export class Simulation {
         process.resume();
       }
       this.#checker.fault(from, this.#world.now + 2_000);
+      if (kind === 'compaction') this.#checker.grace();
     }
   }
 

@@ -17,6 +17,7 @@ import {
   StoreUnavailable,
   type Txn,
   WATCHED_RANGE,
+  type Write,
 } from '../../src/store/store.js';
 
 /** What a call meets during an outage. */
@@ -57,6 +58,11 @@ export class MemoryStore implements Store {
   }
 
   readonly leaseMs: number;
+
+  /** The newest revision. */
+  get revision(): Revision {
+    return this.#revision;
+  }
 
   /** Begins or ends an outage. */
   setOutage(outage: Outage | undefined): void {
@@ -108,10 +114,10 @@ export class MemoryStore implements Store {
     }
   }
 
-  async join(key: string, value: Uint8Array): Promise<Member> {
-    const put = (compares: Compare[], bytes: Uint8Array): Promise<CommitResult> =>
-      this.commit({ writeId: '', compares, writes: [{ kind: 'put', key, value: bytes }] });
-    const created = await put([{ key, modRevision: 0n }], value);
+  async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
+    const put = (compares: Compare[], bytes: Uint8Array, others: readonly Write[] = []): Promise<CommitResult> =>
+      this.commit({ writeId: '', compares, writes: [{ kind: 'put', key, value: bytes }, ...others] });
+    const created = await put([{ key, modRevision: 0n }], value, also);
     if (!created.ok) throw new StoreUnavailable(`the member key ${key} exists already`);
     const epoch = created.revision;
     const lost = new AbortController();
@@ -119,7 +125,8 @@ export class MemoryStore implements Store {
     this.#members.set(key, member);
     let keptMs = this.clock.now();
     const keeping: Timer = this.clock.every(this.leaseMs / 3, () => {
-      if (member.alive && !this.#outage) keptMs = this.clock.now();
+      // While the store is out its own time stands still, too.
+      if (member.alive || this.#outage) keptMs = this.clock.now();
       if (this.clock.now() - keptMs < this.leaseMs) return;
       keeping.cancel();
       lost.abort();

@@ -12,7 +12,7 @@ import { type Instance, RemovalReason } from '../../src/gen/rollcall/v1/instance
 import { RegisterRequest, WatchServicesResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import type { SelfBeat } from '../../src/health/liveness-clock.js';
-import type { Peer } from '../../src/health/peers.js';
+import { alone, type Jury } from '../../src/health/peers.js';
 import type { RollcallError } from '../../src/model/errors.js';
 import { writeInstance } from '../../src/model/records.js';
 import { removed } from '../../src/model/transitions.js';
@@ -45,8 +45,10 @@ export class Stage {
   wallOffMs = 0;
   /** True: what this process sends to itself does not come back. */
   selfBeatLate = false;
+  /** Why no heartbeat may be acknowledged. */
+  fencedBecause: string | undefined;
   /** Whom a judge must ask. */
-  peers: readonly Peer[] = [];
+  peers: Jury['others'] = [];
   process = new SimProcess(this.world);
   replica!: Replica;
   hub!: WatchHub;
@@ -72,15 +74,10 @@ export class Stage {
     const clock = { ...own, wall: () => own.wall() + this.wallOffMs };
     const random: Random = { id: () => `id${this.#nextId++}`, fraction: () => 0.5 };
     const telemetry = tallyingTelemetry(this.counts);
-    const others = (): readonly Peer[] => this.peers;
-    this.replica = startReplica({
-      store: this.#storeView(),
-      clock,
-      random,
-      telemetry,
-      selfBeat: this.#selfBeat(),
-      peers: { others },
-    });
+    this.replica = startReplica(
+      { store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat(), cluster: undefined },
+      { ...alone, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
+    );
     this.hub = new WatchHub(this.replica.catalog, this.replica.reads, clock, random, telemetry);
     this.hub.start();
     await this.until(this.replica.ready);

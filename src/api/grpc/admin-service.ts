@@ -1,10 +1,14 @@
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Reads } from '../../catalog/reads.js';
+import type { ClusterView } from '../../cluster/membership.js';
 import {
+  type ClusterStatus,
   type GetStatusResponse,
+  MembershipState,
   type ReleaseProtectionRequest,
   ReleaseProtectionResponse,
 } from '../../gen/rollcall/v1/admin_service.js';
-import type { Reads } from '../../catalog/reads.js';
 import { LIMITS } from '../../model/limits.js';
 import { toDuration, toTimestamp } from '../../model/time.js';
 import type { Replica } from '../../replica.js';
@@ -42,7 +46,7 @@ export function adminService(
 }
 
 function statusOf(
-  { catalog, discovery, liveness, store }: Replica,
+  { catalog, discovery, judge, membership, store }: Replica,
   reads: Reads,
   hub: WatchHub,
   about: About,
@@ -73,7 +77,38 @@ function statusOf(
       protectedServices: protectedServices.count,
     },
     alarms: about.alarms().map(({ name, message, sinceMs }) => ({ name, message, since: toTimestamp(sinceMs) })),
-    verdictsPostponed: [...liveness.still],
+    verdictsPostponed: [...judge.postponedBecause],
     protectedServices: protectedServices.services,
+    cluster: membership && clusterOf(membership.view(), catalog),
+  };
+}
+
+const STATES = {
+  OUT: MembershipState.MEMBERSHIP_STATE_OUT,
+  WAITING: MembershipState.MEMBERSHIP_STATE_WAITING,
+  IN: MembershipState.MEMBERSHIP_STATE_IN,
+  LEAVING: MembershipState.MEMBERSHIP_STATE_LEAVING,
+  GONE: MembershipState.MEMBERSHIP_STATE_GONE,
+};
+
+function clusterOf(view: ClusterView, { instances }: Catalog): ClusterStatus {
+  const judged = new Map<string, number>();
+  for (const [namespace, { scopes }] of instances.namespaces()) {
+    for (const [service, { value: scope }] of scopes) {
+      const judge = scope.liveCount > 0 ? view.judgeOf(namespace, service) : undefined;
+      if (judge !== undefined) judged.set(judge, (judged.get(judge) ?? 0) + 1);
+    }
+  }
+  const replicas = view.members.map(({ id, epoch, record: { node, address } }) => ({
+    ...{ id, node, address, epoch },
+    judgedServices: judged.get(id) ?? 0,
+    unreachable: view.unreachable.includes(id),
+  }));
+  return {
+    self: view.id,
+    state: STATES[view.state],
+    fenced: view.fenced ?? '',
+    lag: toDuration(view.lagMs),
+    replicas: replicas.sort((a, b) => (a.id < b.id ? -1 : 1)),
   };
 }

@@ -1,12 +1,14 @@
-import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
+import { PeerServiceService } from '../../gen/rollcall/peer/v1/peer_service.js';
 import { AdminServiceService } from '../../gen/rollcall/v1/admin_service.js';
 import { ConfigServiceService } from '../../gen/rollcall/v1/config_service.js';
 import { RegistryServiceService } from '../../gen/rollcall/v1/registry_service.js';
 import { LIMITS } from '../../model/limits.js';
 import type { Replica } from '../../replica.js';
+import { peerService } from '../peer/peer-service.js';
 import { type About, adminService } from './admin-service.js';
 import { Calls, ours } from './calls.js';
 import { configService } from './config-service.js';
@@ -33,49 +35,52 @@ const OPTIONS = {
   'grpc.enable_channelz': 0,
 };
 
+/** The services of ours that health checks may ask about. */
+const OWN_SERVICES = ['rollcall.v1.RegistryService', 'rollcall.v1.ConfigService', 'rollcall.v1.AdminService'];
+
 /** The gRPC edge: services, reflection and health on one port. */
 export class GrpcServer {
   readonly #server = new Server(OPTIONS);
   readonly #calls: Calls;
-  readonly #hub: WatchHub;
-  readonly #health: HealthService;
+  readonly #health = new HealthService(new Set(OWN_SERVICES));
+  #hub: WatchHub | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(
-    replica: Replica,
-    about: About,
     private readonly clock: Clock,
-    random: Random,
+    private readonly random: Random,
     private readonly telemetry: Telemetry,
   ) {
     this.#calls = new Calls(clock, random, telemetry);
-    this.#hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
-    const mine: [string, ServiceDefinition][] = [
-      ['rollcall.v1.RegistryService', RegistryServiceService],
-      ['rollcall.v1.ConfigService', ConfigServiceService],
-      ['rollcall.v1.AdminService', AdminServiceService],
-    ];
-    this.#health = new HealthService(new Set(mine.map(([name]) => name)));
-    this.#server.addService(ours(RegistryServiceService), registryService(replica, this.#calls, this.#hub));
-    this.#server.addService(ours(ConfigServiceService), configService(replica, this.#calls, this.#hub));
-    this.#server.addService(ours(AdminServiceService), adminService(replica, this.#calls, this.#hub, about));
-    this.#server.addService(ours(thirdPartyService('grpc.health.v1.Health')), this.#health.implementation(this.#calls));
-    const reflection = reflectionService(this.#calls);
-    for (const version of ['v1', 'v1alpha']) {
-      this.#server.addService(ours(thirdPartyService(`grpc.reflection.${version}.ServerReflection`)), reflection);
-    }
+  }
+
+  /** Offers what a replica does, and tells what there is. */
+  offer(replica: Replica, about: About): void {
+    const { clock, random, telemetry } = this;
+    const calls = this.#calls;
+    const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
+    this.#hub = hub;
+    hub.start();
+    const add = (definition: ServiceDefinition, service: UntypedServiceImplementation): void =>
+      this.#server.addService(ours(definition), service);
+    add(RegistryServiceService, registryService(replica, calls, hub));
+    add(ConfigServiceService, configService(replica, calls, hub));
+    add(AdminServiceService, adminService(replica, calls, hub, about));
+    if (replica.peer) add(PeerServiceService, peerService(replica.peer, calls));
+    add(thirdPartyService('grpc.health.v1.Health'), this.#health.implementation(calls));
+    const reflection = reflectionService(calls);
+    for (const version of ['v1', 'v1alpha'])
+      add(thirdPartyService(`grpc.reflection.${version}.ServerReflection`), reflection);
   }
 
   /** Listens; resolves to the port. */
-  async listen(host: string, port: number): Promise<number> {
-    const bound = await new Promise<number>((resolve, reject) => {
+  listen(host: string, port: number): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) =>
         error ? reject(error) : resolve(actual),
       );
     });
-    this.#hub.start();
-    return bound;
   }
 
   /** Tells health checks that calls are taken. */
@@ -83,18 +88,23 @@ export class GrpcServer {
     this.#health.set('SERVING');
   }
 
-  /** Tells health checks no, ends the streams, lets calls in flight finish, and cuts what is left. */
+  /** Tells health checks no, so that no new client comes. */
+  stopServing(): void {
+    this.#health.set('NOT_SERVING');
+  }
+
+  /** Ends the streams, lets calls in flight finish, and cuts what is left. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
   async #close(): Promise<void> {
-    this.#health.set('NOT_SERVING');
+    this.stopServing();
     const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const streams = this.#calls.openStreams;
     this.#calls.drain();
-    this.#hub.close();
+    this.#hub?.close();
     const timeUp = new AbortController();
     await Promise.race([finished, delay(this.clock, FINISH_MAX_MS, timeUp.signal)]);
     timeUp.abort();

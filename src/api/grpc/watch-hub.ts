@@ -144,7 +144,7 @@ export class WatchHub implements Closeable {
     if (!token) return { cursor: 0n, resetReason: ResetReason.RESET_REASON_UNSPECIFIED };
     if (token.epoch !== this.catalog.epoch) return { cursor: 0n, resetReason: ResetReason.RESET_REASON_OTHER_STORE };
     if (token.selection !== selection.key) return { cursor: 0n, resetReason: ResetReason.RESET_REASON_OTHER_SELECTION };
-    if (token.revision < this.catalog.horizon)
+    if (token.revision < this.catalog.oldestCursor)
       return { cursor: 0n, resetReason: ResetReason.RESET_REASON_TOKEN_TOO_OLD };
     return { cursor: token.revision, resetReason: ResetReason.RESET_REASON_UNSPECIFIED };
   }

@@ -20,6 +20,7 @@ import {
   StoreUnavailable,
   type Txn,
   WATCHED_RANGE,
+  type Write,
 } from '../store.js';
 import { checkFolder, DamagedStore, dataFile } from './check.js';
 import { type Database, openDatabase } from './database.js';
@@ -147,10 +148,10 @@ export class EmbeddedStore implements Store {
     return this.#history.watch(after, signal);
   }
 
-  async join(key: string, value: Uint8Array): Promise<Member> {
-    const put = (compares: Compare[], bytes: Uint8Array): Promise<CommitResult> =>
-      this.commit({ writeId: '', compares, writes: [{ kind: 'put', key, value: bytes }] });
-    const created = await put([{ key, modRevision: 0n }], value);
+  async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
+    const put = (compares: Compare[], bytes: Uint8Array, others: readonly Write[] = []): Promise<CommitResult> =>
+      this.commit({ writeId: '', compares, writes: [{ kind: 'put', key, value: bytes }, ...others] });
+    const created = await put([{ key, modRevision: 0n }], value, also);
     if (!created.ok) throw new StoreUnavailable(`the member key ${key} exists already`);
     const epoch = created.revision;
     const lost = new AbortController();

@@ -1,4 +1,5 @@
-import { type Clock, type Timer } from '../../base/clock.js';
+import type { IRangeRequest } from 'etcd3';
+import type { Clock, Timer } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
 import {
@@ -7,6 +8,7 @@ import {
   type Compare,
   type Entry,
   type KeyRange,
+  LEASE_MS,
   LIST_PAGE_ENTRIES,
   type Listing,
   type Member,
@@ -18,6 +20,7 @@ import {
   StoreUnavailable,
   type Txn,
   WATCHED_RANGE,
+  type Write,
 } from '../store.js';
 import { type EtcdConnection, Endpoints } from './endpoints.js';
 import { failureOf } from './failures.js';
@@ -32,8 +35,6 @@ import { watchRange } from './watch.js';
 const PROBE_MS = 3_000;
 /** How often a full etcd is asked whether it has room again. */
 const FULL_RETRY_MS = 5_000;
-/** The lease of a member, in seconds: short enough to notice a dead replica, long enough for a slow etcd. */
-const LEASE_TTL_S = 10;
 /** A key of no meaning, outside the watched range. */
 const PROBE_KEY = 'write-probe';
 
@@ -87,12 +88,13 @@ export class EtcdStore implements Store {
     void this.#probe();
   }
 
-  async list(range: KeyRange): Promise<Listing> {
+  async list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
     const history = this.#kv.history;
-    this.#listed = history;
+    if (what === 'entries') this.#listed = history;
     const { key, range_end } = this.#keys.range(range);
-    const first = await this.#page(key, range_end, undefined);
-    return { revision: first.revision, pages: this.#pages(first, range_end, history) };
+    const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: what === 'keys' };
+    const first = await this.#page(request);
+    return { revision: first.revision, pages: this.#pages(first, request, history) };
   }
 
   async get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
@@ -123,8 +125,8 @@ export class EtcdStore implements Store {
     return watchRange(parts, WATCHED_RANGE, after, this.#listed, signal);
   }
 
-  async join(key: string, value: Uint8Array): Promise<Member> {
-    const { clock, leaseTtlS = LEASE_TTL_S } = this.options;
+  async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
+    const { clock, leaseTtlS = LEASE_MS / 1_000 } = this.options;
     const parts = {
       endpoints: this.#endpoints,
       kv: this.#kv,
@@ -132,7 +134,7 @@ export class EtcdStore implements Store {
       clock,
       log: this.#telemetry.log,
     };
-    const member = await this.#told(joinMember(parts, key, value, leaseTtlS));
+    const member = await this.#told(joinMember(parts, key, value, also, leaseTtlS));
     this.#members.add(member);
     member.lost.addEventListener('abort', () => this.#members.delete(member));
     return member;
@@ -150,24 +152,23 @@ export class EtcdStore implements Store {
     this.#commits.close();
   }
 
-  /** Reads a page: at the newest revision, or at the one that is given. */
-  async #page(key: Buffer, rangeEnd: Buffer, revision: Revision | undefined): Promise<Page> {
-    const request = { key, range_end: rangeEnd, limit: LIST_PAGE_ENTRIES, revision: String(revision ?? 0n) };
+  /** Reads a page: at the newest revision, or at the one that the request names. */
+  async #page(request: IRangeRequest): Promise<Page> {
     const { kvs, header, more } = await this.#told(this.#kv.range(request, PAGE_PATIENCE));
     const last = kvs.at(-1)?.key;
     return {
-      revision: revision ?? BigInt(header.revision),
+      revision: BigInt(request.revision ?? header.revision),
       entries: kvs.map((kv) => this.#keys.entry(kv)),
       next: more && last ? Buffer.concat([last, Buffer.alloc(1)]) : undefined,
     };
   }
 
-  async *#pages(first: Page, rangeEnd: Buffer, history: AbortSignal): AsyncGenerator<readonly Entry[]> {
+  async *#pages(first: Page, request: IRangeRequest, history: AbortSignal): AsyncGenerator<readonly Entry[]> {
     for (let page = first; ;) {
       if (history.aborted) throw new RolledBack('etcd has another history than before');
       if (page.entries.length > 0) yield page.entries;
       if (!page.next) return;
-      page = await this.#page(page.next, rangeEnd, first.revision);
+      page = await this.#page({ ...request, key: page.next, revision: String(first.revision) });
     }
   }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from 'etcd3';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Log } from '../../base/observe.js';
-import { type Member, type Revision, StoreUnavailable } from '../store.js';
+import { type Member, type Revision, StoreUnavailable, type Write } from '../store.js';
 import type { Endpoints, Patience } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';
 import type { KeySpace } from './keys.js';
@@ -27,6 +27,7 @@ export async function joinMember(
   parts: MemberParts,
   key: string,
   value: Uint8Array,
+  also: readonly Write[],
   leaseTtlS: number,
 ): Promise<EtcdMember> {
   const { endpoints, kv, keys } = parts;
@@ -36,7 +37,10 @@ export async function joinMember(
   );
   const create = {
     compare: [keys.compare({ key, modRevision: 0n })],
-    success: [{ request_put: { key: keys.key(key), value: Buffer.from(value), lease: lease.ID } }],
+    success: [
+      { request_put: { key: keys.key(key), value: Buffer.from(value), lease: lease.ID } },
+      ...also.map((write) => keys.write(write)),
+    ],
     failure: [keys.read(key)],
   };
   const { answer } = await kv.txn(create);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, RemovalReason } from '../../../src/gen/rollcall/v1/instance.js';
 import type { Answer, Query } from '../../../src/health/heard.js';
-import type { Peer } from '../../../src/health/peers.js';
+import type { PeerLink } from '../../../src/health/peers.js';
 import { Stage } from '../stage.js';
 
 const TTL_MS = 5_000;
@@ -18,7 +18,10 @@ async function registered(): Promise<Stage> {
 }
 
 /** A peer that answers every query alike. */
-function peer(name: string, answer: (query: Query, promise: boolean) => Answer | undefined): Peer & { asked: number } {
+function peer(
+  name: string,
+  answer: (query: Query, promise: boolean) => Answer | undefined,
+): Pick<PeerLink, 'lastHeard'> & { name: string; asked: number } {
   return {
     name,
     asked: 0,

@@ -9,6 +9,8 @@ test('flags win over variables, and variables over defaults', () => {
     host: '127.0.0.1',
     grpcPort: 0,
     store: { kind: 'embedded', dataDir: '/tmp/x' },
+    advertise: undefined,
+    node: undefined,
     logLevel: 'info',
   });
 });

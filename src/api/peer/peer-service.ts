@@ -1,0 +1,58 @@
+import type { UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { PeerEnd } from '../../cluster/peer-end.js';
+import {
+  type GetStoreStatusRequest,
+  GetStoreStatusResponse,
+  type HandOverRequest,
+  HandOverResponse,
+  HeardKind,
+  type HeardQuery,
+  type LastHeardRequest,
+  LastHeardResponse,
+  type MemberRef,
+} from '../../gen/rollcall/peer/v1/peer_service.js';
+import type { Answer, Query } from '../../health/heard.js';
+import { instanceKey } from '../../model/keys.js';
+import { fromDuration, toDuration } from '../../model/time.js';
+import type { Calls } from '../grpc/calls.js';
+
+const NOBODY: MemberRef = { id: '', epoch: 0n };
+
+/** PeerService on gRPC. */
+export function peerService(peer: PeerEnd, calls: Calls): UntypedServiceImplementation {
+  return {
+    lastHeard: calls.unary(({ to, queries, promise }: LastHeardRequest) => {
+      const answers = peer.lastHeard(to ?? NOBODY, queries.map(queryOf), promise);
+      return LastHeardResponse.fromPartial({ answers: answers.map((answer, i) => told(queries[i]!.id, answer)) });
+    }),
+    handOver: calls.unary(({ to, notes }: HandOverRequest) => {
+      peer.handOver(
+        to ?? NOBODY,
+        notes.map(({ namespace, service, id, incarnation, revision }) => ({
+          key: instanceKey(namespace, service, id),
+          incarnation,
+          revision,
+        })),
+      );
+      return HandOverResponse.create();
+    }),
+    getStoreStatus: calls.unary(({ to }: GetStoreStatusRequest) =>
+      GetStoreStatusResponse.create({ works: peer.storeWorks(to ?? NOBODY) }),
+    ),
+  };
+}
+
+function queryOf({ namespace, service, id, incarnation, ttl, revision }: HeardQuery): Query {
+  return { key: instanceKey(namespace, service, id), incarnation, ttlMs: ttl ? fromDuration(ttl) : 0, revision };
+}
+
+function told(id: string, answer: Answer): { id: string; kind: HeardKind; age?: object; promisedRevision: bigint } {
+  switch (answer.kind) {
+    case 'HEARD':
+      return { id, kind: HeardKind.HEARD_KIND_HEARD, age: toDuration(answer.ageMs), promisedRevision: 0n };
+    case 'CHANGED':
+      return { id, kind: HeardKind.HEARD_KIND_CHANGED, promisedRevision: 0n };
+    case 'SILENT':
+      return { id, kind: HeardKind.HEARD_KIND_SILENT, promisedRevision: answer.promisedRevision };
+  }
+}

@@ -1,0 +1,407 @@
+import { Backoff } from '../base/backoff.js';
+import { type Clock, delay, type Timer } from '../base/clock.js';
+import type { Closeable } from '../base/lifecycle.js';
+import type { Telemetry } from '../base/observe.js';
+import type { Random } from '../base/random.js';
+import type { Catalog } from '../catalog/catalog.js';
+import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/records.js';
+import { GRACE_MS, type HeardNote } from '../health/heard.js';
+import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
+import { MEMBERGEN_KEY, memberKey } from '../model/keys.js';
+import type { MemberItem } from '../model/records.js';
+import { LEASE_MS, type Member, type Store, StoreUnavailable } from '../store/store.js';
+import { Judges } from './judges.js';
+import { NodeHistory } from './node-history.js';
+import { PeerLinks } from './peer-links.js';
+
+/** How often a member rewrites its key: a third of its lease, so that two may fail. */
+const REWRITE_MS = 3_000;
+/** Rewrites on their way at a time: one that hangs must not hold up the next. */
+const REWRITES_MAX = 2;
+/** No heartbeat is acknowledged so long after the last confirmed rewrite was sent: the others begin to judge a grace after our lease. */
+const FENCE_MS = 0.95 * GRACE_MS;
+/** A membership that was not confirmed for so long may be over soon: nothing is judged, and peers are asked about the store. */
+const UNCONFIRMED_MS = 0.8 * LEASE_MS;
+/** The own rewrite not seen for so long, through the own watch: the watch is silent, and everything is listed anew. */
+const CANARY_MS = 3.5 * REWRITE_MS;
+/** How often the membership is looked at. */
+const LOOK_MS = 250;
+/** Wall and monotonic clock that part by more between two looks: this process was suspended, and others' time went on. */
+const CLOCKS_PART_MS = 1_000;
+/** How long a leaving member waits for the others to take over. */
+const HAND_OVER_MAX_MS = 1_000;
+const RETRY_BASE_MS = 100;
+const RETRY_MAX_MS = 3_000;
+/** What this program can be asked. */
+const PROTOCOL_VERSION = 1;
+
+/**
+ * Where a membership stands.
+ *
+ * - OUT: no key, or none any more. No heartbeat is acknowledged; what was heard and promised is kept.
+ * - WAITING: as OUT, for a while: memberships of this node ended uncleanly soon after they began, and each such end
+ *   postpones every verdict of the others.
+ * - IN: the key stands, as far as is known.
+ * - LEAVING: the others take over; nothing is acknowledged any more.
+ * - GONE: for good.
+ */
+type State =
+  | { readonly name: 'OUT' }
+  | { readonly name: 'WAITING'; readonly untilMs: number }
+  | {
+      readonly name: 'IN' | 'LEAVING';
+      readonly member: Member;
+      readonly epoch: bigint;
+      readonly joinedMs: number;
+      /** Called when the key is known to be gone, however that came to be known. */
+      readonly lost: () => void;
+    }
+  | { readonly name: 'GONE' };
+
+/** What a membership is made from. */
+export interface MembershipParts {
+  readonly store: Store;
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+  /** The name of the node: the same after a restart. */
+  readonly node: string;
+  /** Where the PeerService of this process listens. */
+  readonly address: string;
+  readonly connect: PeerConnector;
+  /** What was heard within its ttl. */
+  readonly recent: () => readonly HeardNote[];
+  /** Lists everything anew, on a new watch. */
+  readonly relist: () => void;
+}
+
+/** How the cluster looks from here, for operators. */
+export interface ClusterView {
+  readonly id: string;
+  readonly state: State['name'];
+  readonly epoch: bigint;
+  /** Since the own rewrite was last seen through the own watch, in milliseconds. */
+  readonly lagMs: number;
+  readonly fenced: string | undefined;
+  readonly members: readonly MemberItem[];
+  /** Ids of members that did not answer when they were asked last. */
+  readonly unreachable: readonly string[];
+  /** The id of the member that judges a service. */
+  judgeOf(namespace: string, service: string): string | undefined;
+}
+
+/**
+ * This process as a member of the cluster: a key on a lease, rewritten every 3 s.
+ *
+ * The rewrites are fence, canary and lag in one. What the fence goes by is when the last confirmed one was *sent*: of
+ * one that was not confirmed nothing is known, and a reply may have been on its way for long.
+ */
+export class Membership implements Cluster, Closeable {
+  readonly id: string;
+  readonly #backoff: Backoff;
+  readonly #links: PeerLinks;
+  readonly #judges = new Judges();
+  readonly #nodeHistory: NodeHistory;
+  readonly #memberListeners: (() => void)[] = [];
+  readonly #disturbanceListeners: (() => void)[] = [];
+  readonly #stop = new AbortController();
+  #state: State = { name: 'OUT' };
+  /** When the last confirmed rewrite was sent. */
+  #sentMs = -Infinity;
+  /** Rewrites that were sent before this do not count: the clocks have parted since. */
+  #trustedFromMs = -Infinity;
+  #seenMs = 0;
+  #rewriting = 0;
+  #wallAhead: number | undefined;
+  #peersHaveStore = false;
+  #timers: Timer[] = [];
+  #running: Promise<void> | undefined;
+  #joined: (() => void)[] = [];
+  #hasJoined = false;
+  #servingListener: (serving: boolean) => void = () => undefined;
+
+  constructor(private readonly parts: MembershipParts) {
+    const { catalog, clock, random, store } = parts;
+    this.id = random.id();
+    this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
+    this.#links = new PeerLinks(parts.connect, clock);
+    this.#nodeHistory = new NodeHistory(store, parts.node, random);
+    catalog.onMember((before, after) => this.#memberChanged(before, after));
+  }
+
+  start(): void {
+    const { clock } = this.parts;
+    this.#running ??= this.#run();
+    this.#timers = [clock.every(REWRITE_MS, () => this.#rewrite()), clock.every(LOOK_MS, () => this.#look())];
+  }
+
+  /** Tells `listener` whether calls should come here: not while this process waits to become a member again. */
+  onServing(listener: (serving: boolean) => void): void {
+    this.#servingListener = listener;
+  }
+
+  /** Resolves once this process has been a member. */
+  whenJoined(): Promise<void> {
+    return this.#hasJoined ? Promise.resolve() : new Promise((resolve) => this.#joined.push(resolve));
+  }
+
+  // What the judge and the heartbeats see.
+
+  jury(): Jury | undefined {
+    const { catalog } = this.parts;
+    const own = this.#own();
+    if (this.#state.name !== 'IN' || !own) return undefined;
+    const others = [...catalog.members.values()].filter(({ id }) => id !== this.id);
+    return {
+      guard: [
+        { key: memberKey(this.id), createRevision: own.epoch },
+        { key: MEMBERGEN_KEY, modRevision: catalog.membergen },
+      ],
+      others: others.map((member) => this.#links.to(member)),
+    };
+  }
+
+  judges(namespace: string, service: string): boolean {
+    return this.#judges.of(namespace, service) === this.id;
+  }
+
+  fenced(): string | undefined {
+    const { clock } = this.parts;
+    if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
+    if (!this.#own()) return 'NOT_A_MEMBER';
+    if (this.#sentMs < this.#trustedFromMs) return 'CLOCKS_PARTED';
+    if (clock.now() >= this.#sentMs + FENCE_MS) return 'STORE_LOST';
+    if (this.#peersHaveStore) return 'STORE_LOST_HERE_ALONE';
+    return undefined;
+  }
+
+  /** True: the membership may be over soon, or already: silence must not count. */
+  get unconfirmed(): boolean {
+    return this.parts.clock.now() >= this.#sentMs + UNCONFIRMED_MS;
+  }
+
+  onMembers(listener: () => void): void {
+    this.#memberListeners.push(listener);
+  }
+
+  onDisturbance(listener: () => void): void {
+    this.#disturbanceListeners.push(listener);
+  }
+
+  /** True: `to` is this membership, and it can answer. */
+  isAddressed(to: MemberRef): boolean {
+    return 'epoch' in this.#state && to.id === this.id && to.epoch === this.#state.epoch;
+  }
+
+  view(): ClusterView {
+    const { catalog, clock } = this.parts;
+    return {
+      id: this.id,
+      state: this.#state.name,
+      epoch: 'epoch' in this.#state ? this.#state.epoch : 0n,
+      lagMs: clock.now() - this.#seenMs,
+      fenced: this.fenced(),
+      members: [...catalog.members.values()],
+      unreachable: this.#links.unreachable(),
+      judgeOf: (namespace, service) => this.#judges.of(namespace, service),
+    };
+  }
+
+  // Joining and staying.
+
+  async #run(): Promise<void> {
+    const { catalog, clock, telemetry } = this.parts;
+    const { signal } = this.#stop;
+    await Promise.race([catalog.whenReady(), new Promise((resolve) => signal.addEventListener('abort', resolve))]);
+    while (!signal.aborted) {
+      try {
+        await this.#waitAfterUncleanEnds();
+        if (signal.aborted) return;
+        let lost = (): void => undefined;
+        const over = new Promise<void>((resolve) => {
+          lost = resolve;
+          signal.addEventListener('abort', () => resolve());
+        });
+        await this.#join(lost);
+        await over;
+        if (signal.aborted) return;
+        telemetry.log.warn({ member: this.id }, 'the membership was lost; joining again');
+        telemetry.counters.add('memberships_lost');
+        this.#setState({ name: 'OUT' });
+      } catch (error) {
+        if (!(error instanceof StoreUnavailable)) telemetry.log.error({ err: error }, 'joining failed');
+        await delay(clock, this.#backoff.nextMs(), signal);
+      }
+    }
+  }
+
+  async #waitAfterUncleanEnds(): Promise<void> {
+    const { clock, node, catalog, telemetry } = this.parts;
+    const waitMs = await this.#nodeHistory.waitMs();
+    if (waitMs === 0) return;
+    const untilMs = clock.now() + waitMs;
+    const isAlone = (): boolean => [...catalog.members.values()].every(({ record }) => record.node === node);
+    if (isAlone()) return;
+    this.#setState({ name: 'WAITING', untilMs });
+    telemetry.log.warn({ waitMs }, 'memberships of this node keep ending uncleanly; waiting before the next');
+    while (clock.now() < untilMs && !isAlone() && !this.#stop.signal.aborted)
+      await delay(clock, LOOK_MS, this.#stop.signal);
+    this.#setState({ name: 'OUT' });
+  }
+
+  async #join(lost: () => void): Promise<void> {
+    const { store, clock, catalog, telemetry } = this.parts;
+    const { entry: membergen } = await store.get(MEMBERGEN_KEY);
+    const sentMs = clock.now();
+    const writeId = this.parts.random.id();
+    const member = await store.join(memberKey(this.id), this.#record([]), [
+      { kind: 'put', key: MEMBERGEN_KEY, value: MembergenRecord.encode({ writeId }).finish() },
+      this.#nodeHistory.joining(),
+    ]);
+    this.#backoff.reset();
+    this.#sentMs = sentMs;
+    this.#seenMs = clock.now();
+    member.lost.addEventListener('abort', lost);
+    if (member.lost.aborted) lost();
+    this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
+    telemetry.log.info({ member: this.id, epoch: Number(member.epoch) }, 'joined the cluster');
+    // Others may have heard what this process has not; only where nobody was before it nothing was heard.
+    if (membergen) this.#disturb();
+    if (catalog.has(member.epoch)) this.#membersChanged();
+    this.#hasJoined = true;
+    for (const resolve of this.#joined.splice(0)) resolve();
+  }
+
+  #rewrite(): void {
+    const state = this.#state;
+    if (state.name !== 'IN' || this.#rewriting >= REWRITES_MAX) return;
+    const sentMs = this.parts.clock.now();
+    this.#rewriting++;
+    void state.member
+      .rewrite(this.#record([]))
+      .then(
+        (isOurs) => {
+          if (!isOurs) state.lost();
+          else if (this.#state === state && sentMs > this.#sentMs) this.#sentMs = sentMs;
+        },
+        () => undefined, // not confirmed: nothing is known of it
+      )
+      .finally(() => this.#rewriting--);
+    if (sentMs - state.joinedMs >= NodeHistory.SETTLED_MS) this.#nodeHistory.settle();
+  }
+
+  /** Looks at clocks, canary and peers. */
+  #look(): void {
+    const { clock, relist, telemetry } = this.parts;
+    const now = clock.now();
+    const wallAhead = clock.wall() - now;
+    if (this.#wallAhead !== undefined && Math.abs(wallAhead - this.#wallAhead) > CLOCKS_PART_MS) {
+      telemetry.log.warn(
+        { byMs: Math.round(wallAhead - this.#wallAhead) },
+        'the clocks have parted: suspended, or set',
+      );
+      this.#trustedFromMs = now;
+      this.#rewrite();
+    }
+    this.#wallAhead = wallAhead;
+    if (this.#state.name !== 'IN') return;
+    if (now - this.#seenMs > CANARY_MS && now - this.#sentMs < CANARY_MS) {
+      telemetry.log.warn({ lagMs: Math.round(now - this.#seenMs) }, 'the watch does not show our own rewrites');
+      telemetry.counters.add('canaries_missed');
+      this.#seenMs = now;
+      relist();
+    }
+    if (!this.unconfirmed) this.#peersHaveStore = false;
+    else void this.#links.anyHasStore().then((has) => (this.#peersHaveStore = has && this.unconfirmed));
+  }
+
+  // What the catalog shows of members.
+
+  #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
+    if (after?.id === this.id) this.#seenMs = this.parts.clock.now();
+    const isSame = before !== undefined && before.epoch === after?.epoch;
+    if (isSame) return;
+    if (before) this.#departed(before);
+    this.#membersChanged();
+  }
+
+  #departed({ id, epoch: departed, record }: MemberItem): void {
+    this.#links.forget(id);
+    const state = 'epoch' in this.#state ? this.#state : undefined;
+    const epoch = state?.epoch;
+    if (id === this.id && departed === epoch) state?.lost();
+    const tookOver = record.handedOverTo.some((one) => one.id === this.id && one.epoch === epoch);
+    this.parts.telemetry.log.info({ member: id, node: record.node, clean: tookOver }, 'a member has left');
+    if (!tookOver) this.#disturb();
+  }
+
+  #membersChanged(): void {
+    const { catalog } = this.parts;
+    this.#judges.elect([...catalog.members.keys()]);
+    for (const member of catalog.members.values()) if (member.id !== this.id) this.#links.to(member);
+    for (const listener of this.#memberListeners) listener();
+  }
+
+  #disturb(): void {
+    this.parts.telemetry.counters.add('disturbances');
+    for (const listener of this.#disturbanceListeners) listener();
+  }
+
+  /** The own key, once the catalog has reached the join. */
+  #own(): MemberItem | undefined {
+    if (!('epoch' in this.#state)) return undefined;
+    const own = this.parts.catalog.members.get(this.id);
+    return own?.epoch === this.#state.epoch ? own : undefined;
+  }
+
+  #record(handedOverTo: readonly MemberRef[]): Uint8Array {
+    const { random, node, address } = this.parts;
+    return MemberRecord.encode({
+      writeId: random.id(),
+      id: this.id,
+      node,
+      address,
+      protocolVersion: PROTOCOL_VERSION,
+      handedOverTo: [...handedOverTo],
+    }).finish();
+  }
+
+  #setState(state: State): void {
+    this.#state = state;
+    if (state.name === 'WAITING') this.#servingListener(false);
+    else if (state.name === 'IN') this.#servingListener(true);
+  }
+
+  // Leaving.
+
+  /** Leaves cleanly: acknowledges nothing any more, lets the others take over, says who did, and removes the key. */
+  async leave(): Promise<void> {
+    const state = this.#state;
+    this.#stop.abort();
+    for (const timer of this.#timers) timer.cancel();
+    if (state.name !== 'IN') return this.#setState({ name: 'GONE' });
+    this.#setState({ ...state, name: 'LEAVING' });
+    const { clock, telemetry, recent } = this.parts;
+    const timeUp = new AbortController();
+    const took = await this.#links.handOver(recent(), delay(clock, HAND_OVER_MAX_MS, timeUp.signal));
+    timeUp.abort();
+    try {
+      await state.member.rewrite(this.#record(took));
+      await this.#nodeHistory.left();
+      await state.member.leave();
+    } catch (error) {
+      telemetry.log.warn({ reason: (error as Error).message }, 'the store did not take the goodbye');
+    }
+    telemetry.log.info({ handedOverTo: took.length }, 'left the cluster');
+    this.#setState({ name: 'GONE' });
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    for (const timer of this.#timers) timer.cancel();
+    await this.#running;
+    this.#links.close();
+    this.#setState({ name: 'GONE' });
+  }
+}

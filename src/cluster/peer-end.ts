@@ -1,0 +1,32 @@
+import type { Answer, Heard, HeardNote, Query } from '../health/heard.js';
+import type { MemberRef } from '../health/peers.js';
+import { RollcallError } from '../model/errors.js';
+import type { Membership } from './membership.js';
+
+/** What this member says to the others. Each question is for one membership: anyone else must not answer in its place. */
+export class PeerEnd {
+  constructor(
+    private readonly membership: Membership,
+    private readonly heard: Heard,
+  ) {}
+
+  lastHeard(to: MemberRef, queries: readonly Query[], promise: boolean): readonly Answer[] {
+    this.#assertAddressed(to);
+    return queries.map((query) => this.heard.answer(query, promise));
+  }
+
+  handOver(to: MemberRef, notes: readonly HeardNote[]): void {
+    this.#assertAddressed(to);
+    for (const { key, incarnation, revision } of notes) this.heard.noteOf(key, incarnation, revision);
+  }
+
+  storeWorks(to: MemberRef): boolean {
+    this.#assertAddressed(to);
+    return !this.membership.unconfirmed;
+  }
+
+  #assertAddressed(to: MemberRef): void {
+    if (this.membership.isAddressed(to)) return;
+    throw new RollcallError('NOT_THAT_MEMBER', `this is not member ${to.id} of epoch ${to.epoch}`);
+  }
+}

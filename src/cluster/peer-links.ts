@@ -1,0 +1,88 @@
+import { type Clock, delay } from '../base/clock.js';
+import type { Answer, HeardNote, Query } from '../health/heard.js';
+import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
+import type { MemberItem } from '../model/records.js';
+
+/** A member that has not answered within this has not answered: there is no verdict, and it is asked again. */
+const ANSWER_MAX_MS = 1_000;
+/** The most notes in one request of a hand-over. */
+const NOTES_MAX = 5_000;
+
+/** The ways to the other members, each kept as long as its membership. */
+export class PeerLinks {
+  readonly #links = new Map<string, { ref: MemberRef; link: PeerLink; failing: boolean }>();
+
+  constructor(
+    private readonly connect: PeerConnector,
+    private readonly clock: Clock,
+  ) {}
+
+  /** The way to a membership, with a bound on every answer. */
+  to({ id, epoch, record }: MemberItem): Pick<PeerLink, 'lastHeard'> {
+    let known = this.#links.get(id);
+    if (known?.ref.epoch !== epoch) {
+      known?.link.close();
+      known = { ref: { id, epoch }, link: this.connect({ id, epoch, address: record.address }), failing: false };
+      this.#links.set(id, known);
+    }
+    const way = known;
+    return {
+      lastHeard: async (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> => {
+        try {
+          const answers = await this.#inTime(way.link.lastHeard(queries, promise));
+          way.failing = false;
+          return answers;
+        } catch (error) {
+          way.failing = true;
+          throw error;
+        }
+      },
+    };
+  }
+
+  forget(id: string): void {
+    this.#links.get(id)?.link.close();
+    this.#links.delete(id);
+  }
+
+  /** Ids of members that did not answer when they were asked last. */
+  unreachable(): string[] {
+    return [...this.#links.values()].filter(({ failing }) => failing).map(({ ref }) => ref.id);
+  }
+
+  /** True: at least one other member says that the store works for it. */
+  async anyHasStore(): Promise<boolean> {
+    const asked = [...this.#links.values()].map(({ link }) => this.#inTime(link.storeWorks()).catch(() => false));
+    return (await Promise.all(asked)).includes(true);
+  }
+
+  /** Hands notes to every other member; returns those that took all of them before `timeUp`. */
+  async handOver(notes: readonly HeardNote[], timeUp: Promise<void>): Promise<MemberRef[]> {
+    const took: MemberRef[] = [];
+    const giving = [...this.#links.values()].map(async ({ ref, link }) => {
+      for (let i = 0; i < notes.length; i += NOTES_MAX) await link.handOver(notes.slice(i, i + NOTES_MAX));
+      if (notes.length === 0) await link.handOver([]);
+      took.push(ref);
+    });
+    await Promise.race([Promise.allSettled(giving), timeUp]);
+    return [...took];
+  }
+
+  close(): void {
+    for (const { link } of this.#links.values()) link.close();
+    this.#links.clear();
+  }
+
+  async #inTime<T>(answer: Promise<T>): Promise<T> {
+    const timeUp = new AbortController();
+    const late = delay(this.clock, ANSWER_MAX_MS, timeUp.signal).then((): T => {
+      throw new Error('no answer');
+    });
+    late.catch(() => undefined);
+    try {
+      return await Promise.race([answer, late]);
+    } finally {
+      timeUp.abort();
+    }
+  }
+}

@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { NodeRecord, NodeState } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { ClusterStage, type Member } from '../cluster-stage.js';
+
+const TTL_MS = 3_000;
+const GRACE_MS = 30_000;
+const LEASE_MS = 10_000;
+/** Two questions, a commit, and a tick. */
+const SOON_MS = 300;
+
+/** Two replicas whose start is so long ago that it disturbs nothing. */
+async function settled(): Promise<{ stage: ClusterStage; a: Member; b: Member }> {
+  const stage = new ClusterStage();
+  const a = await stage.start('a');
+  const b = await stage.start('b');
+  await stage.pass(GRACE_MS + 1_000);
+  return { stage, a, b };
+}
+
+/** Beats every second at one replica, for a while. */
+async function beatFor(stage: ClusterStage, member: Member, id: string, ms: number): Promise<void> {
+  for (let passed = 0; passed < ms; passed += 1_000) {
+    assert.equal(await stage.beat(member, id), 'OK');
+    await stage.pass(1_000);
+  }
+}
+
+test('E3: an instance that beats at one replica is alive for all of them, whoever judges, and its beats write nothing', async () => {
+  const { stage, a, b } = await settled();
+  for (const [id, member] of [
+    ['p1', a],
+    ['p2', b],
+  ] as const) {
+    await stage.register(a, id, id === 'p1' ? 3 : 2);
+    const written = new Set<string>();
+    stage.store.onCommit = ({ changes }) =>
+      changes.forEach((change) => {
+        const key = change.kind === 'put' ? change.entry.key : change.key;
+        if (!key.startsWith('i/') || key.endsWith(id)) written.add(key.slice(0, 2));
+      });
+    await beatFor(stage, member, id, 4 * TTL_MS);
+    assert.equal(stage.isSilent(id), false);
+    assert.deepEqual([...written], ['m/'], 'the members rewrite their keys, and nothing else');
+    stage.store.onCommit = () => undefined;
+  }
+});
+
+test('E5: with all replicas well a silent instance is found within 300 ms of its ttl, wherever it beat last', async () => {
+  const { stage, a, b } = await settled();
+  for (const [id, member] of [
+    ['p1', a],
+    ['p2', b],
+  ] as const) {
+    await stage.register(a, id);
+    await beatFor(stage, member, id, 2 * TTL_MS);
+    assert.equal(await stage.beat(member, id), 'OK');
+    const took = await stage.untilTrue(() => stage.isSilent(id), TTL_MS + SOON_MS);
+    assert.ok(took >= TTL_MS - 10, `after ${took} ms`);
+  }
+});
+
+test('E3: nobody is declared silent while a live member cannot be asked; once it is gone, after the grace', async () => {
+  const { stage, a, b } = await settled();
+  await stage.register(a, 'p1');
+  stage.unreachable.add('a').add('b');
+  await stage.pass(20_000);
+  assert.equal(stage.isSilent('p1'), false);
+  assert.ok([a, b].some(({ replica }) => replica.judge.postponedBecause.includes('PEER_UNREACHABLE')));
+  stage.kill(b);
+  const took = await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + TTL_MS + 4_000);
+  assert.ok(took > GRACE_MS, `after ${took} ms`);
+});
+
+test('E6: after a crash nobody is declared silent before the grace, and the dead are found within lease, grace and ttl', async () => {
+  const { stage, a, b } = await settled();
+  for (const id of ['alive', 'dead']) await stage.register(a, id);
+  await beatFor(stage, b, 'alive', TTL_MS);
+  assert.equal(await stage.beat(b, 'dead'), 'OK');
+  assert.equal(await stage.beat(b, 'alive'), 'OK');
+  const died = stage.world.now;
+  stage.kill(b);
+  await stage.pass(LEASE_MS);
+  assert.equal(await stage.beat(a, 'alive'), 'OK', 'the client of the dead replica has moved');
+  while (!stage.isSilent('dead')) {
+    assert.equal(await stage.beat(a, 'alive'), 'OK');
+    assert.equal(stage.isSilent('alive'), false);
+    await stage.pass(1_000);
+    assert.ok(stage.world.now - died < LEASE_MS + GRACE_MS + TTL_MS + 2_000);
+  }
+  assert.ok(stage.world.now - died > GRACE_MS);
+});
+
+test('a replica that leaves cleanly hands over what it heard, and blinds nobody', async () => {
+  const { stage, a, b } = await settled();
+  for (const id of ['alive', 'dead']) await stage.register(a, id);
+  await beatFor(stage, b, 'alive', 2 * TTL_MS);
+  for (const id of ['alive', 'dead']) assert.equal(await stage.beat(b, id), 'OK');
+  const before = a.counts.get('disturbances') ?? 0;
+  const leaving = b.replica.leave();
+  await stage.pass(1);
+  assert.equal(await stage.beat(b, 'alive'), 'FENCED', 'whoever leaves acknowledges nothing more');
+  await stage.until(leaving);
+  stage.kill(b);
+  const took = await stage.untilTrue(() => stage.isSilent('dead'), TTL_MS + SOON_MS);
+  assert.ok(took > TTL_MS / 2);
+  assert.equal(a.counts.get('disturbances') ?? 0, before);
+});
+
+test('a replica whose key is lost acknowledges nothing until it has joined again, under a new epoch', async () => {
+  const { stage, a, b } = await settled();
+  await stage.register(a, 'p1');
+  const { id, epoch } = b.replica.membership!.view();
+  await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'delete', key: `m/${id}` }] });
+  await stage.pass(10);
+  assert.equal(await stage.beat(b, 'p1'), 'FENCED');
+  assert.equal(await stage.beat(a, 'p1'), 'OK');
+  await stage.untilTrue(() => b.replica.membership!.view().state === 'WAITING', 5_000);
+  // It waits, because this membership was young: it would postpone every verdict again.
+  await stage.untilTrue(() => b.replica.membership!.view().state === 'IN', 70_000);
+  assert.ok(b.replica.membership!.view().epoch > epoch);
+  assert.equal(b.replica.membership!.view().id, id);
+  assert.notEqual(await stage.beat(b, 'p1'), 'FENCED');
+});
+
+test('without the store beats are acknowledged until the fence, and from its return on', async () => {
+  const { stage, a } = await settled();
+  await stage.register(a, 'p1', 600);
+  stage.store.setOutage('refuse');
+  await stage.pass(24_000);
+  assert.equal(await stage.beat(a, 'p1'), 'OK');
+  await stage.pass(6_000);
+  assert.equal(await stage.beat(a, 'p1'), 'FENCED');
+  stage.store.setOutage(undefined);
+  await stage.pass(4_000);
+  assert.notEqual(a.replica.membership!.view().fenced, 'STORE_LOST');
+});
+
+test('a process that was suspended acknowledges nothing before its membership is confirmed anew', async () => {
+  const { stage, a } = await settled();
+  await stage.register(a, 'p1', 600);
+  assert.equal(await stage.beat(a, 'p1'), 'OK');
+  stage.store.latencyMs = () => 400;
+  a.wallOffMs = 3_600_000;
+  await stage.pass(300);
+  assert.equal(await stage.beat(a, 'p1'), 'FENCED');
+  stage.store.latencyMs = () => 0;
+  await stage.untilTrue(() => a.replica.membership!.view().fenced === undefined, 4_000);
+  assert.equal(await stage.beat(a, 'p1'), 'OK');
+});
+
+test('a node whose memberships keep ending uncleanly waits longer each time, and not at all when it is alone', async () => {
+  const stage = new ClusterStage();
+  const a = await stage.start('a');
+  const waits: number[] = [];
+  let b = await stage.start('b');
+  for (let i = 0; i < 4; i++) {
+    await stage.pass(1_000);
+    stage.kill(b);
+    await stage.pass(LEASE_MS + 5_000);
+    const from = stage.world.now;
+    b = await stage.start('b', 400_000);
+    waits.push(Math.round((stage.world.now - from) / 1_000));
+  }
+  assert.deepEqual(waits, [60, 120, 240, 300]);
+  stage.kill(b);
+  await stage.pass(LEASE_MS + 5_000);
+  await stage.until(a.replica.leave());
+  stage.kill(a);
+  await stage.pass(1_000);
+  await stage.start('b', 5_000);
+});
+
+test('a membership that has lasted, or that was left, makes nobody wait', async () => {
+  const stage = new ClusterStage();
+  await stage.start('a');
+  const b = await stage.start('b');
+  await stage.pass(310_000);
+  const { entry } = await stage.store.get('x/b');
+  assert.equal(NodeRecord.decode(entry!.value).state, NodeState.NODE_STATE_SETTLED);
+  stage.kill(b);
+  await stage.pass(LEASE_MS + 5_000);
+  const again = await stage.start('b', 5_000);
+  await stage.until(again.replica.leave());
+  stage.kill(again);
+  await stage.start('b', 5_000);
+});
