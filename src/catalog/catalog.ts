@@ -55,7 +55,7 @@ export class Catalog {
   readonly #instanceListeners = new Set<InstanceListener>();
   readonly #protectionListeners = new Set<ProtectionListener>();
   readonly #revisionListeners = new Set<() => void>();
-  readonly #resetListeners = new Set<() => void>();
+  readonly #resetListeners = new Set<(isSameHistory: boolean) => void>();
   readonly #relistListeners = new Set<() => void>();
   readonly #memberListeners = new Set<MemberListener>();
   #revision: Revision = 0n;
@@ -196,13 +196,13 @@ export class Catalog {
     return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
   }
 
-  /** Tells `listener` whenever everything has been forgotten, because the store has another history. */
-  onReset(listener: () => void): void {
+  /** Tells `listener` whenever everything has been forgotten, to be read again; in the same history or in another. */
+  onReset(listener: (isSameHistory: boolean) => void): void {
     this.#resetListeners.add(listener);
   }
 
-  /** Forgets everything, as before the first listing: the store has another history. */
-  reset(): void {
+  /** Forgets everything, as before the first listing. */
+  reset(isSameHistory: boolean): void {
     this.#ready = false;
     this.#revision = 0n;
     this.#horizon = 0n;
@@ -216,7 +216,7 @@ export class Catalog {
     for (const item of [...this.configs.all()]) this.configs.forget(item);
     for (const protection of [...this.#protections.values()]) this.#forgetProtection(protection);
     for (const id of [...this.#members.keys()]) this.#memberGone(id);
-    for (const listener of this.#resetListeners) listener();
+    for (const listener of this.#resetListeners) listener(isSameHistory);
   }
 
   /** True: with these changes the store begins another history. */
@@ -233,7 +233,7 @@ export class Catalog {
   replace(revision: Revision, entries: readonly Entry[]): void {
     assert(revision >= this.#revision, `listing at ${revision} is older than the catalog at ${this.#revision}`);
     // Removals that this catalog never saw have been forgotten meanwhile: what is missing may be missing by right.
-    if (this.#ready && horizonOf(entries) > this.#revision) this.reset();
+    if (this.#ready && horizonOf(entries) > this.#revision) this.reset(true);
     const keys = new Set<string>();
     const changed: Entry[] = [];
     for (const entry of entries) {

@@ -53,7 +53,7 @@ export class Follower implements Closeable {
   /** Forgets everything and begins anew, in the same history: events were lost. */
   beginAnew(): void {
     const { revision } = this.catalog;
-    this.catalog.reset();
+    this.catalog.reset(true);
     this.catalog.missedEventsUpTo(revision);
     this.relist();
   }
@@ -88,6 +88,7 @@ export class Follower implements Closeable {
     const entries: Entry[] = [];
     for await (const page of pages) for (const entry of page) entries.push(entry);
     if (this.#stop.signal.aborted) return;
+    if (revision < this.catalog.revision) throw new RolledBack('a listing is older than what was seen before');
     this.#endedEpoch = undefined;
     this.catalog.replace(revision, entries);
     this.#backoff.reset();
@@ -111,6 +112,6 @@ export class Follower implements Closeable {
     this.telemetry.log.error({ revision: Number(revision), epoch, reason: message }, 'another store: beginning anew');
     this.telemetry.counters.add('rollbacks');
     if (epoch !== '') this.#endedEpoch = epoch;
-    this.catalog.reset();
+    this.catalog.reset(false);
   }
 }

@@ -113,7 +113,7 @@ export class Membership implements Cluster, Closeable {
   #trustedFromMs = -Infinity;
   #seenMs = 0;
   #rewriting = 0;
-  #wallAhead: number | undefined;
+  #wallAheadMs: number | undefined;
   #peersHaveStore = false;
   #timers: Timer[] = [];
   #running: Promise<void> | undefined;
@@ -170,6 +170,7 @@ export class Membership implements Cluster, Closeable {
     const { clock } = this.parts;
     if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
     if (!this.#own()) return 'NOT_A_MEMBER';
+    this.#compareClocks();
     if (this.#sentMs < this.#trustedFromMs) return 'CLOCKS_PARTED';
     if (clock.now() >= this.#sentMs + FENCE_MS) return 'STORE_LOST';
     if (this.#peersHaveStore) return 'STORE_LOST_HERE_ALONE';
@@ -295,16 +296,7 @@ export class Membership implements Cluster, Closeable {
   #look(): void {
     const { clock, relist, telemetry } = this.parts;
     const now = clock.now();
-    const wallAhead = clock.wall() - now;
-    if (this.#wallAhead !== undefined && Math.abs(wallAhead - this.#wallAhead) > CLOCKS_PART_MS) {
-      telemetry.log.warn(
-        { byMs: Math.round(wallAhead - this.#wallAhead) },
-        'the clocks have parted: suspended, or set',
-      );
-      this.#trustedFromMs = now;
-      this.#rewrite();
-    }
-    this.#wallAhead = wallAhead;
+    this.#compareClocks();
     if (this.#state.name !== 'IN') return;
     if (now - this.#seenMs > CANARY_MS && now - this.#sentMs < CANARY_MS) {
       telemetry.log.warn({ lagMs: Math.round(now - this.#seenMs) }, 'the watch does not show our own rewrites');
@@ -314,6 +306,19 @@ export class Membership implements Cluster, Closeable {
     }
     if (!this.unconfirmed) this.#peersHaveStore = false;
     else void this.#links.anyHasStore().then((has) => (this.#peersHaveStore = has && this.unconfirmed));
+  }
+
+  /** A process that was suspended does not see it by its monotonic clock. Looked at whenever a heartbeat comes. */
+  #compareClocks(): void {
+    const { clock, telemetry } = this.parts;
+    const now = clock.now();
+    const wallAheadMs = clock.wall() - now;
+    const partedMs = wallAheadMs - (this.#wallAheadMs ?? wallAheadMs);
+    this.#wallAheadMs = wallAheadMs;
+    if (Math.abs(partedMs) <= CLOCKS_PART_MS) return;
+    telemetry.log.warn({ byMs: Math.round(partedMs) }, 'the clocks have parted: suspended, or set');
+    this.#trustedFromMs = now;
+    this.#rewrite();
   }
 
   // What the catalog shows of members.

@@ -25,6 +25,14 @@ export interface Trace {
   promisedRevision: Revision;
 }
 
+/** What is known of an instance that the catalog does not show. */
+interface Early {
+  readonly incarnation: string;
+  readonly revision: Revision;
+  readonly stampMs: number;
+  readonly promisedRevision: Revision;
+}
+
 /** What was heard of one instance, as members hand it over. */
 export interface HeardNote {
   readonly key: string;
@@ -54,7 +62,7 @@ export type Answer =
 export class Heard {
   readonly #traces = new Map<string, Trace>();
   /** What was heard of instances that the catalog does not show yet, by key. */
-  readonly #early = new Map<string, { incarnation: string; revision: Revision; stampMs: number }>();
+  readonly #early = new Map<string, Early>();
   /** No ttl begins before this: beats may have been lost until then. */
   #disturbedUntilMs = -Infinity;
 
@@ -78,6 +86,12 @@ export class Heard {
   /** Beats may have been lost: every ttl begins anew after a grace. */
   disturb(): void {
     this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;
+  }
+
+  /** The store has another history: revisions mean nothing any more. */
+  forgetEverything(): void {
+    this.#traces.clear();
+    this.#early.clear();
   }
 
   /** What was heard within its ttl, for another member to take over. */
@@ -122,7 +136,7 @@ export class Heard {
       changeStampMs: found ? -Infinity : this.clock.stamp(),
       floorMs: found && !early ? this.clock.stamp() + GRACE_MS : -Infinity,
       notBeforeMs: -Infinity,
-      promisedRevision: 0n,
+      promisedRevision: early && early.promisedRevision >= item.modRevision ? early.promisedRevision : 0n,
     };
     this.#traces.set(item.key, trace);
     return trace;
@@ -133,6 +147,16 @@ export class Heard {
     const trace = this.#traces.get(key);
     this.#traces.delete(key);
     this.#early.delete(key);
+    return trace;
+  }
+
+  /** Takes in that the catalog has forgotten a key, and will read it again: what was heard and promised is kept. */
+  forgotten(key: string): Trace | undefined {
+    const trace = this.#traces.get(key);
+    if (!trace) return undefined;
+    this.#traces.delete(key);
+    const { beatIncarnation: incarnation, beatRevision: revision, beatStampMs: stampMs, promisedRevision } = trace;
+    this.#early.set(key, { incarnation, revision, stampMs, promisedRevision });
     return trace;
   }
 
@@ -148,7 +172,7 @@ export class Heard {
     const early = this.#early.get(key);
     if (early && early.incarnation !== incarnation && early.revision >= revision) return;
     const stampMs = this.clock.stamp();
-    this.#early.set(key, { incarnation, revision, stampMs });
+    this.#early.set(key, { incarnation, revision, stampMs, promisedRevision: early?.promisedRevision ?? 0n });
   }
 
   /**

@@ -63,6 +63,10 @@ export class Judge implements Closeable {
   ) {
     catalog.onInstance((change, fromListing) => this.#seen(change, fromListing));
     catalog.onRelist(() => this.#relisted());
+    catalog.onReset((isSameHistory) => {
+      if (!isSameHistory) heard.forgetEverything();
+      heard.disturb();
+    });
     cluster.onMembers(() => this.#armAll());
     cluster.onDisturbance(() => heard.disturb());
     heard.onSooner((trace) => this.#arm(trace));
@@ -97,7 +101,7 @@ export class Judge implements Closeable {
   /** Keeps the deadline of every instance that can fall silent or expire. */
   #seen({ before, after }: ItemChange<InstanceItem>, fromListing: boolean): void {
     if (!after || after.removedAtMs !== undefined) {
-      const trace = this.heard.gone((after ?? before)!.key);
+      const trace = after ? this.heard.gone(after.key) : this.heard.forgotten(before!.key);
       if (trace) this.#wheel.disarm(trace);
       return;
     }

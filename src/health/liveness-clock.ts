@@ -23,6 +23,7 @@ export interface SelfBeat {
 export class LivenessClock {
   #nowMs = 0;
   #lastTick: number;
+  #newestStamp = 0;
   #still: readonly string[] = [];
   #stillSince: number | undefined;
 
@@ -50,9 +51,11 @@ export class LivenessClock {
     return this.#stillSince === undefined ? 0 : this.clock.now() - this.#stillSince;
   }
 
-  /** The time of something that happens now: never earlier than `nowMs`. */
+  /** The time of something that happens now: never earlier than `nowMs`, nor than any stamp before. */
   stamp(): number {
-    return this.#nowMs + Math.min(this.clock.now() - this.#lastTick, STEP_MAX_MS);
+    const stamp = this.#nowMs + Math.min(this.clock.now() - this.#lastTick, STEP_MAX_MS);
+    if (stamp > this.#newestStamp) this.#newestStamp = stamp;
+    return this.#newestStamp;
   }
 
   /** Advances by what has passed since the last tick. */
