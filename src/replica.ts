@@ -18,6 +18,8 @@ import { Heartbeats } from './health/heartbeats.js';
 import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import { alone, type Cluster, type PeerConnector } from './health/peers.js';
+import { Protection } from './health/protection.js';
+import { Removals } from './health/removals.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { prepareStore } from './catalog/schema.js';
@@ -51,6 +53,7 @@ export interface Replica extends Closeable {
   readonly registrations: Registrations;
   readonly heartbeats: Heartbeats;
   readonly discovery: Discovery;
+  readonly protection: Protection;
   readonly publishing: Publishing;
   readonly versions: Versions;
   readonly liveness: LivenessClock;
@@ -93,13 +96,19 @@ export function startReplica(
       relist: () => follower.relist(),
     });
   const members = others ?? membership ?? alone;
-  const judge = new Judge(catalog, gate, heard, liveness, members, clock, named('judge'));
+  const removals = new Removals(catalog, liveness, counters);
+  const judge = new Judge(catalog, gate, heard, liveness, members, removals, clock, named('judge'));
+  const protection = new Protection(catalog, gate, clock, named('protection'), (namespace, service) =>
+    members.judges(namespace, service),
+  );
   const versions = new Versions(catalog, gate, clock);
   const collector = new Collector(catalog, gate, clock, named('collector'));
 
   const closers = new Closers();
   judge.start();
   closers.add(judge);
+  protection.start();
+  closers.add(protection);
   const ready = prepareStore(store, clock, random, telemetry.log, closers).then(() => {
     follower.start();
     membership?.start();
@@ -123,6 +132,7 @@ export function startReplica(
     registrations: new Registrations(catalog, gate, clock, random, counters),
     heartbeats: new Heartbeats(catalog, gate, heard, members, clock, counters),
     discovery: new Discovery(catalog, counters),
+    protection,
     publishing: new Publishing(catalog, gate, versions, clock, counters, telemetry.log.child('config')),
     versions,
     liveness,

@@ -35,6 +35,9 @@ export const COUNTERS = {
   canaries_missed: 'Times the own rewrite was not seen through the own watch, and everything was listed anew.',
   verdicts_refused: 'Verdicts that the store refused because something had changed.',
   expiries: 'Instances removed after a long silence.',
+  removals_held: 'Removals put off because the service is protected, or has lost as many as it may for now.',
+  protections_entered: 'Services that became protected.',
+  protections_released: 'Protections that ended, by themselves or by an operator.',
   discovers: 'Discover calls answered.',
   publishes: 'Configs published, deleted or rolled back.',
   commits: 'Transactions committed by the store.',
@@ -75,6 +78,7 @@ export const ALARMS = {
   STORE_FULL: 'The store has no room left: reads go on, writes are refused.',
   BAD_RECORD: 'The store holds a record that cannot be read; it is left out.',
   FOREIGN_DELETE: 'Somebody else deleted a record from the store; it is kept in memory, and written back.',
+  PROTECTION: 'Most instances of a service are UNHEALTHY at once: they are shown all the same, and not removed.',
   VERDICTS_POSTPONED: 'Silent instances have not been judged for more than 2 min.',
 } as const;
 

@@ -12,17 +12,20 @@ import {
   MEMBERGEN_KEY,
   MEMBERS,
   parseKey,
+  PROTECTIONS,
 } from '../model/keys.js';
 import {
   BadRecord,
   type ConfigItem,
   decode,
   type InstanceItem,
-  type Item,
   type MemberItem,
   readConfig,
   readInstance,
   readMember,
+  readProtection,
+  type ServiceProtection,
+  underProtection,
 } from '../model/records.js';
 import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
@@ -33,6 +36,9 @@ export type MemberListener = (before: MemberItem | undefined, after: MemberItem 
 
 /** Told of every change of an instance record, visible or not, in the turn in which the catalog takes it in. */
 export type InstanceListener = (change: ItemChange<InstanceItem>, fromListing: boolean) => void;
+
+/** Told of every change of the protection of a service, visible or not, in the turn in which it is taken in. */
+export type ProtectionListener = (protection: ServiceProtection) => void;
 
 /**
  * The current state of the store in memory, at one revision.
@@ -45,7 +51,9 @@ export class Catalog {
   readonly configs = new Collection<ConfigItem>();
   readonly #members = new Map<string, MemberItem>();
   readonly #gate: RevisionGate;
+  readonly #protections = new Map<string, ServiceProtection>();
   readonly #instanceListeners = new Set<InstanceListener>();
+  readonly #protectionListeners = new Set<ProtectionListener>();
   readonly #revisionListeners = new Set<() => void>();
   readonly #resetListeners = new Set<(isSameHistory: boolean) => void>();
   readonly #relistListeners = new Set<() => void>();
@@ -114,6 +122,11 @@ export class Catalog {
     return this.#configBytes;
   }
 
+  /** The last that was recorded of the protection of each service: also of those that are not protected any more. */
+  get protections(): Iterable<ServiceProtection> {
+    return this.#protections.values();
+  }
+
   /** Resolves once the first listing has been taken in. */
   whenReady(): Promise<void> {
     return this.#ready ? Promise.resolve() : new Promise((resolve) => this.#whenReady.push(resolve));
@@ -139,6 +152,11 @@ export class Catalog {
     this.#instanceListeners.add(listener);
   }
 
+  /** Tells `listener` of every change of the protection of a service. */
+  onProtection(listener: ProtectionListener): void {
+    this.#protectionListeners.add(listener);
+  }
+
   /** Tells `listener` whenever a revision has been taken in. */
   onRevision(listener: () => void): void {
     this.#revisionListeners.add(listener);
@@ -155,7 +173,8 @@ export class Catalog {
       const item = this.#find(key);
       if (!item || item.modRevision < modRevision) different.push(key);
     }
-    for (const { key, modRevision } of [...this.instances.all(), ...this.configs.all()]) {
+    const held = [...this.instances.all(), ...this.configs.all(), ...this.#protections.values()];
+    for (const { key, modRevision } of held) {
       const isOurs = modRevision <= revision && !this.#deletedByOthers.has(key);
       if (isOurs && listed.get(key) !== modRevision) different.push(key);
     }
@@ -173,7 +192,7 @@ export class Catalog {
   }
 
   /** What stands here although somebody else deleted it from the store. */
-  deletedByOthers(): (InstanceItem | ConfigItem)[] {
+  deletedByOthers(): (InstanceItem | ConfigItem | ServiceProtection)[] {
     return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
   }
 
@@ -195,6 +214,7 @@ export class Catalog {
     for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
     for (const item of [...this.configs.all()]) this.configs.forget(item);
+    for (const protection of [...this.#protections.values()]) this.#forgetProtection(protection);
     for (const id of [...this.#members.keys()]) this.#memberGone(id);
     for (const listener of this.#resetListeners) listener(isSameHistory);
   }
@@ -222,7 +242,7 @@ export class Catalog {
     }
     changed.sort((a, b) => (a.modRevision < b.modRevision ? -1 : a.modRevision > b.modRevision ? 1 : 0));
     this.#putAll(changed, true);
-    for (const item of [...this.instances.all(), ...this.configs.all()])
+    for (const item of [...this.instances.all(), ...this.configs.all(), ...this.#protections.values()])
       if (!keys.has(item.key)) this.#delete(item.key, item);
     for (const { id } of [...this.#members.values()]) if (!keys.has(memberKey(id))) this.#memberGone(id);
     const again = this.#ready;
@@ -256,11 +276,14 @@ export class Catalog {
   #putAll(entries: readonly Entry[], fromListing: boolean): void {
     const instances: InstanceItem[] = [];
     const configs: ConfigItem[] = [];
+    const protections: ServiceProtection[] = [];
     for (const entry of entries) {
       this.#settled(entry.key);
       try {
         if (entry.key.startsWith(INSTANCES)) instances.push(readInstance(entry.key, entry.value, entry.modRevision));
         else if (entry.key.startsWith(CONFIGS)) configs.push(readConfig(entry.key, entry.value, entry.modRevision));
+        else if (entry.key.startsWith(PROTECTIONS))
+          protections.push(readProtection(entry.key, entry.value, entry.modRevision));
         else this.#putOther(entry);
       } catch (error) {
         if (!(error instanceof BadRecord)) throw error;
@@ -269,13 +292,44 @@ export class Catalog {
         this.telemetry.alarms.raise('BAD_RECORD', error.message);
       }
     }
-    for (const item of sortByRevision(instances)) this.#putInstance(item, fromListing);
+    this.#putInstances(instances, protections, fromListing);
     for (const item of sortByRevision(configs)) this.#putConfig(item);
   }
 
-  #putInstance(item: InstanceItem, fromListing: boolean): void {
+  /** An instance lies where its own last change, or that of its service's protection, has put it: whichever is newer. */
+  #putInstances(
+    written: readonly InstanceItem[],
+    protections: readonly ServiceProtection[],
+    fromListing: boolean,
+  ): void {
+    const changed = protections.filter((protection) => this.#putProtection(protection));
+    const touched = new Set(written.map(({ key }) => key));
+    const moved = changed.flatMap(({ namespace, service }) =>
+      [...this.instances.scope(namespace, service)!.live()].filter(({ key, ailing }) => ailing && !touched.has(key)),
+    );
+    const items = [...written, ...moved].map((item) =>
+      underProtection(item, this.instances.scope(item.namespace, item.scope)?.protection),
+    );
+    for (const one of sortByRevision<InstanceItem | ServiceProtection>([...items, ...changed])) {
+      if ('service' in one) this.instances.touch(one.namespace, one.service, one.revision);
+      else this.#putInstance(one, touched.has(one.key), fromListing);
+    }
+  }
+
+  /** An instance that its service's protection has moved is no other record: nobody is told. */
+  #putInstance(item: InstanceItem, written: boolean, fromListing: boolean): void {
     const change = this.instances.put(item);
-    for (const listener of this.#instanceListeners) listener(change, fromListing);
+    if (written) for (const listener of this.#instanceListeners) listener(change, fromListing);
+  }
+
+  /** True: the protection has begun or ended. */
+  #putProtection(protection: ServiceProtection): boolean {
+    const { key, namespace, service, revision } = protection;
+    const before = this.#protections.get(key);
+    this.#protections.set(key, protection);
+    this.instances.protect(namespace, service, protection);
+    for (const listener of this.#protectionListeners) listener(protection);
+    return revision > (before?.revision ?? 0n);
   }
 
   #putConfig(item: ConfigItem): void {
@@ -304,7 +358,8 @@ export class Catalog {
     if (item) this.#delete(key, item);
   }
 
-  #find(key: string): InstanceItem | ConfigItem | undefined {
+  #find(key: string): InstanceItem | ConfigItem | ServiceProtection | undefined {
+    if (key.startsWith(PROTECTIONS)) return this.#protections.get(key);
     const { namespace, scope, name } = parseKey(key) ?? { namespace: '', scope: '', name: '' };
     const kept: Pick<Collection<InstanceItem | ConfigItem>, 'get'> = key.startsWith(INSTANCES)
       ? this.instances
@@ -327,16 +382,26 @@ export class Catalog {
     for (const listener of this.#memberListeners) listener(before, undefined);
   }
 
-  /** Only removals up to the horizon are forgotten; any other deletion was not ours, and is not believed. */
-  #delete(key: string, item: InstanceItem | ConfigItem): void {
-    if (item.removedAtMs === undefined || item.modRevision > this.#horizon) {
+  /**
+   * Only removals up to the horizon are forgotten, and what was recorded of a service that is gone; any other deletion
+   * was not ours, and is not believed.
+   */
+  #delete(key: string, item: InstanceItem | ConfigItem | ServiceProtection): void {
+    const standing = 'service' in item ? item.record.active : item.removedAtMs === undefined;
+    if (standing || item.modRevision > this.#horizon) {
       this.telemetry.counters.add('foreign_deletes');
       this.#deletedByOthers.add(key);
       this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
       return;
     }
-    if ('instance' in item) this.#forgetInstance(item);
+    if ('service' in item) this.#forgetProtection(item);
+    else if ('instance' in item) this.#forgetInstance(item);
     else this.configs.forget(item);
+  }
+
+  #forgetProtection({ key, namespace, service }: ServiceProtection): void {
+    this.#protections.delete(key);
+    this.instances.protect(namespace, service, undefined);
   }
 
   #forgetInstance(item: InstanceItem): void {
@@ -347,7 +412,7 @@ export class Catalog {
 
 /** True: a key of which the catalog holds the item. */
 function isHeld(key: string): boolean {
-  return key.startsWith(INSTANCES) || key.startsWith(CONFIGS);
+  return [INSTANCES, CONFIGS, PROTECTIONS].some((prefix) => key.startsWith(prefix));
 }
 
 function horizonOf(entries: readonly Entry[]): Revision {
@@ -355,6 +420,6 @@ function horizonOf(entries: readonly Entry[]): Revision {
   return entry ? decode(entry.key, entry.value, HorizonRecord).revision : 0n;
 }
 
-function sortByRevision<T extends Item>(items: T[]): T[] {
+function sortByRevision<T extends { readonly revision: Revision }>(items: T[]): T[] {
   return items.sort((a, b) => (a.revision < b.revision ? -1 : a.revision > b.revision ? 1 : 0));
 }

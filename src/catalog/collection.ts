@@ -1,6 +1,6 @@
 import { assert } from '../base/assert.js';
 import { LinkedList, type Node } from '../base/linked-list.js';
-import type { Item } from '../model/records.js';
+import type { Item, ServiceProtection } from '../model/records.js';
 
 /**
  * The items of one scope (a service, a config group), by name and by recency.
@@ -15,6 +15,8 @@ export class Scope<T extends Item> {
   revision = 0n;
   /** How many items exist; the others are remembered removals. */
   liveCount = 0;
+  /** Of a service: its protection, as it was recorded last. */
+  protection: ServiceProtection | undefined;
   /** A new object after every visible change: what is derived from the scope can hang on it in a WeakMap. */
   view: ScopeView<T> = { scope: this };
   readonly listeners = new Set<() => void>();
@@ -138,16 +140,23 @@ export class Collection<T extends Item> {
     return { before: place.value, after: undefined };
   }
 
+  /** Sets what is recorded of the protection of a service. Undefined: nothing. Moves no cursor: see `touch`. */
+  protect(namespace: string, name: string, protection: ServiceProtection | undefined): void {
+    this.#scopeNode(namespace, name).value.protection = protection;
+    if (!protection) this.#dropScopeIfUnused(namespace, name);
+  }
+
+  /** Marks a visible change of a scope as a whole. Its revision must not be older than that of any before it. */
+  touch(namespace: string, name: string, revision: bigint): void {
+    this.#touch(this.#scopeNode(namespace, name).value, revision);
+  }
+
   /** Calls `listener` after a visible change of a scope, whether it exists yet or not. Returns the way to stop. */
   listenToScope(namespace: string, name: string, listener: () => void): () => void {
     return this.#listen(
       () => this.#scopeNode(namespace, name).value.listeners,
       listener,
-      () => {
-        const space = this.#namespaces.get(namespace);
-        const scope = space?.scopes.get(name);
-        if (space && scope) this.#dropIfUnused(space, scope);
-      },
+      () => this.#dropScopeIfUnused(namespace, name),
     );
   }
 
@@ -180,8 +189,15 @@ export class Collection<T extends Item> {
     };
   }
 
+  #dropScopeIfUnused(namespace: string, name: string): void {
+    const space = this.#namespaces.get(namespace);
+    const scope = space?.scopes.get(name);
+    if (space && scope) this.#dropIfUnused(space, scope);
+  }
+
   #dropIfUnused(namespace: Namespace<T>, scope: Node<Scope<T>>): void {
-    if (scope.value.items.size > 0 || scope.value.listeners.size > 0) return;
+    const { items, listeners, protection } = scope.value;
+    if (items.size > 0 || listeners.size > 0 || protection) return;
     namespace.scopes.delete(scope.value.name);
     namespace.order.remove(scope);
     this.#dropNamespaceIfUnused(scope.value.namespace);

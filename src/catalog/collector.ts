@@ -5,7 +5,7 @@ import { HorizonRecord, RequestRecord } from '../gen/rollcall/storage/v1/records
 import { RollcallError } from '../model/errors.js';
 import { HORIZON_KEY, REQUESTS, versionsPrefix } from '../model/keys.js';
 import { LIMITS, TOMBSTONE_KEPT_MS } from '../model/limits.js';
-import { decode, type Item } from '../model/records.js';
+import { decode, type Item, type ServiceProtection } from '../model/records.js';
 import { fromTimestamp } from '../model/time.js';
 import type { Catalog } from './catalog.js';
 import type { StoreGate } from './store-gate.js';
@@ -18,14 +18,15 @@ const REQUESTS_EVERY_MS = 3_600_000;
 const DAY_MS = 86_400_000;
 
 /**
- * Forgets instances whose removal is older than TOMBSTONE_KEPT_MS, configs that were deleted more than
+ * Forgets instances whose removal is older than TOMBSTONE_KEPT_MS, what was recorded of the protection of services that
+ * are gone, configs that were deleted more than
  * CONFIG_VERSION_DAYS ago with their versions, and requests older than REQUEST_ID_HOURS.
  *
  * The horizon is raised in the same transaction, so that a watch whose token is older than a forgotten removal
  * begins anew. Ages are counted by this process's own monotonic clock, from when it first saw the removal.
  */
 export class Collector implements Closeable {
-  readonly #seenAtMs = new WeakMap<Item, number>();
+  readonly #seenAtMs = new WeakMap<Item | ServiceProtection, number>();
   #timers: Timer[] = [];
   #collecting: Promise<void> = Promise.resolve();
 
@@ -70,6 +71,16 @@ export class Collector implements Closeable {
         items.map(({ key }) => key),
       );
     }
+    const protections = [...this.catalog.protections].filter(
+      (protection) => this.#isOver(protection) && this.#isOld(protection),
+    );
+    for (let i = 0; i < protections.length; i += perTxn) {
+      const ofServices = protections.slice(i, i + perTxn);
+      await this.#forget(
+        ofServices,
+        ofServices.map(({ key }) => key),
+      );
+    }
     // Only the wall clock counts days; should it be wrong, a config that is published again begins at version 1.
     const deletedBefore = this.clock.wall() - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS;
     for (const item of this.catalog.configs.tombstones()) {
@@ -77,12 +88,17 @@ export class Collector implements Closeable {
     }
   }
 
-  /** True: this process has seen the removal for long enough. */
-  #isOld(item: Item): boolean {
+  /** True: this process has seen the removal, or the end of the protection, for long enough. */
+  #isOld(item: Item | ServiceProtection): boolean {
     const now = this.clock.now();
     const seenAt = this.#seenAtMs.get(item) ?? now;
     this.#seenAtMs.set(item, seenAt);
     return now - seenAt >= TOMBSTONE_KEPT_MS;
+  }
+
+  /** True: neither an instance nor a removal is left that the protection could concern. */
+  #isOver({ namespace, service, record }: ServiceProtection): boolean {
+    return !record.active && this.catalog.instances.scope(namespace, service)!.items.size === 0;
   }
 
   async #forgetConfig(item: Item): Promise<void> {
@@ -90,7 +106,7 @@ export class Collector implements Closeable {
     await this.#forget([item], [item.key, ...versions.map(({ key }) => key)]);
   }
 
-  async #forget(items: readonly Item[], keys: readonly string[]): Promise<void> {
+  async #forget(items: readonly (Item | ServiceProtection)[], keys: readonly string[]): Promise<void> {
     const writeId = this.store.writeId();
     const newest = items.reduce<Revision>(
       (max, { modRevision }) => (modRevision > max ? modRevision : max),

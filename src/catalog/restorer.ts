@@ -2,10 +2,19 @@ import type { Clock, Timer } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
 import { RollcallError } from '../model/errors.js';
-import { type ConfigItem, type InstanceItem, writeConfig, writeInstance } from '../model/records.js';
-import { touched } from '../model/transitions.js';
+import {
+  type ConfigItem,
+  type InstanceItem,
+  type ServiceProtection,
+  writeConfig,
+  writeInstance,
+  writeProtection,
+} from '../model/records.js';
+import { rewritten, type Stamped, touched } from '../model/transitions.js';
 import type { Catalog } from './catalog.js';
 import type { StoreGate } from './store-gate.js';
+
+type Restorable = InstanceItem | ConfigItem | ServiceProtection;
 
 /** How often deletions that were not ours are looked for: soon, because whoever holds the record cannot change it. */
 const RESTORE_EVERY_MS = 1_000;
@@ -48,10 +57,9 @@ export class Restorer implements Closeable {
   }
 
   /** Whoever has written the key meanwhile is right. */
-  async #restore(item: InstanceItem | ConfigItem): Promise<void> {
+  async #restore(item: Restorable): Promise<void> {
     const writeId = this.store.writeId();
-    const stamp = { writeId, wallMs: this.clock.wall() };
-    const value = 'instance' in item ? writeInstance(touched(item, stamp)) : writeConfig(writeId, item.config);
+    const value = valueOf(item, { writeId, wallMs: this.clock.wall() });
     const result = await this.store.commit({
       writeId,
       compares: [{ key: item.key, modRevision: 0n }],
@@ -59,4 +67,11 @@ export class Restorer implements Closeable {
     });
     if (result.ok) this.telemetry.log.warn({ key: item.key }, 'a record that somebody else deleted was written back');
   }
+}
+
+/** What users see of it stays as it is. */
+function valueOf(item: Restorable, stamp: Stamped): Uint8Array {
+  if ('instance' in item) return writeInstance(touched(item, stamp));
+  if ('config' in item) return writeConfig(stamp.writeId, item.config);
+  return writeProtection(rewritten(item, stamp));
 }

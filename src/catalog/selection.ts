@@ -40,7 +40,7 @@ export function delta<T extends Item>(
   const scopes: Scope<T>[] = [];
   for (const scope of changedScopes(collection, selection, from)) {
     const changed = scope.since(from).filter((item) => !selection.ignores(item));
-    if (changed.length > 0) scopes.push(scope);
+    if (changed.length > 0 || (scope.protection?.revision ?? 0n) > from) scopes.push(scope);
     for (const item of changed) {
       if (item.removedAtMs === undefined && selection.wants(item)) upserted.push(item);
       else if (from > 0n) removed.push(item);

@@ -14,6 +14,7 @@ import type { Compare, Revision } from '../store/store.js';
 import type { Heard, Query, Trace } from './heard.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { Cluster, Jury } from './peers.js';
+import type { Removals } from './removals.js';
 
 /** How often time advances and deadlines are looked at: a small part of the 300 ms that a verdict may take. */
 export const TICK_MS = 50;
@@ -23,6 +24,8 @@ const WHEEL_SLOTS = 4_096;
 const ROUND_MAX = 1_000;
 /** The wait before a round that could not end is begun again. */
 const ROUND_AGAIN_MS = 200;
+/** The wait before a removal that was held is asked for again. */
+const HELD_AGAIN_MS = 1_000;
 /** Verdicts that wait this long are an alarm. */
 const POSTPONED_ALARM_MS = 120_000;
 
@@ -54,6 +57,7 @@ export class Judge implements Closeable {
     private readonly heard: Heard,
     private readonly liveness: LivenessClock,
     private readonly cluster: Cluster,
+    private readonly removals: Pick<Removals, 'allow'>,
     private readonly clock: Clock,
     private readonly telemetry: Telemetry,
   ) {
@@ -86,8 +90,9 @@ export class Judge implements Closeable {
     for (const trace of this.#wheel.advance(this.liveness.nowMs)) {
       const deadline = this.#deadlineMs(trace);
       if (deadline > this.liveness.nowMs) this.#wheel.arm(trace, deadline);
-      else if (trace.item.record.silent) expired.push(trace);
-      else silent.push(trace);
+      else if (!trace.item.record.silent) silent.push(trace);
+      else if (this.#mayRemove(trace)) expired.push(trace);
+      else this.#wheel.arm(trace, this.liveness.nowMs + HELD_AGAIN_MS);
     }
     for (let i = 0; i < silent.length; i += ROUND_MAX) this.#begin(this.#round(silent.slice(i, i + ROUND_MAX)));
     for (let i = 0; i < expired.length; i += ROUND_MAX) this.#begin(this.#expire(expired.slice(i, i + ROUND_MAX)));
@@ -129,6 +134,10 @@ export class Judge implements Closeable {
   #deadlineMs(trace: Trace): number {
     const silentSince = this.#silentSinceMs.get(trace);
     return silentSince === undefined ? this.heard.deadlineMs(trace) : silentSince + EXPIRY_TTLS * trace.item.ttlMs;
+  }
+
+  #mayRemove(trace: Trace): boolean {
+    return this.removals.allow(trace.item, this.liveness.nowMs - this.#silentSinceMs.get(trace)!);
   }
 
   #begin(round: Promise<void>): void {

@@ -42,6 +42,11 @@ export const REASONS = {
     retry: false,
     meaning: 'The version says that the config was deleted: it has no content to publish again.',
   },
+  NOT_PROTECTED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'The service is not protected: there is nothing to release.',
+  },
   INCARNATION_MISMATCH: { code: 'FAILED_PRECONDITION', retry: false, meaning: 'Another process run holds the id.' },
   REVISION_MISMATCH: {
     code: 'ABORTED',

@@ -45,5 +45,14 @@ export function foldHealth(facts: HealthFacts): FoldedHealth {
   return facts.silent ? SILENT : REPORTED[facts.reported];
 }
 
+/**
+ * True: it is UNHEALTHY in a way that may be a fault of whoever looked, so that protection counts and shows it. What
+ * says of itself that it is starting has never been well: a service must not become protected by being deployed.
+ */
+export function isAiling(facts: HealthFacts): boolean {
+  const starting = !facts.silent && facts.reported === ReportedState.REPORTED_STATE_STARTING;
+  return foldHealth(facts).health === Health.HEALTH_UNHEALTHY && !starting;
+}
+
 /** The states that Discover and watches show unless they are asked for others. */
 export const VISIBLE_BY_DEFAULT: readonly Health[] = [Health.HEALTH_HEALTHY, Health.HEALTH_DEGRADED];

@@ -24,6 +24,8 @@ const NODES = 'x/';
 export const INSTANCES = 'i/';
 /** Begins the key of every current config. */
 export const CONFIGS = 'c/';
+/** Begins the key of the protection of every service that was ever protected. */
+export const PROTECTIONS = 'p/';
 /** Begins the key of every kept config version. */
 export const VERSIONS = 'v/';
 /** Begins the key of every remembered request. */
@@ -34,6 +36,10 @@ const VERSION_DIGITS = 19;
 
 export function instanceKey(namespace: string, service: string, id: string): string {
   return `${INSTANCES}${namespace}/${service}/${id}`;
+}
+
+export function protectionKey(namespace: string, service: string): string {
+  return `${PROTECTIONS}${namespace}/${service}`;
 }
 
 export function memberKey(id: string): string {
@@ -66,4 +72,10 @@ export function requestKey(namespace: string, requestId: string): string {
 export function parseKey(key: string): { namespace: string; scope: string; name: string } | undefined {
   const match = /^[ic]\/([^/]+)\/([^/]+)\/(.+)$/s.exec(key);
   return match ? { namespace: match[1]!, scope: match[2]!, name: match[3]! } : undefined;
+}
+
+/** The two parts of a protection key. Undefined: it is none. */
+export function parseProtectionKey(key: string): { namespace: string; service: string } | undefined {
+  const match = /^p\/([^/]+)\/([^/]+)$/.exec(key);
+  return match ? { namespace: match[1]!, service: match[2]! } : undefined;
 }

@@ -1,8 +1,8 @@
-import { ConfigRecord, InstanceRecord, MemberRecord } from '../gen/rollcall/storage/v1/records.js';
+import { ConfigRecord, InstanceRecord, MemberRecord, ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { Config } from '../gen/rollcall/v1/config.js';
 import { type Instance, Liveness, type RemovalReason, ReportedState } from '../gen/rollcall/v1/instance.js';
-import { foldHealth } from './health.js';
-import { configKey, instanceKey, memberKey } from './keys.js';
+import { foldHealth, isAiling } from './health.js';
+import { configKey, instanceKey, memberKey, parseProtectionKey } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp } from './time.js';
 
@@ -15,7 +15,7 @@ export interface Item {
   readonly scope: string;
   /** The id of an instance, the key of a config. */
   readonly name: string;
-  /** The revision of the last visible change: what users see as `revision`. */
+  /** The revision of the last visible change, of the item or of what decides whether it is shown: cursors go by it. */
   readonly revision: bigint;
   /** The revision of the last write: what compares use. */
   readonly modRevision: bigint;
@@ -26,12 +26,29 @@ export interface Item {
 /** An instance as the catalog holds it. */
 export interface InstanceItem extends Item {
   readonly record: InstanceRecord;
-  /** The instance as users see it. */
+  /** The instance as users see it. Its own `revision` is that of its own last visible change. */
   readonly instance: Instance;
   readonly ttlMs: number;
   /** True: somebody must beat for it. */
   readonly beating: boolean;
   readonly removalReason: RemovalReason | undefined;
+  /** True: registered, and UNHEALTHY in a way that protection counts. */
+  readonly ailing: boolean;
+  /** True: ailing in a protected service, and so shown by default. */
+  readonly sheltered: boolean;
+}
+
+/** The protection of a service, as the catalog holds it. */
+export interface ServiceProtection {
+  /** The key in the store. */
+  readonly key: string;
+  readonly namespace: string;
+  readonly service: string;
+  /** The revision at which it began or ended: a change of every ailing instance of the service. */
+  readonly revision: bigint;
+  /** The revision of the last write: what compares use. */
+  readonly modRevision: bigint;
+  readonly record: ProtectionRecord;
 }
 
 /** A config as the catalog holds it. A deleted one is a removed item. */
@@ -74,7 +91,8 @@ export function readInstance(key: string, value: Uint8Array, modRevision: bigint
 export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint): InstanceItem {
   const stored = record.instance!;
   const revision = record.visibleRevision || modRevision;
-  const { health, reason } = foldHealth({ silent: record.silent, reported: reportedState(stored) });
+  const facts = { silent: record.silent, reported: reportedState(stored) };
+  const { health, reason } = foldHealth(facts);
   return {
     key,
     namespace: stored.namespace,
@@ -88,7 +106,28 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
     beating: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
+    ailing: !record.tombstone && isAiling(facts),
+    sheltered: false,
   };
+}
+
+/**
+ * An instance as it stands in a service with this protection. What began or ended after the last visible change of an
+ * ailing instance is a change of it: its health has been the same ever since, so that every replica comes to the
+ * same revision, whether it has seen the change or finds it in a listing.
+ */
+export function underProtection(item: InstanceItem, protection: ServiceProtection | undefined): InstanceItem {
+  if (!item.ailing || !protection) return item;
+  const revision = protection.revision > item.revision ? protection.revision : item.revision;
+  return { ...item, revision, sheltered: protection.record.active };
+}
+
+/** Reads what stands at a protection key. Throws BadRecord. */
+export function readProtection(key: string, value: Uint8Array, modRevision: bigint): ServiceProtection {
+  const names = parseProtectionKey(key);
+  if (!names) throw new BadRecord(`${key} names no service`);
+  const record = decode(key, value, ProtectionRecord);
+  return { key, ...names, revision: record.visibleRevision || modRevision, modRevision, record };
 }
 
 /** Reads what stands at a member key. Throws BadRecord. */
@@ -127,6 +166,11 @@ export function writeInstance(record: InstanceRecord): Uint8Array {
   const { instance } = record;
   const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n };
   return InstanceRecord.encode({ ...record, instance: stored }).finish();
+}
+
+/** The bytes of a protection record. */
+export function writeProtection(record: ProtectionRecord): Uint8Array {
+  return ProtectionRecord.encode(record).finish();
 }
 
 /** The bytes of a config record. The revision is not stored. */

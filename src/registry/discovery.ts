@@ -4,6 +4,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import type { Scope, ScopeView } from '../catalog/collection.js';
 import { page, type Page } from '../catalog/paging.js';
 import { type Health, type Instance } from '../gen/rollcall/v1/instance.js';
+import type { Protection } from '../gen/rollcall/v1/protection.js';
 import type { Subset } from '../gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../model/errors.js';
 import type { ConfigItem, InstanceItem, Item } from '../model/records.js';
@@ -15,6 +16,8 @@ export interface Selected {
   /** Ordered by id. */
   readonly instances: readonly Instance[];
   readonly hiddenCount: number;
+  /** Undefined: the service is not protected. */
+  readonly protection: Protection | undefined;
 }
 
 /** How the instances of a service are. */
@@ -22,6 +25,14 @@ export interface ServiceCounts {
   readonly service: string;
   readonly byHealth: ReadonlyMap<Health, number>;
   readonly revision: bigint;
+  readonly protection: Protection | undefined;
+}
+
+/** A service that is protected. */
+export interface ProtectedService {
+  readonly namespace: string;
+  readonly service: string;
+  readonly protection: Protection;
 }
 
 /** What a namespace holds. */
@@ -34,7 +45,7 @@ export interface NamespaceCounts {
 
 /** The most filters whose result is remembered for one state of a service. */
 const REMEMBERED_FILTERS = 16;
-const NOTHING: Selected = { instances: [], hiddenCount: 0 };
+const NOTHING: Selected = { instances: [], hiddenCount: 0, protection: undefined };
 
 /** Answers who serves a name, from memory. */
 export class Discovery {
@@ -112,6 +123,17 @@ export class Discovery {
     return { namespaces: namespaces.size, services };
   }
 
+  /** The services that are protected, by namespace and name: `max` of them, and how many there are. */
+  protectedServices(max: number): { count: number; services: ProtectedService[] } {
+    const active = [...this.catalog.protections].filter(({ record }) => record.active);
+    active.sort((a, b) => (a.key < b.key ? -1 : 1));
+    const services = active.slice(0, max).flatMap(({ namespace, service }) => {
+      const protection = protectionOf(this.catalog.instances.scope(namespace, service)!);
+      return protection ? [{ namespace, service, protection }] : [];
+    });
+    return { count: active.length, services };
+  }
+
   #select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
     let remembered = this.#selected.get(scope.view);
     if (!remembered) this.#selected.set(scope.view, (remembered = new Map<string, Selected>()));
@@ -128,20 +150,34 @@ export class Discovery {
 function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
   const instances: Instance[] = [];
   let hiddenCount = 0;
-  for (const { instance } of scope.live()) {
-    if (!filter.matches(instance)) continue;
-    if (filter.shows(instance.health)) instances.push(instance);
+  for (const item of scope.live()) {
+    if (!filter.matches(item.instance)) continue;
+    if (filter.shows(item)) instances.push(item.instance);
     else hiddenCount++;
   }
   instances.sort((a, b) => (a.id < b.id ? -1 : 1));
-  return { instances, hiddenCount };
+  return { instances, hiddenCount, protection: protectionOf(scope) };
 }
 
 /** How many of a scope match a filter but are hidden by their health. */
 export function hiddenCount(scope: Scope<InstanceItem>, filter: Matcher): number {
   let hidden = 0;
-  for (const { instance } of scope.live()) if (filter.matches(instance) && !filter.shows(instance.health)) hidden++;
+  for (const item of scope.live()) if (filter.matches(item.instance) && !filter.shows(item)) hidden++;
   return hidden;
+}
+
+/** What is said of the protection of a service. Undefined: it is not protected. */
+export function protectionOf(scope: Scope<InstanceItem>): Protection | undefined {
+  if (!scope.protection?.record.active) return undefined;
+  const { revision, record } = scope.protection;
+  let unhealthyCount = 0;
+  let totalCount = 0;
+  for (const { beating, ailing } of scope.live()) {
+    if (!beating) continue;
+    totalCount++;
+    if (ailing) unhealthyCount++;
+  }
+  return { revision, since: record.time, unhealthyCount, totalCount };
 }
 
 /** Rendezvous hashing: each caller gets its own stable few, and callers spread evenly. */
@@ -167,5 +203,5 @@ const sum = (scopes: readonly { liveCount: number }[]): number =>
 function counts(scope: Scope<InstanceItem>): ServiceCounts {
   const byHealth = new Map<Health, number>();
   for (const { instance } of scope.live()) byHealth.set(instance.health, (byHealth.get(instance.health) ?? 0) + 1);
-  return { service: scope.name, byHealth, revision: scope.revision };
+  return { service: scope.name, byHealth, revision: scope.revision, protection: protectionOf(scope) };
 }

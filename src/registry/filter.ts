@@ -1,5 +1,6 @@
-import { type Health, type Instance, type InstanceFilter } from '../gen/rollcall/v1/instance.js';
+import { type Instance, type InstanceFilter } from '../gen/rollcall/v1/instance.js';
 import { VISIBLE_BY_DEFAULT } from '../model/health.js';
+import type { InstanceItem } from '../model/records.js';
 
 /** A filter made ready for use. */
 export interface Matcher {
@@ -7,21 +8,25 @@ export interface Matcher {
   readonly key: string;
   /** True: every part but the health matches. */
   matches(instance: Instance): boolean;
-  /** True: the health is one that is shown. */
-  shows(health: Health): boolean;
+  /** True: its health is one that is shown. */
+  shows(item: Pick<InstanceItem, 'instance' | 'sheltered'>): boolean;
 }
 
-/** Makes a filter ready. Unset: everything, in the states that are shown by default. */
+/**
+ * Makes a filter ready. Unset: everything, in the states that are shown by default; protection adds to these, and not
+ * to states that were asked for.
+ */
 export function matcher(filter: InstanceFilter | undefined): Matcher {
   const tags = [...new Set(filter?.tags)].sort();
   const metadata = [...(filter?.metadata ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
   const version = filter?.version ?? '';
   const { region = '', zone = '', subZone = '' } = filter?.locality ?? {};
-  const states = new Set(filter?.healthStates.length ? filter.healthStates : VISIBLE_BY_DEFAULT);
+  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
   const matchesAll = tags.length === 0 && metadata.length === 0 && !version && !region && !zone && !subZone;
   return {
-    key: JSON.stringify([tags, metadata, version, region, zone, subZone, [...states].sort((a, b) => a - b)]),
-    shows: (health) => states.has(health),
+    key: JSON.stringify([tags, metadata, version, region, zone, subZone, asked && [...asked].sort((a, b) => a - b)]),
+    shows: ({ instance: { health }, sheltered }) =>
+      asked ? asked.has(health) : sheltered || VISIBLE_BY_DEFAULT.includes(health),
     matches: (instance) =>
       matchesAll ||
       (tags.every((tag) => instance.tags.includes(tag)) &&

@@ -100,7 +100,7 @@ export class Registrations {
         standing = now;
         continue;
       }
-      if (standing.removedAtMs !== undefined) return standing.revision;
+      if (standing.removedAtMs !== undefined) return standing.instance.revision;
       const stamp = { writeId: this.store.writeId(), wallMs: this.clock.wall() };
       const record = removed(standing, RemovalReason.REMOVAL_REASON_DEREGISTERED, stamp);
       const result = await this.store.commit(this.store.instanceTxn(record, standing.modRevision));
@@ -140,13 +140,14 @@ export class Registrations {
 
   #assertReplaces({ replacesRevision, instance }: Registration, standing: InstanceItem | undefined): void {
     // Where nothing stands there is nothing that a delayed Register could take back.
-    if (replacesRevision === undefined || !standing || replacesRevision === standing.revision) return;
+    if (replacesRevision === undefined || !standing || replacesRevision === standing.instance.revision) return;
     const state = standing.removedAtMs === undefined ? 'REGISTERED' : 'REMOVED';
     const { incarnation } = standing.record.instance!;
+    const { revision } = standing.instance;
     throw new RollcallError(
       'REVISION_MISMATCH',
-      `${instance.service}/${instance.id} stands at revision ${standing.revision}, not at ${replacesRevision}`,
-      { metadata: { revision: String(standing.revision), incarnation, state } },
+      `${instance.service}/${instance.id} stands at revision ${revision}, not at ${replacesRevision}`,
+      { metadata: { revision: String(revision), incarnation, state } },
     );
   }
 
@@ -210,8 +211,8 @@ function assertSize({ length }: Uint8Array): void {
     throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; at most ${value}` }]);
 }
 
-function answer({ instance, revision, ttlMs, beating }: InstanceItem, warnings: readonly string[]): Registered {
-  return { instance, revision, intervalMs: beating ? ttlMs / BEATS_PER_TTL : undefined, warnings };
+function answer({ instance, ttlMs, beating }: InstanceItem, warnings: readonly string[]): Registered {
+  return { instance, revision: instance.revision, intervalMs: beating ? ttlMs / BEATS_PER_TTL : undefined, warnings };
 }
 
 function notFound(namespace: string, service: string, id: string): RollcallError {
@@ -220,9 +221,9 @@ function notFound(namespace: string, service: string, id: string): RollcallError
   });
 }
 
-function otherIncarnation({ scope, name, record, revision }: InstanceItem): RollcallError {
+function otherIncarnation({ scope, name, record, instance }: InstanceItem): RollcallError {
   return new RollcallError('INCARNATION_MISMATCH', `${scope}/${name} is held by another process run`, {
-    metadata: { incarnation: record.instance!.incarnation, revision: String(revision) },
+    metadata: { incarnation: record.instance!.incarnation, revision: String(instance.revision) },
   });
 }
 

@@ -14,7 +14,7 @@ export function serviceSelection(
     key: hashSelection(['WatchServices', namespace, scopes ?? 'all', filter.key]),
     namespace,
     scopes,
-    wants: ({ instance }) => filter.matches(instance) && filter.shows(instance.health),
+    wants: (item) => filter.matches(item.instance) && filter.shows(item),
     ignores: () => false,
   };
 }

@@ -309,6 +309,10 @@ const REQUESTS: Record<string, Requests> = {
       ...under('watcher', watcher),
     },
   },
+  ReleaseProtection: {
+    good: { service: 'pay' },
+    rules: { namespace, service: all(required, scope), author: line(128) },
+  },
 };
 
 /** Fields that may hold anything, and why. */
@@ -385,7 +389,15 @@ async function assertNothingStored(server: ServerProcess): Promise<void> {
     const answer = await getStatus(server);
     return answer.counts?.watches === 0 ? answer : undefined;
   });
-  assert.deepEqual(counts, { namespaces: 0, services: 0, instances: 0, configs: 0, tombstones: 0, watches: 0 });
+  assert.deepEqual(counts, {
+    namespaces: 0,
+    services: 0,
+    instances: 0,
+    configs: 0,
+    tombstones: 0,
+    watches: 0,
+    protectedServices: 0,
+  });
   assert.deepEqual((await listNamespaces(server)).namespaces, []);
   assertAtEase(server);
 }

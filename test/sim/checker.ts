@@ -67,6 +67,8 @@ export class Broken extends Error {
 export class Checker {
   /** Every state of every instance record, in order. */
   readonly history = new Map<string, Standing[]>();
+  /** By service: from which revisions on it was protected, and was not. */
+  readonly #protections = new Map<string, { revision: bigint; active: boolean }[]>();
   readonly #calls: CallOf[] = [];
   /** When the server acknowledged a beat or a Register of an incarnation: received, answered. */
   readonly #acks = new Map<string, { received: number; answered: number }[]>();
@@ -109,6 +111,7 @@ export class Checker {
   /** The store committed a revision. */
   committed(revision: bigint, changes: readonly { key: string; value: Uint8Array | undefined }[]): void {
     for (const { key, value } of changes) {
+      if (key.startsWith('p/') && value) this.#protection(key, value, revision);
       if (!key.startsWith('i/') || !value) continue;
       const states = this.history.get(key) ?? [];
       this.history.set(key, states);
@@ -174,11 +177,26 @@ export class Checker {
     for (const key of this.history.keys()) {
       const state = this.at(key, revision);
       const [, , service] = key.split('/');
-      const shown = state && services.includes(service!) && state.removal === undefined && isShown(state);
+      const shown =
+        state &&
+        services.includes(service!) &&
+        state.removal === undefined &&
+        (isShown(state) || (isAiling(state) && this.#isProtected(service!, revision)));
       const expected = shown ? state.visible : undefined;
       if (view.get(key) !== expected)
         this.fail('W1', `a view at ${revision} shows ${key} at ${view.get(key)}, and the store has ${expected}`);
     }
+  }
+
+  #protection(key: string, value: Uint8Array, revision: bigint): void {
+    const { active } = decode('rollcall.storage.v1.ProtectionRecord', value) as { active: boolean };
+    const service = key.split('/')[2]!;
+    const states = this.#protections.get(service) ?? [];
+    this.#protections.set(service, [...states, { revision, active }]);
+  }
+
+  #isProtected(service: string, revision: bigint): boolean {
+    return this.#protections.get(service)?.findLast((state) => state.revision <= revision)?.active ?? false;
   }
 
   #acksOf(key: string, incarnation: string): { received: number; answered: number }[] {
@@ -285,6 +303,11 @@ export class Checker {
 /** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, and not silent. */
 function isShown({ silent, reported }: Standing): boolean {
   return !silent && (reported === 0 || reported === 1 || reported === 3);
+}
+
+/** What protection shows beside: silent, or reported unhealthy. */
+function isAiling({ silent, reported }: Standing): boolean {
+  return silent || reported === 4;
 }
 
 function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {

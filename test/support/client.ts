@@ -1,5 +1,5 @@
 import type { ClientReadableStream, ServiceError } from '@grpc/grpc-js';
-import type * as admin from '../../src/gen/rollcall/v1/admin_service.js';
+import * as admin from '../../src/gen/rollcall/v1/admin_service.js';
 import * as config from '../../src/gen/rollcall/v1/config_service.js';
 import * as registry from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
@@ -17,7 +17,7 @@ type Fields<T> = T extends bigint | string | number | boolean | Uint8Array | Map
 
 /** A method of a service: `register(server, { instance })` makes the call, or rejects with the ServiceError. */
 const method =
-  <Response>(service: 'registry' | 'config', name: string) =>
+  <Response>(service: 'registry' | 'config' | 'admin', name: string) =>
   <Request>(message: Message<Request>) =>
   (server: ServerProcess, fields: Fields<Request> = {} as Fields<Request>): Promise<Response> =>
     call(server[service], name, message.fromPartial(fields as object) as object);
@@ -50,6 +50,10 @@ export const rollbackConfig = method<config.RollbackConfigResponse>(
   'config',
   'rollbackConfig',
 )(config.RollbackConfigRequest);
+export const releaseProtection = method<admin.ReleaseProtectionResponse>(
+  'admin',
+  'releaseProtection',
+)(admin.ReleaseProtectionRequest);
 export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});
 

@@ -96,6 +96,11 @@ test('docs/limits.md shows times as the code has them', () => {
   const text = read('docs/limits.md');
   assert.ok(text.includes(`\`BEATS_PER_TTL\` (${BEATS_PER_TTL})`));
   assert.ok(text.includes(`\`EXPIRY_TTLS\` (${EXPIRY_TTLS})`));
+  for (const [path, names] of Object.entries({
+    'src/health/protection.ts': ['ENTER_COUNT', 'ENTER_PERCENT', 'LEAVE_COUNT', 'LEAVE_PERCENT'],
+    'src/health/removals.ts': ['REMOVAL_PERCENT'],
+  }))
+    for (const name of names) assert.ok(text.includes(`\`${name}\` (${constant(path, name)})`), name);
 });
 
 /** A number that a source file gives a name, such as "const TICK_MS = 50;" or "'grpc.keepalive_time_ms': 20_000,". */

@@ -2,10 +2,18 @@ import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Reads } from '../../catalog/reads.js';
 import type { ClusterView } from '../../cluster/membership.js';
-import { type ClusterStatus, type GetStatusResponse, MembershipState } from '../../gen/rollcall/v1/admin_service.js';
+import {
+  type ClusterStatus,
+  type GetStatusResponse,
+  MembershipState,
+  type ReleaseProtectionRequest,
+  ReleaseProtectionResponse,
+} from '../../gen/rollcall/v1/admin_service.js';
+import { LIMITS } from '../../model/limits.js';
 import { toDuration, toTimestamp } from '../../model/time.js';
 import type { Replica } from '../../replica.js';
 import type { RaisedAlarm } from '../../telemetry/alarms.js';
+import { checkReleaseProtection } from './admin-requests.js';
 import type { Calls } from './calls.js';
 import type { WatchHub } from './watch-hub.js';
 
@@ -25,7 +33,16 @@ export function adminService(
   hub: WatchHub,
   about: About,
 ): UntypedServiceImplementation {
-  return { getStatus: calls.unary(() => statusOf(replica, replica.reads, hub, about)) };
+  return {
+    getStatus: calls.unary(() => statusOf(replica, replica.reads, hub, about)),
+
+    releaseProtection: calls.unary(async (request: ReleaseProtectionRequest) => {
+      const { namespace, service, author } = checkReleaseProtection(request);
+      return ReleaseProtectionResponse.create({
+        revision: await replica.protection.release(namespace, service, author),
+      });
+    }),
+  };
 }
 
 function statusOf(
@@ -37,6 +54,7 @@ function statusOf(
   const { outOfReachSinceMs, writable } = store.health();
   const { revision, staleForMs } = reads.stamp();
   const { services, namespaces } = discovery.totals();
+  const protectedServices = discovery.protectedServices(LIMITS.PAGE_SIZE.value);
   return {
     version: about.version,
     startTime: toTimestamp(about.startedAtMs),
@@ -56,9 +74,11 @@ function statusOf(
       configs: catalog.configs.liveCount,
       tombstones: catalog.instances.tombstoneCount + catalog.configs.tombstoneCount,
       watches: hub.size,
+      protectedServices: protectedServices.count,
     },
     alarms: about.alarms().map(({ name, message, sinceMs }) => ({ name, message, since: toTimestamp(sinceMs) })),
     verdictsPostponed: [...judge.postponedBecause],
+    protectedServices: protectedServices.services,
     cluster: membership && clusterOf(membership.view(), catalog),
   };
 }

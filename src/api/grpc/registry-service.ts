@@ -116,13 +116,14 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
       const { namespace, size, after, selection } = checkListServices(request);
       return read(request, () => {
         const { entries, last } = discovery.services(namespace, size, after);
-        const services = entries.map(({ service, byHealth, revision }) => ({
+        const services = entries.map(({ service, byHealth, revision, protection }) => ({
           service,
           healthyCount: byHealth.get(Health.HEALTH_HEALTHY) ?? 0,
           degradedCount: byHealth.get(Health.HEALTH_DEGRADED) ?? 0,
           unhealthyCount: byHealth.get(Health.HEALTH_UNHEALTHY) ?? 0,
           drainingCount: byHealth.get(Health.HEALTH_DRAINING) ?? 0,
           revision,
+          protection,
         }));
         return ListServicesResponse.create({
           services,
@@ -158,9 +159,9 @@ const discoverBodies = new WeakMap<Selected, Buffer>();
 function encodeDiscover(selected: Selected, stamp: ReadStamp): Encoded {
   let body = discoverBodies.get(selected);
   if (!body) {
-    const { instances, hiddenCount } = selected;
+    const { instances, hiddenCount, protection } = selected;
     body = Buffer.from(
-      DiscoverResponse.encode(DiscoverResponse.create({ instances: [...instances], hiddenCount })).finish(),
+      DiscoverResponse.encode(DiscoverResponse.create({ instances: [...instances], hiddenCount, protection })).finish(),
     );
     discoverBodies.set(selected, body);
   }

@@ -3,12 +3,12 @@ import type { Scope } from '../../catalog/collection.js';
 import { type ResetReason, WatchKind } from '../../gen/rollcall/v1/watch.js';
 import { WatchConfigResponse } from '../../gen/rollcall/v1/config_service.js';
 import { WatchServicesResponse } from '../../gen/rollcall/v1/registry_service.js';
-import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
+import { type Instance, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { LIMITS } from '../../model/limits.js';
 import type { ConfigItem, InstanceItem, Item } from '../../model/records.js';
 import { toDuration } from '../../model/time.js';
 import type { Matcher } from '../../registry/filter.js';
-import { hiddenCount } from '../../registry/discovery.js';
+import { hiddenCount, protectionOf } from '../../registry/discovery.js';
 
 /** What one message says of the stream, beside the items. */
 export interface Tail {
@@ -27,6 +27,8 @@ export interface Tail {
  * many streams share are encoded once and put beside the few bytes that are a stream's own.
  */
 export interface WatchCodec<T extends Item> {
+  /** True: what changed in one revision is never split, such as a publish. */
+  readonly keepsRevisionsWhole: boolean;
   upserted(item: T): Uint8Array;
   removed(item: T): Uint8Array;
   /** Facts about the scopes of a delta. */
@@ -35,7 +37,8 @@ export interface WatchCodec<T extends Item> {
 }
 
 const EMPTY = new Uint8Array(0);
-const instanceBytes = new WeakMap<InstanceItem, Uint8Array>();
+/** By the instance, which stays the same when its item is moved by the protection of its service. */
+const instanceBytes = new WeakMap<Instance, Uint8Array>();
 const configBytes = new WeakMap<ConfigItem, Uint8Array>();
 
 function once<T extends object>(memo: WeakMap<T, Uint8Array>, item: T, encode: () => Uint8Array): Uint8Array {
@@ -52,9 +55,11 @@ function tailFields({ kind, revision, resumeToken, staleForMs, watchId, resetRea
 /** WatchServices; the filter decides what counts as hidden. */
 export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
   return {
-    upserted: (item) =>
-      once(instanceBytes, item, () =>
-        WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ upserted: [item.instance] })).finish(),
+    // All ailing instances of a service change at the revision that protects it.
+    keepsRevisionsWhole: false,
+    upserted: ({ instance }) =>
+      once(instanceBytes, instance, () =>
+        WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ upserted: [instance] })).finish(),
       ),
     removed: ({ scope, name, removalReason }) => {
       const reason = removalReason ?? RemovalReason.REMOVAL_REASON_NO_LONGER_MATCHES;
@@ -63,7 +68,11 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
       ).finish();
     },
     notes: (scopes) => {
-      const services = scopes.map((scope) => ({ service: scope.name, hiddenCount: hiddenCount(scope, filter) }));
+      const services = scopes.map((scope) => ({
+        service: scope.name,
+        hiddenCount: hiddenCount(scope, filter),
+        protection: protectionOf(scope),
+      }));
       return WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ services })).finish();
     },
     tail: (tail) => WatchServicesResponse.encode(WatchServicesResponse.fromPartial(tailFields(tail))).finish(),
@@ -72,6 +81,7 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
 
 /** WatchConfig. */
 export const configsCodec: WatchCodec<ConfigItem> = {
+  keepsRevisionsWhole: true,
   upserted: (item) =>
     once(configBytes, item, () =>
       WatchConfigResponse.encode(WatchConfigResponse.fromPartial({ upserted: [item.config] })).finish(),
@@ -89,6 +99,8 @@ export class SharedDelta<T extends Item> {
   readonly kind: WatchKind;
   readonly #parts: readonly (readonly T[])[];
   readonly #encoded: (Buffer | undefined)[] = [];
+  /** Made at once: the scopes may have changed again before the last part is sent. */
+  readonly #notes: Uint8Array;
 
   constructor(
     readonly delta: Delta<T>,
@@ -96,7 +108,8 @@ export class SharedDelta<T extends Item> {
     private readonly codec: WatchCodec<T>,
   ) {
     this.kind = delta.from === 0n ? WatchKind.WATCH_KIND_SNAPSHOT : WatchKind.WATCH_KIND_CHANGE;
-    this.#parts = cut(delta.upserted, (item) => codec.upserted(item).length);
+    this.#parts = cut(delta.upserted, codec);
+    this.#notes = codec.notes(delta.scopes);
   }
 
   /** True: nothing in it concerns the view. */
@@ -116,19 +129,19 @@ export class SharedDelta<T extends Item> {
   #encode(index: number): Buffer {
     const pieces = this.#parts[index]!.map((item) => this.codec.upserted(item));
     if (index === this.#parts.length - 1) {
-      pieces.push(...this.delta.removed.map((item) => this.codec.removed(item)), this.codec.notes(this.delta.scopes));
+      pieces.push(...this.delta.removed.map((item) => this.codec.removed(item)), this.#notes);
     }
     return Buffer.concat(pieces);
   }
 }
 
-/** Cuts items into parts that aim at WATCH_PART_BYTES; what was published in one revision stays together. */
-function cut<T extends Item>(items: readonly T[], size: (item: T) => number): T[][] {
+/** Cuts items into parts that aim at WATCH_PART_BYTES. */
+function cut<T extends Item>(items: readonly T[], codec: WatchCodec<T>): T[][] {
   const parts: T[][] = [[]];
   let bytes = 0;
   items.forEach((item, i) => {
-    const itemBytes = size(item);
-    const mayCut = item.revision !== items[i - 1]?.revision;
+    const itemBytes = codec.upserted(item).length;
+    const mayCut = !codec.keepsRevisionsWhole || item.revision !== items[i - 1]?.revision;
     if (mayCut && bytes > 0 && bytes + itemBytes > LIMITS.WATCH_PART_BYTES.value) {
       parts.push([]);
       bytes = 0;

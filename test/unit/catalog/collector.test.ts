@@ -103,3 +103,28 @@ test('a thousand removals are forgotten, whatever one transaction takes', async 
   assert.equal(stage.replica.catalog.instances.tombstoneCount, 0);
   assert.equal(stage.count('foreign_deletes'), 0);
 });
+
+test('W3: what was recorded of the protection of a service that is gone is forgotten, and no sooner than a removal', async () => {
+  const key = 'p/default/pay';
+  const stage = await Stage.ready();
+  const ids = ['p1', 'p2', 'p3', 'p4'];
+  await stage.until(Promise.all(ids.map((id) => stage.register({ id, ttlS: 2 }))));
+  await stage.untilTrue(() => stage.count('protections_entered') === 1, 3_000);
+  for (const id of ids) await stage.until(stage.deregister({ id }));
+  const { token } = stage.watch();
+  await stage.untilTrue(() => stage.count('protections_released') === 1, 6_000);
+  await stage.pass(KEPT_MS + 2 * LOOK_MS);
+  assert.equal(stage.replica.catalog.instances.tombstoneCount, 0);
+  assert.ok((await stage.store.get(key)).entry, 'a watch may still have to be told that it ended');
+  const resumed = stage.watch(token);
+  assert.deepEqual(
+    resumed.last.services.map(({ service, protection }) => [service, protection]),
+    [['pay', undefined]],
+  );
+  await stage.pass(KEPT_MS + 2 * LOOK_MS);
+  assert.equal((await stage.store.get(key)).entry, undefined);
+  assert.deepEqual([...stage.replica.catalog.protections], []);
+  assert.equal(stage.replica.catalog.instances.namespaces().size, 1, 'only because it is watched');
+  assert.equal(stage.count('foreign_deletes'), 0);
+  assert.equal(stage.watch(token).last.resetReason, ResetReason.RESET_REASON_TOKEN_TOO_OLD);
+});

@@ -91,3 +91,19 @@ test('an instance whose record cannot be read is registered anew, and the alarm 
   assert.equal(stage.count('BAD_RECORD cleared'), 1);
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);
 });
+
+test('a protection that somebody else deletes is written back as it was', async () => {
+  const key = 'p/default/pay';
+  const stage = await Stage.ready();
+  await stage.until(Promise.all(['p1', 'p2', 'p3', 'p4'].map((id) => stage.register({ id, ttlS: 2 }))));
+  await stage.untilTrue(() => stage.count('protections_entered') === 1, 3_000);
+  await stage.pass(100);
+  const { revision } = stage.replica.catalog.instances.scope('default', 'pay')!.protection!;
+  await stage.write({ kind: 'delete', key });
+  await stage.pass(2_000);
+  const { entry } = await stage.store.get(key);
+  assert.ok(entry && entry.modRevision > revision);
+  const { revision: now, modRevision, record } = stage.replica.catalog.instances.scope('default', 'pay')!.protection!;
+  assert.deepEqual([now, modRevision, record.active], [revision, entry.modRevision, true]);
+  assert.equal(stage.count('FOREIGN_DELETE cleared'), 1);
+});

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
+import { WatchServicesResponse } from '../../../../src/gen/rollcall/v1/registry_service.js';
 import { ResetReason, WatchKind } from '../../../../src/gen/rollcall/v1/watch.js';
 import { encodeResumeToken, decodeResumeToken } from '../../../../src/model/tokens.js';
 import { Reader, Stage } from '../../stage.js';
@@ -26,6 +27,25 @@ test('W1: only the last part of what is sent at once carries a revision and a to
   assert.deepEqual(
     whole,
     reader.messages.map((_, i) => (i === reader.messages.length - 1 ? [true, true] : [false, false])),
+  );
+  assert.equal(reader.view.size, 400);
+});
+
+test('E4 W1: what a protection shows again at one revision comes in parts, of which the last has the note', async () => {
+  const stage = await Stage.ready();
+  const all = Array.from({ length: 400 }, (_, i) => stage.register({ ...lasting(`p${i}`), ttlS: 2 }));
+  await stage.until(Promise.all(all));
+  const reader = stage.watch();
+  await stage.turns();
+  const seen = reader.messages.length;
+  await stage.untilTrue(() => stage.count('protections_entered') === 1, 3_000);
+  await stage.turns();
+  const parts = reader.messages.slice(seen).filter(({ upserted }) => upserted.length > 0);
+  assert.ok(parts.length >= 3, `${parts.length} parts`);
+  for (const part of parts) assert.ok(WatchServicesResponse.encode(part).finish().length < 1_100_000);
+  assert.deepEqual(
+    parts.map(({ revision, services }) => [revision > 0n, services[0]?.protection?.unhealthyCount]),
+    parts.map((_, i) => (i === parts.length - 1 ? [true, 400] : [false, undefined])),
   );
   assert.equal(reader.view.size, 400);
 });
