@@ -37,8 +37,7 @@ function leanUnknownFields(name) {
   if (!name.endsWith('.ts')) return;
   const text = readFileSync(file, 'utf8');
   const lean = text
-    .replaceAll('_unknownFields: {} }', '_unknownFields: undefined }')
-    .replaceAll('_unknownFields: {},', '_unknownFields: undefined,')
+    .replaceAll(/,?\s*_unknownFields: \{\},?(?=\s*\})/g, '')
     .replaceAll('const list = message._unknownFields![tag];', 'const list = (message._unknownFields ??= {})[tag];');
   if (/_unknownFields: \{\}/.test(lean)) throw new Error(`${name} makes objects for unknown fields`);
   writeFileSync(file, lean);

@@ -3,6 +3,16 @@ import type { MemberRef } from '../health/peers.js';
 import { RollcallError } from '../model/errors.js';
 import type { Membership } from './membership.js';
 
+/** What a process says to the members of its cluster. */
+export type PeerAnswers = Pick<PeerEnd, 'lastHeard' | 'handOver' | 'storeWorks'>;
+
+function notThatMember({ id, epoch }: MemberRef): never {
+  throw new RollcallError('NOT_THAT_MEMBER', `this is not member ${id} of epoch ${epoch}`);
+}
+
+/** A process that is no member of anything. */
+export const noMember: PeerAnswers = { lastHeard: notThatMember, handOver: notThatMember, storeWorks: notThatMember };
+
 /** What this member says to the others. Each question is for one membership: anyone else must not answer in its place. */
 export class PeerEnd {
   constructor(
@@ -26,7 +36,6 @@ export class PeerEnd {
   }
 
   #assertAddressed(to: MemberRef): void {
-    if (this.membership.isAddressed(to)) return;
-    throw new RollcallError('NOT_THAT_MEMBER', `this is not member ${to.id} of epoch ${to.epoch}`);
+    if (!this.membership.isAddressed(to)) notThatMember(to);
   }
 }

@@ -1,13 +1,11 @@
 import { type Clock, delay } from '../base/clock.js';
 import type { Answer, HeardNote, Query } from '../health/heard.js';
 import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
+import { LIMITS } from '../model/limits.js';
 import type { MemberItem } from '../model/records.js';
 
 /** A member that has not answered within this has not answered: there is no verdict, and it is asked again. */
 const ANSWER_MAX_MS = 1_000;
-/** The most notes in one request of a hand-over. */
-const NOTES_MAX = 5_000;
-
 /** The ways to the other members, each kept as long as its membership. */
 export class PeerLinks {
   readonly #links = new Map<string, { ref: MemberRef; link: PeerLink; failing: boolean }>();
@@ -59,8 +57,9 @@ export class PeerLinks {
   /** Hands notes to every other member; returns those that took all of them before `timeUp`. */
   async handOver(notes: readonly HeardNote[], timeUp: Promise<void>): Promise<MemberRef[]> {
     const took: MemberRef[] = [];
+    const size = LIMITS.PEER_NOTES.value;
     const giving = [...this.#links.values()].map(async ({ ref, link }) => {
-      for (let i = 0; i < notes.length; i += NOTES_MAX) await link.handOver(notes.slice(i, i + NOTES_MAX));
+      for (let i = 0; i < notes.length; i += size) await link.handOver(notes.slice(i, i + size));
       if (notes.length === 0) await link.handOver([]);
       took.push(ref);
     });

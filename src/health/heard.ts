@@ -1,3 +1,4 @@
+import { LIMITS } from '../model/limits.js';
 import type { InstanceItem } from '../model/records.js';
 import type { Revision } from '../store/store.js';
 import type { LivenessClock } from './liveness-clock.js';
@@ -170,6 +171,7 @@ export class Heard {
 
   #noteEarly(key: string, incarnation: string, revision: Revision): void {
     const early = this.#early.get(key);
+    if (!early && this.#early.size >= LIMITS.INSTANCES.value) return;
     if (early && early.incarnation !== incarnation && early.revision >= revision) return;
     const stampMs = this.clock.stamp();
     this.#early.set(key, { incarnation, revision, stampMs, promisedRevision: early?.promisedRevision ?? 0n });

@@ -30,6 +30,12 @@ export const LIMITS = {
     unit: 'items',
     reason: 'One message must not hold up the others for more than some milliseconds.',
   },
+  PEER_QUERIES: {
+    value: 1_000,
+    unit: 'items',
+    reason: 'Between servers: one question for as many instances as one round of judgement takes.',
+  },
+  PEER_NOTES: { value: 5_000, unit: 'items', reason: 'Between servers: one part of a hand-over, about 500 kB.' },
   SUBSET_SIZE: { value: 10_000, unit: 'instances', reason: 'More than any answer can hold.' },
   SUBSET_KEY_BYTES: { value: 256, unit: 'bytes', reason: 'The key only names the caller.' },
   PUBLISH_CONFIGS: {

@@ -8,6 +8,7 @@ import { ConfigServiceService } from '../../gen/rollcall/v1/config_service.js';
 import { RegistryServiceService } from '../../gen/rollcall/v1/registry_service.js';
 import { LIMITS } from '../../model/limits.js';
 import type { Replica } from '../../replica.js';
+import { noMember } from '../../cluster/peer-end.js';
 import { peerService } from '../peer/peer-service.js';
 import { type About, adminService } from './admin-service.js';
 import { Calls, ours } from './calls.js';
@@ -66,7 +67,7 @@ export class GrpcServer {
     add(RegistryServiceService, registryService(replica, calls, hub));
     add(ConfigServiceService, configService(replica, calls, hub));
     add(AdminServiceService, adminService(replica, calls, hub, about));
-    if (replica.peer) add(PeerServiceService, peerService(replica.peer, calls));
+    add(PeerServiceService, peerService(replica.peer ?? noMember, calls));
     add(thirdPartyService('grpc.health.v1.Health'), this.#health.implementation(calls));
     const reflection = reflectionService(calls);
     for (const version of ['v1', 'v1alpha'])
