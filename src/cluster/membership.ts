@@ -22,8 +22,10 @@ const REWRITES_MAX = 2;
 const FENCE_MS = 0.95 * GRACE_MS;
 /** A membership that was not confirmed for so long may be over soon: nothing is judged, and peers are asked about the store. */
 const UNCONFIRMED_MS = 0.8 * LEASE_MS;
-/** The own rewrite not seen for so long, through the own watch: the watch is silent, and everything is listed anew. */
-const CANARY_MS = 3.5 * REWRITE_MS;
+/** A rewrite confirmed that was sent within this: the store works. */
+const STORE_WORKS_MS = 1.5 * REWRITE_MS;
+/** A confirmed rewrite not seen for so long, through the own watch: the watch is silent, and everything is listed anew. */
+const CANARY_MS = 2.5 * REWRITE_MS;
 /** How often the membership is looked at. */
 const LOOK_MS = 250;
 /** Wall and monotonic clock that part by more between two looks: this process was suspended, and others' time went on. */
@@ -112,6 +114,8 @@ export class Membership implements Cluster, Closeable {
   /** Rewrites that were sent before this do not count: the clocks have parted since. */
   #trustedFromMs = -Infinity;
   #seenMs = 0;
+  /** When the first rewrite was confirmed that has not been seen. Undefined: none is to be seen. */
+  #unseenSinceMs: number | undefined;
   #rewriting = 0;
   #wallAheadMs: number | undefined;
   #peersHaveStore = false;
@@ -180,6 +184,11 @@ export class Membership implements Cluster, Closeable {
   /** True: the membership may be over soon, or already: silence must not count. */
   get unconfirmed(): boolean {
     return this.parts.clock.now() >= this.#sentMs + UNCONFIRMED_MS;
+  }
+
+  /** True: the store has taken a rewrite lately. In an outage nobody says so by the time that anybody asks. */
+  get storeWorks(): boolean {
+    return this.parts.clock.now() < this.#sentMs + STORE_WORKS_MS;
   }
 
   onMembers(listener: () => void): void {
@@ -263,6 +272,7 @@ export class Membership implements Cluster, Closeable {
     this.#backoff.reset();
     this.#sentMs = sentMs;
     this.#seenMs = clock.now();
+    this.#unseenSinceMs = undefined;
     member.lost.addEventListener('abort', lost);
     if (member.lost.aborted) lost();
     this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
@@ -284,7 +294,10 @@ export class Membership implements Cluster, Closeable {
       .then(
         (isOurs) => {
           if (!isOurs) state.lost();
-          else if (this.#state === state && sentMs > this.#sentMs) this.#sentMs = sentMs;
+          else if (this.#state === state && sentMs > this.#sentMs) {
+            this.#sentMs = sentMs;
+            if (this.#seenMs < sentMs) this.#unseenSinceMs ??= this.parts.clock.now();
+          }
         },
         () => undefined, // not confirmed: nothing is known of it
       )
@@ -298,9 +311,11 @@ export class Membership implements Cluster, Closeable {
     const now = clock.now();
     this.#compareClocks();
     if (this.#state.name !== 'IN') return;
-    if (now - this.#seenMs > CANARY_MS && now - this.#sentMs < CANARY_MS) {
+    // What was not written in an outage cannot be seen.
+    if (now - (this.#unseenSinceMs ?? now) > CANARY_MS && now - this.#sentMs < CANARY_MS) {
       telemetry.log.warn({ lagMs: Math.round(now - this.#seenMs) }, 'the watch does not show our own rewrites');
       telemetry.counters.add('canaries_missed');
+      this.#unseenSinceMs = undefined;
       this.#seenMs = now;
       relist();
     }
@@ -324,7 +339,10 @@ export class Membership implements Cluster, Closeable {
   // What the catalog shows of members.
 
   #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
-    if (after?.id === this.id) this.#seenMs = this.parts.clock.now();
+    if (after?.id === this.id) {
+      this.#seenMs = this.parts.clock.now();
+      this.#unseenSinceMs = undefined;
+    }
     const isSame = before !== undefined && before.epoch === after?.epoch;
     if (isSame) return;
     if (before) this.#departed(before);

@@ -32,7 +32,7 @@ export class PeerEnd {
 
   storeWorks(to: MemberRef): boolean {
     this.#assertAddressed(to);
-    return !this.membership.unconfirmed;
+    return this.membership.storeWorks;
   }
 
   #assertAddressed(to: MemberRef): void {

@@ -23,13 +23,17 @@ export interface Member {
 /** Some replicas on one store, on a virtual clock. */
 export class ClusterStage {
   readonly world = new World();
-  readonly store = new MemoryStore(new SimProcess(this.world).clock, { exclusive: false });
+  readonly store: MemoryStore;
   readonly members: Member[] = [];
   /** Which revisions the store does not deliver, as some versions of etcd have done. */
   loses: (batch: RevisionBatch) => boolean = () => false;
   /** Nodes that no other can ask. */
   readonly unreachable = new Set<string>();
   #next = 1;
+
+  constructor(leaseMs = 10_000) {
+    this.store = new MemoryStore(new SimProcess(this.world).clock, { exclusive: false, leaseMs });
+  }
 
   /** Starts a replica, and waits until it has joined, for `withinMs` at most. */
   async start(node: string, withinMs = 5_000): Promise<Member> {

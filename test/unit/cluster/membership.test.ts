@@ -10,9 +10,10 @@ const LEASE_MS = 10_000;
 const SOON_MS = 300;
 
 /** Two replicas whose start is so long ago that it disturbs nothing. */
-async function settled(): Promise<{ stage: ClusterStage; a: Member; b: Member }> {
-  const stage = new ClusterStage();
+async function settled(leaseMs = LEASE_MS): Promise<{ stage: ClusterStage; a: Member; b: Member }> {
+  const stage = new ClusterStage(leaseMs);
   const a = await stage.start('a');
+  await stage.pass(2_000); // they do not rewrite their keys at one time
   const b = await stage.start('b');
   await stage.pass(GRACE_MS + 1_000);
   return { stage, a, b };
@@ -184,4 +185,19 @@ test('a membership that has lasted, or that was left, makes nobody wait', async 
   await stage.until(again.replica.leave());
   stage.kill(again);
   await stage.start('b', 5_000);
+});
+
+test('an outage of the store is not felt until the fence, and nothing is listed anew after it: the dead are found a ttl later', async () => {
+  const { stage, a, b } = await settled(60_000); // etcd ends no lease while it has no quorum
+  await stage.register(a, 'p1');
+  await stage.register(a, 'p2');
+  stage.store.setOutage('refuse');
+  for (let passed = 0; passed < 20_000; passed += 1_000) {
+    for (const member of [a, b]) assert.equal(await stage.beat(member, 'p1'), 'OK', `after ${passed} ms`);
+    await stage.pass(1_000);
+  }
+  stage.store.setOutage(undefined);
+  // Time goes on with the next rewrite, and the ttl that had begun before the outage ends.
+  await stage.untilTrue(() => stage.isSilent('p2'), 3_000 + TTL_MS + SOON_MS);
+  for (const { counts } of [a, b]) assert.equal(counts.get('canaries_missed'), undefined);
 });
