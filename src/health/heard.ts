@@ -169,6 +169,19 @@ export class Heard {
     return trace;
   }
 
+  /**
+   * True: another process has been heard here under a newer record, so that a beat settled on this one would not be
+   * noted. A beat that nobody has noted must not count: whoever judges would be told of silence.
+   */
+  isOutdated(key: string, incarnation: string, revision: Revision): boolean {
+    const trace = this.#traces.get(key);
+    const early = this.#early.get(key);
+    const heard = trace ? { incarnation: trace.beatIncarnation, revision: trace.beatRevision } : early;
+    return (
+      heard !== undefined && heard.incarnation !== '' && heard.incarnation !== incarnation && heard.revision >= revision
+    );
+  }
+
   #noteEarly(key: string, incarnation: string, revision: Revision): void {
     const early = this.#early.get(key);
     if (!early && this.#early.size >= LIMITS.INSTANCES.value) return;

@@ -101,6 +101,8 @@ export class Heartbeats {
   #settleOn(beat: HeartbeatItem, item: InstanceItem, tries: number): Outcome | Promise<Outcome> {
     if (!item.beating) return undefined;
     const { incarnation } = item.record.instance!;
+    if (this.heard.isOutdated(item.key, incarnation, item.modRevision))
+      return tries > 1 ? this.#settleByStore(beat, tries - 1) : RejectionReason.REJECTION_REASON_RETRY;
     const trace = this.heard.noteOf(item.key, incarnation, item.modRevision);
     const reported = changedReport(item, beat.reported);
     if (item.record.silent || reported) return this.#commit(beat, item, reported, tries);
