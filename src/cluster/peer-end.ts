@@ -27,7 +27,7 @@ export class PeerEnd {
 
   handOver(to: MemberRef, notes: readonly HeardNote[]): void {
     this.#assertAddressed(to);
-    for (const { key, incarnation, revision } of notes) this.heard.noteOf(key, incarnation, revision);
+    for (const { key, incarnation, revision, ageMs } of notes) this.heard.noteOf(key, incarnation, revision, ageMs);
   }
 
   storeWorks(to: MemberRef): boolean {

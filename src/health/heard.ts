@@ -39,6 +39,8 @@ export interface HeardNote {
   readonly key: string;
   readonly incarnation: string;
   readonly revision: Revision;
+  /** How long ago, by the liveness clock of whoever hands it over. */
+  readonly ageMs: number;
 }
 
 /** A question for whoever may have heard an instance. */
@@ -99,8 +101,14 @@ export class Heard {
   recent(): HeardNote[] {
     const notes: HeardNote[] = [];
     for (const { item, beatIncarnation, beatRevision, beatStampMs } of this.#traces.values()) {
-      const isRecent = beatStampMs > this.clock.nowMs - item.ttlMs;
-      if (isRecent) notes.push({ key: item.key, incarnation: beatIncarnation, revision: beatRevision });
+      const ageMs = this.clock.nowMs - beatStampMs;
+      if (ageMs >= item.ttlMs) continue;
+      notes.push({
+        key: item.key,
+        incarnation: beatIncarnation,
+        revision: beatRevision,
+        ageMs: Math.max(ageMs, 0),
+      });
     }
     return notes;
   }
@@ -161,11 +169,15 @@ export class Heard {
     return trace;
   }
 
-  /** Notes a heartbeat of an instance that the catalog may not show yet; returns its trace if there is one. */
-  noteOf(key: string, incarnation: string, revision: Revision): Trace | undefined {
+  /**
+   * Notes a heartbeat of an instance that the catalog may not show yet; returns its trace if there is one. It came now,
+   * or `ageMs` ago at the member that hands it over.
+   */
+  noteOf(key: string, incarnation: string, revision: Revision, ageMs = 0): Trace | undefined {
     const trace = this.#traces.get(key);
-    if (trace) this.note(trace, incarnation, revision);
-    else this.#noteEarly(key, incarnation, revision);
+    const stampMs = this.clock.stamp() - ageMs;
+    if (trace) this.note(trace, incarnation, revision, stampMs);
+    else this.#noteEarly(key, incarnation, revision, stampMs);
     return trace;
   }
 
@@ -182,11 +194,11 @@ export class Heard {
     );
   }
 
-  #noteEarly(key: string, incarnation: string, revision: Revision): void {
+  #noteEarly(key: string, incarnation: string, revision: Revision, stamp: number): void {
     const early = this.#early.get(key);
     if (!early && this.#early.size >= LIMITS.INSTANCES.value) return;
     if (early && early.incarnation !== incarnation && early.revision >= revision) return;
-    const stampMs = this.clock.stamp();
+    const stampMs = early?.incarnation === incarnation ? Math.max(early.stampMs, stamp) : stamp;
     this.#early.set(key, { incarnation, revision, stampMs, promisedRevision: early?.promisedRevision ?? 0n });
   }
 
@@ -194,8 +206,7 @@ export class Heard {
    * Notes a heartbeat. A note never lowers stamp or revision, and for another incarnation it replaces only
    * what was heard under an older revision.
    */
-  note(trace: Trace, incarnation: string, revision: Revision): void {
-    const stamp = this.clock.stamp();
+  note(trace: Trace, incarnation: string, revision: Revision, stamp = this.clock.stamp()): void {
     if (trace.beatIncarnation !== incarnation) {
       if (trace.beatRevision >= revision && trace.beatIncarnation !== '') return;
       trace.beatIncarnation = incarnation;

@@ -43,7 +43,12 @@ export const connectPeer: PeerConnector = ({ id, epoch, address }): PeerLink => 
       return queries.map((_, i) => answerOf(answers[i], request.queries[i]!.id));
     },
     async handOver(notes) {
-      const told = notes.map(({ key, incarnation, revision }) => ({ ...namesOf(key), incarnation, revision }));
+      const told = notes.map(({ key, incarnation, revision, ageMs }) => ({
+        ...namesOf(key),
+        incarnation,
+        revision,
+        age: toDuration(ageMs),
+      }));
       await call<HandOverResponse>((deadline, done) => client.handOver({ to, notes: told }, NONE, { deadline }, done));
     },
     async storeWorks() {

@@ -34,10 +34,12 @@ export function peerService(peer: PeerAnswers, calls: Calls): UntypedServiceImpl
       checkItems('notes', notes, LIMITS.PEER_NOTES.value);
       peer.handOver(
         to ?? NOBODY,
-        notes.map(({ namespace, service, id, incarnation, revision }) => ({
+        notes.map(({ namespace, service, id, incarnation, revision, age }) => ({
           key: instanceKey(namespace, service, id),
           incarnation,
           revision,
+          // Whoever does not say how long ago is taken to mean now: that moves a verdict later, never earlier.
+          ageMs: age ? Math.max(fromDuration(age), 0) : 0,
         })),
       );
       return HandOverResponse.create();

@@ -108,6 +108,19 @@ test('a replica that leaves cleanly hands over what it heard, and blinds nobody'
   assert.equal(a.counts.get('disturbances') ?? 0, before);
 });
 
+test('E6: who fell silent before a replica left cleanly is found a ttl after its last heartbeat all the same', async () => {
+  const { stage, a, b } = await settled();
+  await stage.register(a, 'dead');
+  await beatFor(stage, b, 'dead', 2 * TTL_MS);
+  const lastBeat = stage.world.now - 1_000;
+  await stage.pass(TTL_MS / 3);
+  await stage.until(b.replica.leave());
+  stage.kill(b);
+  await stage.untilTrue(() => stage.isSilent('dead'), TTL_MS);
+  const silentAfter = stage.world.now - lastBeat;
+  assert.ok(silentAfter >= TTL_MS && silentAfter <= TTL_MS + SOON_MS, `after ${silentAfter} ms`);
+});
+
 test('a replica whose key is lost acknowledges nothing until it has joined again, under a new epoch', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
