@@ -81,14 +81,17 @@ async function serve(args: readonly string[]): Promise<number> {
   return Exit.OK;
 }
 
+/** A signal so soon after the first is the same one: a terminal sends it to the whole group, and npm hands it on. */
+const SAME_SIGNAL_MS = 1_000;
+
 /** Resolves at the first signal to stop; the second ends the process at once. */
 function signalled(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let seen = false;
+    let seenMs: number | undefined;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        if (seen) process.exit(Exit.SIGNAL);
-        seen = true;
+        seenMs ??= performance.now();
+        if (performance.now() - seenMs > SAME_SIGNAL_MS) process.exit(Exit.SIGNAL);
         resolve(signal);
       });
     }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { GrpcServer } from './api/grpc/grpc-server.js';
 import { connectPeer } from './api/peer/peer-client.js';
@@ -82,6 +83,8 @@ export async function renewEpoch(settings: StoreSettings, telemetry: ProcessTele
   const fail = (error: Error): never => {
     throw error;
   };
+  if (settings.kind === 'embedded' && !existsSync(settings.dataDir))
+    throw new Error(`there is no data folder ${settings.dataDir}`);
   const store = await openStore(settings, telemetry, fail);
   try {
     return await newEpoch(store, systemRandom);

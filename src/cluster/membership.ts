@@ -233,9 +233,11 @@ export class Membership implements Cluster, Closeable {
           lost = resolve;
           signal.addEventListener('abort', () => resolve());
         });
-        await this.#join(lost);
+        const member = await this.#join(lost);
         await over;
         if (signal.aborted) return;
+        // Whatever is left of it must not stand in the way of the next: its lease could be kept alive for ever.
+        await member.leave().catch(() => undefined);
         telemetry.log.warn({ member: this.id }, 'the membership was lost; joining again');
         telemetry.counters.add('memberships_lost');
         this.#setState({ name: 'OUT' });
@@ -254,13 +256,13 @@ export class Membership implements Cluster, Closeable {
     const isAlone = (): boolean => [...catalog.members.values()].every(({ record }) => record.node === node);
     if (isAlone()) return;
     this.#setState({ name: 'WAITING', untilMs });
-    telemetry.log.warn({ waitMs }, 'memberships of this node keep ending uncleanly; waiting before the next');
+    telemetry.log.warn({ waitMs }, 'the last membership of this node ended uncleanly; waiting before the next');
     while (clock.now() < untilMs && !isAlone() && !this.#stop.signal.aborted)
       await delay(clock, LOOK_MS, this.#stop.signal);
     this.#setState({ name: 'OUT' });
   }
 
-  async #join(lost: () => void): Promise<void> {
+  async #join(lost: () => void): Promise<Member> {
     const { store, clock, catalog, telemetry } = this.parts;
     const { entry: membergen } = await store.get(MEMBERGEN_KEY);
     const sentMs = clock.now();
@@ -282,6 +284,7 @@ export class Membership implements Cluster, Closeable {
     if (catalog.has(member.epoch)) this.#membersChanged();
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
+    return member;
   }
 
   #rewrite(): void {
@@ -346,6 +349,8 @@ export class Membership implements Cluster, Closeable {
     const isSame = before !== undefined && before.epoch === after?.epoch;
     if (isSame) return;
     if (before) this.#departed(before);
+    if (after && after.id !== this.id && this.#hasJoined)
+      this.parts.telemetry.log.info({ member: after.id, node: after.record.node }, 'a member has joined');
     this.#membersChanged();
   }
 
@@ -355,7 +360,12 @@ export class Membership implements Cluster, Closeable {
     const epoch = state?.epoch;
     if (id === this.id && departed === epoch) state?.lost();
     const tookOver = record.handedOverTo.some((one) => one.id === this.id && one.epoch === epoch);
-    this.parts.telemetry.log.info({ member: id, node: record.node, clean: tookOver }, 'a member has left');
+    // Whoever is no member cannot have taken over, and knows nothing of how the other left.
+    if (id !== this.id)
+      this.parts.telemetry.log.info(
+        { member: id, node: record.node, ...(epoch !== undefined && { clean: tookOver }) },
+        'a member has left',
+      );
     if (!tookOver) this.#disturb();
   }
 

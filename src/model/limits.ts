@@ -61,7 +61,11 @@ export const LIMITS = {
   WATCH_CONFIG_FILTERS: { value: 64, unit: 'filters', reason: 'Looked through for every change.' },
   WATCH_CONFIG_KEYS: { value: 256, unit: 'keys', reason: 'Per filter; looked through for every change.' },
   WATCH_CONFIG_PREFIXES: { value: 64, unit: 'prefixes', reason: 'Per filter; looked through for every change.' },
-  WATCHES: { value: 20_000, unit: 'streams', reason: 'Open watches of one server, 10 to 20 kB each.' },
+  WATCHES: {
+    value: 20_000,
+    unit: 'streams',
+    reason: 'Open watches of one server, 10 to 20 kB each, and what their readers have not taken.',
+  },
   STREAMS_PER_CONNECTION: { value: 2_000, unit: 'streams', reason: 'One client must not take everything.' },
   PAGE_SIZE: { value: 1_000, unit: 'entries', reason: 'The most a list answers in one page.' },
   PAGE_BYTES: {

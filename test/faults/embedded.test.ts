@@ -219,6 +219,15 @@ test('a copy of the folder of a stopped server is a backup', async (t) => {
   assert.equal((await getStatus(server)).counts?.instances, 400);
 });
 
+test('a data folder that is deleted under a running server ends it, and says so', async (t) => {
+  const folder = join(temporaryFolder(), 'data');
+  const server = await startServer(t, folder);
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  rmSync(folder, { recursive: true });
+  assert.equal(await server.exited, 1);
+  assert.ok(server.log.some((line) => line.includes('was deleted or replaced while the server was running')));
+});
+
 test('a full disk: writes are refused, reads and beats go on, and room brings writes back without a restart', async (t) => {
   const mountPoint = temporaryFolder();
   const ballast = join(mountPoint, 'ballast');

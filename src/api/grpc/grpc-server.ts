@@ -1,4 +1,10 @@
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  setLogger,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
@@ -36,6 +42,12 @@ const OPTIONS = {
   'grpc.enable_channelz': 0,
 };
 
+/** Says in a person's words why there is no listening. */
+function notListening(error: Error, address: string): Error {
+  if (!error.message.includes('EADDRINUSE')) return new Error(`cannot listen on ${address}: ${error.message}`);
+  return new Error(`${address} is in use by another program (EADDRINUSE); choose another port with --grpc-port`);
+}
+
 /** The services of ours that health checks may ask about. */
 const OWN_SERVICES = ['rollcall.v1.RegistryService', 'rollcall.v1.ConfigService', 'rollcall.v1.AdminService'];
 
@@ -53,6 +65,10 @@ export class GrpcServer {
     private readonly telemetry: Telemetry,
   ) {
     this.#calls = new Calls(clock, random, telemetry);
+    // The library writes to standard error by itself; there is one log.
+    const log = telemetry.log.child('grpc');
+    const warn = (...words: unknown[]): void => log.warn({}, words.map(String).join(' '));
+    setLogger({ error: warn, info: () => undefined, debug: () => undefined });
   }
 
   /** Offers what a replica does, and tells what there is. */
@@ -79,7 +95,7 @@ export class GrpcServer {
     return new Promise<number>((resolve, reject) => {
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) =>
-        error ? reject(error) : resolve(actual),
+        error ? reject(notListening(error, address)) : resolve(actual),
       );
     });
   }

@@ -24,6 +24,10 @@ const SWEEP_MS = 1_000;
 const NO_PROGRESS_MAX_MS = 60_000;
 /** A stream is written to until this much has not reached the network: enough to keep it busy, little to hold. */
 const UNSENT_BYTES_MAX = 256 * 1_024;
+/** All streams together hold no more than this and one part each of those being served: then the others wait. */
+const UNSENT_TOTAL_BYTES_MAX = 128 * 1_024 * 1_024;
+/** While others wait for that, a reader that takes nothing for this long is ended. */
+const NO_PROGRESS_WHEN_FULL_MS = 10_000;
 /** Streams are served for this long before other work gets a turn, so that a fan-out delays no heartbeat. */
 const TURN_MS = 5;
 
@@ -49,6 +53,9 @@ export class WatchHub implements Closeable {
   /** Streams that wait for their reader, longest first. */
   readonly #waiting = new LinkedList<WatchStream>();
   readonly #woken = new Set<WatchStream>();
+  /** Streams that have something to send and wait until less of all streams is unsent. */
+  readonly #held = new Set<WatchStream>();
+  #unsentBytes = 0;
   #turnIsDue = false;
   #sweeping: Timer | undefined;
   #nextNumber = 1;
@@ -163,6 +170,10 @@ export class WatchHub implements Closeable {
     const { group } = stream;
     group.streams.delete(stream);
     this.#woken.delete(stream);
+    this.#held.delete(stream);
+    this.#unsentBytes -= stream.unsentBytes;
+    stream.unsentBytes = 0;
+    this.#letOn();
     if (stream.lastSent) this.#byLastSent.remove(stream.lastSent);
     this.#stopWaiting(stream);
     if (group.streams.size > 0) return;
@@ -198,6 +209,7 @@ export class WatchHub implements Closeable {
         if (stream.isNew) this.#bookmark(stream);
         return;
       }
+      if (this.#unsentBytes >= UNSENT_TOTAL_BYTES_MAX) return void this.#held.add(stream);
       this.#sendPart(stream, stream.sending);
     }
   }
@@ -246,6 +258,7 @@ export class WatchHub implements Closeable {
     stream.isNew = false;
     const bytes = Buffer.concat([shared, tail]);
     stream.unsentBytes += bytes.length;
+    this.#unsentBytes += bytes.length;
     stream.lastSentMs = this.clock.now();
     this.#byLastSent.moveToEnd(stream.lastSent!);
     if (!stream.waiting) {
@@ -260,12 +273,22 @@ export class WatchHub implements Closeable {
   #sent(stream: WatchStream, bytes: number): void {
     if (stream.ending.ended) return;
     stream.unsentBytes -= bytes;
+    this.#unsentBytes -= bytes;
+    this.#letOn();
     this.#stopWaiting(stream);
     if (stream.unsentBytes > 0) {
       stream.waiting = this.#waiting.push(stream);
       stream.waitingSinceMs = this.clock.now();
     }
     this.#wake(stream);
+  }
+
+  /** There is room again: those that were held go on, longest first. */
+  #letOn(): void {
+    if (this.#held.size === 0 || this.#unsentBytes >= UNSENT_TOTAL_BYTES_MAX) return;
+    const [first] = this.#held;
+    this.#held.delete(first!);
+    this.#wake(first!);
   }
 
   #stopWaiting(stream: WatchStream): void {
@@ -276,15 +299,14 @@ export class WatchHub implements Closeable {
   /** Sends bookmarks to quiet streams, and ends those whose reader is stuck. */
   #sweep(): void {
     const now = this.clock.now();
-    while (this.#waiting.first && now - this.#waiting.first.value.waitingSinceMs > NO_PROGRESS_MAX_MS) {
+    this.#letOn();
+    const maxMs = this.#held.size > 0 ? NO_PROGRESS_WHEN_FULL_MS : NO_PROGRESS_MAX_MS;
+    while (this.#waiting.first && now - this.#waiting.first.value.waitingSinceMs > maxMs) {
       const stream = this.#waiting.first.value;
       this.#stopWaiting(stream);
       this.telemetry.counters.add('watches_slow');
       stream.ending.fail(
-        new RollcallError(
-          'SLOW_READER',
-          `nothing was read for ${NO_PROGRESS_MAX_MS / 1000} s; resume from the last token`,
-        ),
+        new RollcallError('SLOW_READER', `nothing was read for ${maxMs / 1000} s; resume from the last token`),
       );
     }
     while (this.#byLastSent.first && now - this.#byLastSent.first.value.lastSentMs > BOOKMARK_MS) {

@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
@@ -44,6 +44,8 @@ const GROUP_BYTES_MAX = 4 * 1_024 * 1_024;
 const MEMBERS = 'm/';
 /** With less free space than this a failed write is put down to a full disk. */
 const FULL_BELOW_BYTES = 16 * 1_024 * 1_024;
+/** How often the data file is looked for. */
+const LOOK_MS = 2_000;
 /** How often a full disk is tried again. */
 const FULL_RETRY_MS = 5_000;
 
@@ -88,6 +90,7 @@ export async function openEmbeddedStore({
     rmSync(marker, { force: true });
     const store = new EmbeddedStore(folder, openDatabase(folder), lock, clock, { ...telemetry, log }, onFatal);
     await store.removeMembers();
+    store.guardFile();
     return store;
   } catch (error) {
     await lock.close();
@@ -105,6 +108,7 @@ export class EmbeddedStore implements Store {
   readonly kind = 'embedded';
   readonly exclusive = true;
   readonly #history: History;
+  #looking: Timer | undefined;
   readonly #waiting: Waiting[] = [];
   #meta: Meta;
   #flushing: Promise<void> | undefined;
@@ -121,6 +125,17 @@ export class EmbeddedStore implements Store {
   ) {
     this.#meta = decodeMeta(database.getBinary(META_KEY));
     this.#history = new History(this.#meta.revision);
+  }
+
+  /** Looks whether the data file is still where it was: what is written into a file that nobody can find is lost. */
+  guardFile(): void {
+    const { ino } = statSync(dataFile(this.folder));
+    this.#looking = this.clock.every(LOOK_MS, () => {
+      const found = statSync(dataFile(this.folder), { throwIfNoEntry: false });
+      if (found?.ino === ino || this.#closing) return;
+      this.#looking?.cancel();
+      this.onFatal(new Error(`the data in ${this.folder} was deleted or replaced while the server was running`));
+    });
   }
 
   async list(range: KeyRange): Promise<Listing> {
@@ -189,6 +204,7 @@ export class EmbeddedStore implements Store {
   }
 
   async #close(): Promise<void> {
+    this.#looking?.cancel();
     await this.#flushing;
     this.#full?.cancel();
     try {

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 
@@ -40,7 +40,7 @@ export class FolderLock implements Closeable {
 
   /** Takes the folder, which is created if need be. Throws FolderHeld, which says who holds it. */
   static async take(folder: string, clock: Clock): Promise<FolderLock> {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(resolve(folder));
     const { dev, ino } = statSync(folder);
     const socket = `\0rollcall-${dev}-${ino}`;
     const me: Holder = {
@@ -84,8 +84,15 @@ export class FolderLock implements Closeable {
   async close(): Promise<void> {
     this.touching.cancel();
     rmSync(this.file, { force: true });
-    await new Promise((resolve) => this.server.close(resolve));
+    await new Promise((closed) => this.server.close(closed));
   }
+}
+
+/** Folder by folder: made all at once, Node hangs for ever where the file system has no room for folders, such as in /proc. */
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFolder(dirname(folder));
+  mkdirSync(folder, { mode: 0o700 });
 }
 
 function held(folder: string, holder: Holder | undefined): FolderHeld {
@@ -94,13 +101,13 @@ function held(folder: string, holder: Holder | undefined): FolderHeld {
 }
 
 function askHolder(socket: string): Promise<Holder | undefined> {
-  return new Promise((resolve) => {
+  return new Promise((answered) => {
     let text = '';
     const visitor = connect(socket);
     visitor.setTimeout(1_000, () => visitor.destroy());
     visitor.on('data', (bytes) => (text += bytes.toString()));
     visitor.on('error', () => undefined);
-    visitor.on('close', () => resolve(parseHolder(text)));
+    visitor.on('close', () => answered(parseHolder(text)));
   });
 }
 

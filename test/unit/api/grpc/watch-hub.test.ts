@@ -202,3 +202,24 @@ test('a stream that has ended is served no more and leaves nothing behind', asyn
   assert.equal(reader.messages.length, before);
   assert.equal(stage.hub.size, 0);
 });
+
+test('W5: what all readers together have not taken is bounded; those that stand still in the way of others are ended', async () => {
+  const stage = await Stage.ready();
+  const metadata = new Map(Array.from({ length: 7 }, (_, i): [string, string] => [`k${i}`, 'x'.repeat(1_000)]));
+  for (let i = 0; i < 150; i++) await stage.until(stage.register({ id: `p${i}`, ttlS: 600, metadata }));
+  const readers = Array.from({ length: 160 }, () => {
+    const reader = new Reader();
+    reader.stuck = true;
+    return stage.watch('', reader);
+  });
+  await stage.turns();
+  const unsent = (): number => readers.reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
+  assert.ok(unsent() < 130 * 1_024 * 1_024, `${unsent()} bytes`);
+  const last = readers.at(-1)!;
+  assert.equal(last.messages.length, 0, 'the last one waits');
+  last.stuck = false;
+  await stage.pass(12_000);
+  await stage.turns();
+  assert.equal(readers[0]!.error?.reason, 'SLOW_READER');
+  assert.equal(last.view.size, 150, 'and goes on when the others are ended');
+});
