@@ -11,5 +11,9 @@ storeContract('memory', async (t) => {
     reopen: async () => store.compactAll(),
     compact: async () => store.compactAll(),
     killMember: (key) => store.killMember(key),
+    backUp: () => {
+      const backup = store.backup();
+      return () => store.restore(backup);
+    },
   };
 });

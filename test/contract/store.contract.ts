@@ -13,6 +13,7 @@ import {
   prefixRange,
   type Revision,
   type RevisionBatch,
+  RolledBack,
   type Store,
   StoreUnavailable,
   type Txn,
@@ -30,6 +31,8 @@ export interface Subject {
   compact(): Promise<void>;
   /** Stops keeping a member alive, as if its process had died. Undefined: a member here dies with the store. */
   killMember?(key: string): Promise<void> | void;
+  /** Remembers what the store holds; the function returned goes back to that. Undefined: this is tested elsewhere. */
+  backUp?(): () => void;
 }
 
 const text = (value: string): Buffer => Buffer.from(value);
@@ -73,7 +76,7 @@ const valuesOf = (entries: readonly Entry[]): [string, string][] =>
   entries.map(({ key, value }) => [key, Buffer.from(value).toString()]);
 const count = (results: readonly CommitResult[]): number => results.filter(({ ok }) => ok).length;
 
-/** The guarantees of the store port, S1 to S13, each with its cases. */
+/** The guarantees of the store port, S1 to S14, each with its cases. */
 export function storeContract(name: string, open: (t: TestContext) => Promise<Subject>): void {
   const check = (title: string, body: (subject: Subject, t: TestContext) => Promise<void>): void => {
     test(`${name}: ${title}`, async (t) => body(await open(t), t));
@@ -499,6 +502,26 @@ export function storeContract(name: string, open: (t: TestContext) => Promise<Su
     assert.equal((await subject.store.get('m/one')).entry, undefined);
     assert.ok((await subject.store.get('i/a')).entry, 'nothing else is on a lease');
   });
+
+  check(
+    'S14 after a restore of an older state, watches and lists that are open end with RolledBack',
+    async (subject, t) => {
+      const { store } = subject;
+      const first = await commit(store, put('i/a', 'old'));
+      const restore = subject.backUp?.();
+      if (!restore) return t.skip('no restore while the store is open');
+      const second = await commit(store, put('i/a', 'new'));
+      const { pages } = await store.list(prefixRange('i/'));
+      const watch = store.watch(second, t.signal)[Symbol.asyncIterator]();
+      const next = watch.next();
+      restore();
+      await assert.rejects(async () => {
+        for await (const page of pages) assert.ok(page.length > 0);
+      }, RolledBack);
+      await assert.rejects(next, RolledBack);
+      assert.equal((await store.get('i/a')).revision, first);
+    },
+  );
 
   check('S13 keys and values come back byte for byte, and keys in byte order', async (subject) => {
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));

@@ -4,8 +4,13 @@ import type { SelfBeat } from '../../src/health/liveness-clock.js';
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
 
+/** Timers that repeat as often as this are the ticks of a clock. */
+const TICK_MS = 50;
+/** How long a message of a process to itself takes. */
+const SELF_BEAT_MS = 0.05;
+
 /**
- * A process in the simulated world: it can be paused and it can die.
+ * A process in the simulated world: it can be paused, its machine can be suspended, and it can die.
  *
  * While it is paused nothing of it runs. When it goes on, timers that are overdue fire first and what came over the
  * network is read afterwards, as Node does it.
@@ -13,8 +18,14 @@ import type { World } from './world.js';
 export class SimProcess {
   #paused = false;
   #dead = false;
-  readonly #overdue: (() => void)[] = [];
+  #pausedAt = 0;
+  #suspendedAt: number | undefined;
+  /** How long the machine was suspended, in all: its monotonic clock stood still. */
+  #suspendedMs = 0;
+  #selfBeatDue: number | undefined;
+  readonly #overdue: { due: number; fire: () => void }[] = [];
   readonly #inbox: (() => void)[] = [];
+  readonly #outbox: (() => void)[] = [];
 
   constructor(
     private readonly world: World,
@@ -36,15 +47,34 @@ export class SimProcess {
     else read();
   }
 
+  /** Something leaves: what a process that was stopped in the middle was about to send leaves when it goes on. */
+  send(leave: () => void): void {
+    if (this.#dead) return;
+    if (this.#paused) this.#outbox.push(leave);
+    else leave();
+  }
+
   pause(): void {
+    if (!this.#paused) this.#pausedAt = this.world.now;
     this.#paused = true;
+  }
+
+  /** As `pause`, with the monotonic clock standing still. */
+  suspend(): void {
+    this.pause();
+    this.#suspendedAt ??= this.world.now;
   }
 
   resume(): void {
     if (!this.#paused || this.#dead) return;
     this.#paused = false;
-    for (const fire of this.#overdue.splice(0)) fire();
+    if (this.#suspendedAt !== undefined) this.#suspendedMs += this.world.now - this.#suspendedAt;
+    this.#suspendedAt = undefined;
+    for (const leave of this.#outbox.splice(0)) leave();
     // The event loop turns: what was queued is read a moment later, one piece after the other.
+    if (this.#selfBeatDue !== undefined && this.#selfBeatDue > this.#pausedAt)
+      this.#selfBeatDue = Math.max(this.#selfBeatDue, this.world.now + 0.01);
+    for (const { due, fire } of this.#overdue.splice(0)) this.#timer(due, fire);
     for (const read of this.#inbox.splice(0)) this.world.in(0.01, () => this.deliver(read));
   }
 
@@ -54,30 +84,28 @@ export class SimProcess {
 
   /** The clock of the process: monotonic from its start, with timers that wait while it is paused. */
   readonly clock: Clock = {
-    now: () => this.world.now - this.startedAt + 1_000,
+    now: () => this.#now(),
     wall: () => 1_700_000_000_000 + this.world.now,
-    after: (ms, fn) => ({ cancel: this.world.in(ms, () => this.#timer(fn)) }),
+    after: (ms, fn) => ({ cancel: this.#arm(ms, fn) }),
     every: (ms, fn) => {
       let cancel = (): void => undefined;
       const arm = (): void => {
-        cancel = this.world.in(ms, () => this.#timer(() => (arm(), fn())));
+        cancel = this.#arm(ms, () => (arm(), fn()), ms <= TICK_MS);
       };
       arm();
       return { cancel: () => cancel() };
     },
   };
 
-  /** A self-beat goes through the same inbox as the messages of clients. */
+  /** A self-beat arrives as the messages of clients do: while the process is paused it waits. */
   selfBeat(): SelfBeat {
-    let onItsWay = false;
+    const onItsWay = (): boolean => this.#selfBeatDue !== undefined && this.world.now < this.#selfBeatDue;
     return {
       get onItsWay() {
-        return onItsWay;
+        return onItsWay();
       },
       send: () => {
-        if (onItsWay) return;
-        onItsWay = true;
-        this.world.in(0.05, () => this.deliver(() => (onItsWay = false)));
+        if (!onItsWay()) this.#selfBeatDue = this.world.now + SELF_BEAT_MS;
       },
     };
   }
@@ -111,9 +139,25 @@ export class SimProcess {
     };
   }
 
-  #timer(fire: () => void): void {
+  #now(): number {
+    return (this.#suspendedAt ?? this.world.now) - this.#suspendedMs - this.startedAt + 1_000;
+  }
+
+  #arm(ms: number, fire: () => void, quiet = false): () => void {
+    const due = this.#now() + ms;
+    let cancelled = false;
+    const cancel = this.world.in(ms, () => this.#timer(due, () => cancelled || fire()), quiet);
+    return () => {
+      cancelled = true;
+      cancel();
+    };
+  }
+
+  #timer(due: number, fire: () => void): void {
     if (this.#dead) return;
-    if (this.#paused) this.#overdue.push(fire);
+    const early = due - this.#now();
+    if (this.#paused) this.#overdue.push({ due, fire });
+    else if (early > 0.001) this.world.in(early, () => this.#timer(due, fire));
     else fire();
   }
 }

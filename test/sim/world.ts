@@ -2,6 +2,8 @@ interface Event {
   readonly at: number;
   readonly order: number;
   readonly fire: () => void;
+  /** True: it mostly does nothing that goes on later. */
+  readonly quiet: boolean;
   cancelled: boolean;
 }
 
@@ -16,14 +18,14 @@ export class World {
   }
 
   /** Plans something; returns the way to call it off. */
-  at(time: number, fire: () => void): () => void {
-    const event: Event = { at: Math.max(time, this.#now), order: this.#order++, fire, cancelled: false };
+  at(time: number, fire: () => void, quiet = false): () => void {
+    const event: Event = { at: Math.max(time, this.#now), order: this.#order++, fire, quiet, cancelled: false };
     this.#push(event);
     return () => (event.cancelled = true);
   }
 
-  in(ms: number, fire: () => void): () => void {
-    return this.at(this.#now + ms, fire);
+  in(ms: number, fire: () => void, quiet = false): () => void {
+    return this.at(this.#now + ms, fire, quiet);
   }
 
   sleep(ms: number): Promise<void> {
@@ -38,7 +40,9 @@ export class World {
       if (event.cancelled) continue;
       this.#now = event.at;
       event.fire();
-      await settle();
+      // What a quiet event has begun goes on with the next one: most begin nothing, and there are many.
+      if (event.quiet) await NEXT_TURN;
+      else await settle();
     }
     this.#now = end;
   }
@@ -72,6 +76,9 @@ export class World {
 }
 
 const before = (a: Event, b: Event): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
+
+/** What goes on at once, before anything else does. */
+const NEXT_TURN = Promise.resolve();
 
 /** Lets every promise that can go on go on: immediates run only when no microtask is left. */
 async function settle(): Promise<void> {

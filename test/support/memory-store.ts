@@ -12,6 +12,7 @@ import {
   type Member,
   type Revision,
   type RevisionBatch,
+  RolledBack,
   type Store,
   type StoreHealth,
   StoreUnavailable,
@@ -29,20 +30,39 @@ export type Outage =
   /** Commits happen, and their reply is lost. */
   | 'lost-reply';
 
+/** What a store held at one moment. */
+export interface Backup {
+  readonly revision: Revision;
+  readonly entries: ReadonlyMap<string, Entry>;
+}
+
+/** A member key and when its holder was last heard of. */
+interface Lease {
+  readonly epoch: Revision;
+  renewedMs: number;
+  readonly check: Timer;
+}
+
 /**
  * The store port in memory, for tests and the simulation: deterministic, on a clock that is handed in, with the
  * failures of a real store on request.
+ *
+ * What the store itself does takes no time: `serve...`. The port is that, with a way there and back. Several processes
+ * that share the store each have a way of their own: StoreLink.
  */
 export class MemoryStore implements Store {
   readonly kind = 'memory';
   readonly exclusive: boolean;
-  /** Told of every revision at the moment it is committed, for whoever checks the history. */
-  onCommit: (batch: RevisionBatch) => void = () => undefined;
+  /** Told of every revision at the moment it is committed, for whoever checks the history; `by` says whose commit it was. */
+  onCommit: (batch: RevisionBatch, by: string) => void = () => undefined;
   /** How long a call takes, in milliseconds: half on the way there, half on the way back. */
   latencyMs: () => number = () => 0;
   readonly #entries = new Map<string, Entry>();
-  readonly #members = new Map<string, { alive: boolean; stopKeeping: () => void }>();
+  readonly #leases = new Map<string, Lease>();
+  readonly #keeping = new Map<string, { renews: boolean; timer: Timer }>();
+  readonly #committedMs = new WeakMap<RevisionBatch, number>();
   #history = new History(0n);
+  #era = 0;
   #revision: Revision = 0n;
   #outage: Outage | undefined;
   #outageSinceMs = 0;
@@ -64,11 +84,22 @@ export class MemoryStore implements Store {
     return this.#revision;
   }
 
-  /** Begins or ends an outage. */
+  get outage(): Outage | undefined {
+    return this.#outage;
+  }
+
+  /** Counts the histories: another number after every restore. */
+  get era(): number {
+    return this.#era;
+  }
+
+  /** Begins or ends an outage. No lease runs out meanwhile, and all have their full time afterwards, as with etcd. */
   setOutage(outage: Outage | undefined): void {
     if (outage && !this.#outage) this.#outageSinceMs = this.clock.now();
     this.#outage = outage;
-    if (!outage) for (const over of this.#outageOver.splice(0)) over();
+    if (outage) return;
+    for (const lease of this.#leases.values()) lease.renewedMs = this.clock.now();
+    for (const over of this.#outageOver.splice(0)) over();
   }
 
   /** Drops the history up to a revision. */
@@ -81,33 +112,123 @@ export class MemoryStore implements Store {
     this.#history.compact(this.#revision);
   }
 
-  async list(range: KeyRange): Promise<Listing> {
-    await this.#reach();
-    const revision = this.#revision;
+  /** What the store holds now. */
+  backup(): Backup {
+    return { revision: this.#revision, entries: new Map(this.#entries) };
+  }
+
+  /** Goes back to what the store held once: whatever was committed since has never been. Leases have their full time. */
+  restore({ revision, entries }: Backup): void {
+    this.#entries.clear();
+    for (const [key, entry] of entries) this.#entries.set(key, entry);
+    this.#revision = revision;
+    this.#era++;
+    const past = this.#history;
+    this.#history = new History(revision);
+    past.compact(1n << 62n);
+    for (const [key, { check, epoch }] of this.#leases) {
+      if (this.#entries.get(key)?.createRevision === epoch) this.#leases.get(key)!.renewedMs = this.clock.now();
+      else check.cancel();
+    }
+  }
+
+  // What the store does, at once.
+
+  serveList(range: KeyRange): Listing {
     const entries = [...this.#entries.values()]
       .filter(({ key }) => inRange(range, key))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
+    return { revision: this.#revision, pages: pagesOf(entries, this.#era, () => this.#era) };
+  }
+
+  serveGet(key: string): { entry: Entry | undefined; revision: Revision } {
+    return { entry: this.#entries.get(key), revision: this.#revision };
+  }
+
+  serveCommit(txn: Txn, by = ''): CommitResult {
+    return this.#evaluate((overlay) => [overlay.commit(txn)], by)[0]!;
+  }
+
+  serveCommitEach(guard: readonly Compare[], txns: readonly Txn[], by = ''): CommitResult[] {
+    return this.#evaluate((overlay) => overlay.commitEach(guard, txns), by);
+  }
+
+  /** Puts a member key on a lease of its own. Undefined: the key is there already. */
+  serveJoin(key: string, value: Uint8Array, also: readonly Write[], by = ''): Revision | undefined {
+    const writes: Write[] = [{ kind: 'put', key, value }, ...also];
+    const created = this.serveCommit({ writeId: '', compares: [{ key, modRevision: 0n }], writes }, by);
+    if (!created.ok) return undefined;
+    const epoch = created.revision;
+    this.#leases.get(key)?.check.cancel();
+    const check = this.clock.every(this.leaseMs / 10, () => this.#checkLease(key, epoch));
+    this.#leases.set(key, { epoch, renewedMs: this.clock.now(), check });
+    return epoch;
+  }
+
+  serveRewrite(key: string, epoch: Revision, value: Uint8Array, by = ''): boolean {
+    const compares = [{ key, createRevision: epoch }];
+    return this.serveCommit({ writeId: '', compares, writes: [{ kind: 'put', key, value }] }, by).ok;
+  }
+
+  /** False: the lease is gone. */
+  serveRenewal(key: string, epoch: Revision): boolean {
+    const lease = this.#leases.get(key);
+    if (lease?.epoch !== epoch) return false;
+    lease.renewedMs = this.clock.now();
+    return true;
+  }
+
+  /** Ends a lease, and the key on it. */
+  serveRevocation(key: string, epoch: Revision | undefined): void {
+    const lease = this.#leases.get(key);
+    if (!lease || (epoch !== undefined && lease.epoch !== epoch)) return;
+    lease.check.cancel();
+    this.#leases.delete(key);
+    const compares = [{ key, createRevision: lease.epoch }];
+    this.serveCommit({ writeId: '', compares, writes: [{ kind: 'delete', key }] });
+  }
+
+  /** The revisions after one, as they come; see Store.watch. */
+  async *serveWatch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
+    const era = this.#era;
+    try {
+      yield* this.#history.watch(after, signal);
+    } catch (error) {
+      throw this.#era === era ? error : new RolledBack('the store was restored');
+    }
+  }
+
+  /** How long ago a revision that a watch delivers was committed. */
+  ageMs(batch: RevisionBatch): number {
+    return this.clock.now() - (this.#committedMs.get(batch) ?? this.clock.now());
+  }
+
+  // The port.
+
+  async list(range: KeyRange): Promise<Listing> {
+    await this.#reach();
+    const listing = this.serveList(range);
     await this.#return();
-    return { revision, pages: pagesOf(entries) };
+    return listing;
   }
 
   async get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
     await this.#reach();
-    const answer = { entry: this.#entries.get(key), revision: this.#revision };
+    const answer = this.serveGet(key);
     await this.#return();
     return answer;
   }
 
   async commit(txn: Txn): Promise<CommitResult> {
-    return (await this.#apply((overlay) => [overlay.commit(txn)]))[0]!;
+    return this.#commit(() => this.serveCommit(txn));
   }
 
   commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
-    return this.#apply((overlay) => overlay.commitEach(guard, txns));
+    return this.#commit(() => this.serveCommitEach(guard, txns));
   }
 
   async *watch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
-    for await (const batch of this.#history.watch(after, signal)) {
+    for await (const batch of this.serveWatch(after, signal)) {
       while (this.#outage && !signal.aborted) await this.#outageEnd(signal);
       if (this.#closed || signal.aborted) return;
       yield batch;
@@ -115,41 +236,40 @@ export class MemoryStore implements Store {
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
-    const put = (compares: Compare[], bytes: Uint8Array, others: readonly Write[] = []): Promise<CommitResult> =>
-      this.commit({ writeId: '', compares, writes: [{ kind: 'put', key, value: bytes }, ...others] });
-    const created = await put([{ key, modRevision: 0n }], value, also);
-    if (!created.ok) throw new StoreUnavailable(`the member key ${key} exists already`);
-    const epoch = created.revision;
+    const epoch = await this.#commit(() => this.serveJoin(key, value, also));
+    if (epoch === undefined) throw new StoreUnavailable(`the member key ${key} exists already`);
     const lost = new AbortController();
-    const member = { alive: true, stopKeeping: () => keeping.cancel() };
-    this.#members.set(key, member);
-    let keptMs = this.clock.now();
-    const keeping: Timer = this.clock.every(this.leaseMs / 3, () => {
-      // While the store is out its own time stands still, too.
-      if (member.alive || this.#outage) keptMs = this.clock.now();
-      if (this.clock.now() - keptMs < this.leaseMs) return;
-      keeping.cancel();
+    const lose = (): void => {
+      keeping.timer.cancel();
       lost.abort();
-      this.#deleteNow(key, epoch);
-    });
-    const leave = async (): Promise<void> => {
-      keeping.cancel();
-      lost.abort();
-      await this.commit({ writeId: '', compares: [{ key, createRevision: epoch }], writes: [{ kind: 'delete', key }] });
     };
+    const keep = (): void => {
+      if (this.#outage) return;
+      if (keeping.renews) this.serveRenewal(key, epoch);
+      if (this.#leases.get(key)?.epoch !== epoch) lose();
+    };
+    const keeping = { renews: true, timer: this.clock.every(this.leaseMs / 3, keep) };
+    this.#keeping.set(key, keeping);
     return {
       key,
       epoch,
       lost: lost.signal,
-      leave,
-      rewrite: async (bytes) => (await put([{ key, createRevision: epoch }], bytes)).ok,
+      leave: () => {
+        lose();
+        return this.#commit(() => this.serveRevocation(key, epoch));
+      },
+      rewrite: async (bytes) => {
+        const ok = await this.#commit(() => this.serveRewrite(key, epoch, bytes));
+        if (!ok) lose();
+        return ok;
+      },
     };
   }
 
   /** Stops keeping a member alive, as if its process had died. */
   killMember(key: string): void {
-    const member = this.#members.get(key);
-    if (member) member.alive = false;
+    const keeping = this.#keeping.get(key);
+    if (keeping) keeping.renews = false;
   }
 
   health(): StoreHealth {
@@ -158,11 +278,19 @@ export class MemoryStore implements Store {
 
   close(): void {
     this.#closed = true;
-    for (const { stopKeeping } of this.#members.values()) stopKeeping();
+    for (const { timer } of this.#keeping.values()) timer.cancel();
+    for (const { check } of this.#leases.values()) check.cancel();
   }
 
-  async #apply(evaluate: (overlay: Overlay) => CommitResult[]): Promise<CommitResult[]> {
+  async #commit<T>(serve: () => T): Promise<T> {
     await this.#reach();
+    const result = serve();
+    if (this.#outage === 'lost-reply') throw new StoreUnavailable('the reply was lost');
+    await this.#return();
+    return result;
+  }
+
+  #evaluate(evaluate: (overlay: Overlay) => CommitResult[], by: string): CommitResult[] {
     const overlay = new Overlay(this.#revision, (key) => this.#entries.get(key));
     const results = evaluate(overlay);
     for (const [key, entry] of overlay.written) {
@@ -171,27 +299,21 @@ export class MemoryStore implements Store {
     }
     this.#revision = overlay.revision;
     for (const batch of overlay.batches) {
-      this.onCommit(batch);
+      this.onCommit(batch, by);
       const changes = batch.changes.filter((change) =>
         inRange(WATCHED_RANGE, change.kind === 'put' ? change.entry.key : change.key),
       );
-      this.#history.append({ revision: batch.revision, changes });
+      const watched = { revision: batch.revision, changes };
+      this.#committedMs.set(watched, this.clock.now());
+      this.#history.append(watched);
     }
-    if (this.#outage === 'lost-reply') throw new StoreUnavailable('the reply was lost');
-    await this.#return();
     return results;
   }
 
-  #deleteNow(key: string, epoch: Revision): void {
-    if (this.#entries.get(key)?.createRevision !== epoch) return;
-    const overlay = new Overlay(this.#revision, (other) => this.#entries.get(other));
-    overlay.commit({ writeId: '', compares: [], writes: [{ kind: 'delete', key }] });
-    this.#entries.delete(key);
-    this.#revision = overlay.revision;
-    for (const batch of overlay.batches) {
-      this.onCommit(batch);
-      this.#history.append(batch);
-    }
+  #checkLease(key: string, epoch: Revision): void {
+    const lease = this.#leases.get(key);
+    if (!lease || lease.epoch !== epoch || this.#outage) return;
+    if (this.clock.now() - lease.renewedMs >= this.leaseMs) this.serveRevocation(key, epoch);
   }
 
   /** The way to the store. */
@@ -223,6 +345,10 @@ export class MemoryStore implements Store {
   }
 }
 
-async function* pagesOf(entries: readonly Entry[]): AsyncGenerator<readonly Entry[]> {
-  for (let i = 0; i < entries.length; i += LIST_PAGE_ENTRIES) yield entries.slice(i, i + LIST_PAGE_ENTRIES);
+/** A list that is being read when the store is restored must not mix two histories. */
+async function* pagesOf(entries: readonly Entry[], begun: number, era: () => number): AsyncGenerator<readonly Entry[]> {
+  for (let i = 0; i < entries.length; i += LIST_PAGE_ENTRIES) {
+    if (era() !== begun) throw new RolledBack('the store was restored');
+    yield entries.slice(i, i + LIST_PAGE_ENTRIES);
+  }
 }

@@ -1,0 +1,162 @@
+import type { Clock } from '../../src/base/clock.js';
+import {
+  type CommitResult,
+  type Compare,
+  type Entry,
+  type KeyRange,
+  type Listing,
+  type Member,
+  type Revision,
+  type RevisionBatch,
+  RolledBack,
+  type Store,
+  type StoreHealth,
+  StoreUnavailable,
+  type Txn,
+  type Write,
+} from '../../src/store/store.js';
+import type { MemoryStore } from './memory-store.js';
+
+/** A call that got no answer within this fails, as with etcd. */
+const PATIENCE_MS = 5_000;
+/** A renewal that got no answer within this is given up: the next one is due. */
+const RENEW_PATIENCE_MS = 2_000;
+const PROBE_MS = 3_000;
+const RENEWALS_PER_LEASE = 3;
+
+/** A message on its way between a process and the store. */
+export interface Parcel {
+  readonly kind: 'list' | 'get' | 'commit' | 'join' | 'rewrite' | 'renew' | 'leave' | 'probe';
+  /** What is committed. */
+  readonly txns?: readonly Txn[];
+}
+
+/** The way between one process and the store. What is carried may come late, or never. */
+export interface StoreWire {
+  /** To the store; commits of the same key come in the order in which they were sent. */
+  up(parcel: Parcel, arrive: () => void, refuse: () => void): void;
+  /** To the process. */
+  down(parcel: Parcel, arrive: () => void): void;
+  /** To the process, in order, and never lost: a watch that was cut goes on. What comes was committed `ageMs` ago. */
+  watch(ageMs: number, watch: object, arrive: () => void): void;
+}
+
+/** A store in memory as one of several processes sees it, over a way of its own. */
+export class StoreLink implements Store {
+  readonly kind = 'memory';
+  readonly exclusive = false;
+  /** The membership that this process believes it has. */
+  member: Member | undefined;
+  #outOfReachSinceMs: number | undefined;
+  #listedEra: number;
+
+  constructor(
+    private readonly store: MemoryStore,
+    private readonly wire: StoreWire,
+    private readonly clock: Clock,
+    private readonly by: string,
+  ) {
+    this.#listedEra = store.era;
+    clock.every(PROBE_MS, () => void this.#ask({ kind: 'probe' }, () => undefined).catch(() => undefined));
+  }
+
+  list(range: KeyRange): Promise<Listing> {
+    return this.#ask({ kind: 'list' }, () => {
+      this.#listedEra = this.store.era;
+      return this.store.serveList(range);
+    });
+  }
+
+  get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
+    return this.#ask({ kind: 'get' }, () => this.store.serveGet(key));
+  }
+
+  commit(txn: Txn): Promise<CommitResult> {
+    return this.#ask({ kind: 'commit', txns: [txn] }, () => this.store.serveCommit(txn, this.by));
+  }
+
+  commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
+    return this.#ask({ kind: 'commit', txns }, () => this.store.serveCommitEach(guard, txns, this.by));
+  }
+
+  async *watch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
+    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    const arrival = (ageMs: number): Promise<void> =>
+      Promise.race([aborted, new Promise<void>((resolve) => this.wire.watch(ageMs, signal, resolve))]);
+    try {
+      if (this.store.era !== this.#listedEra) throw new RolledBack('the store was restored');
+      for await (const batch of this.store.serveWatch(after, signal)) {
+        await arrival(this.store.ageMs(batch));
+        if (signal.aborted) return;
+        yield batch;
+        if (signal.aborted) return;
+      }
+    } catch (error) {
+      await arrival(0);
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
+    const epoch = await this.#ask({ kind: 'join' }, () => this.store.serveJoin(key, value, also, this.by));
+    if (epoch === undefined) throw new StoreUnavailable(`the member key ${key} exists already`);
+    const lost = new AbortController();
+    const lose = (): void => {
+      keeping.cancel();
+      lost.abort();
+    };
+    const keeping = this.clock.every(this.store.leaseMs / RENEWALS_PER_LEASE, () => {
+      const renewed = this.#ask({ kind: 'renew' }, () => this.store.serveRenewal(key, epoch), RENEW_PATIENCE_MS);
+      renewed.then(
+        (alive) => alive || lose(),
+        () => undefined,
+      );
+    });
+    this.member = {
+      key,
+      epoch,
+      lost: lost.signal,
+      leave: () => {
+        lose();
+        return this.#ask({ kind: 'leave' }, () => this.store.serveRevocation(key, epoch));
+      },
+      rewrite: async (bytes) => {
+        const ok = await this.#ask({ kind: 'rewrite' }, () => this.store.serveRewrite(key, epoch, bytes, this.by));
+        if (!ok) lose();
+        return ok;
+      },
+    };
+    return this.member;
+  }
+
+  health(): StoreHealth {
+    return { outOfReachSinceMs: this.#outOfReachSinceMs, writable: true };
+  }
+
+  close(): void {
+    // The process ends, and its clock with it.
+  }
+
+  #ask<T>(parcel: Parcel, serve: () => T, patienceMs = PATIENCE_MS): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const fail = (why: string): void => {
+        timer.cancel();
+        this.#outOfReachSinceMs ??= this.clock.now();
+        reject(new StoreUnavailable(why));
+      };
+      const timer = this.clock.after(patienceMs, () => fail('the store did not answer'));
+      this.wire.up(
+        parcel,
+        () => {
+          const answer = serve();
+          this.wire.down(parcel, () => {
+            timer.cancel();
+            this.#outOfReachSinceMs = undefined;
+            resolve(answer);
+          });
+        },
+        () => fail('the store refuses'),
+      );
+    });
+  }
+}
