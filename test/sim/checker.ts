@@ -301,16 +301,16 @@ export class Checker {
 }
 
 /** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, and not silent. */
-function isShown({ silent, reported }: Standing): boolean {
+export function isShown({ silent, reported }: Standing): boolean {
   return !silent && (reported === 0 || reported === 1 || reported === 3);
 }
 
 /** What protection shows beside: silent, or reported unhealthy. */
-function isAiling({ silent, reported }: Standing): boolean {
+export function isAiling({ silent, reported }: Standing): boolean {
   return silent || reported === 4;
 }
 
-function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
+export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
   const record = decode('rollcall.storage.v1.InstanceRecord', value) as {
     silent: boolean;
     visibleRevision: bigint;

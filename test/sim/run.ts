@@ -1,5 +1,12 @@
-// Runs the simulation: `npm run sim -- --seeds 500 [--from 1]`. Prints how often each kind of thing happened.
+// Runs the simulation: `npm run sim -- --seeds 500 [--from 1] [--cluster]`. Prints how often each kind of thing happened.
+// With `--cluster` several replicas share a store; `--failures 5` goes on until five seeds have failed, and one seed alone
+// prints more of its history with `--lines 1000`.
 import { parseArgs } from 'node:util';
+import { TRICKS } from './cluster/adversary.js';
+import { PLOTS } from './cluster/plots.js';
+
+import { runClusterSeed, runClusterSeeds, tell } from './cluster/run.js';
+import { FAULTS } from './cluster/trouble.js';
 import { Simulation, type Tally } from './simulation.js';
 
 /** What must have happened at least once, or the runs prove nothing. */
@@ -35,6 +42,67 @@ export const MUST_HAPPEN = [
   'detections',
 ];
 
+/** As MUST_HAPPEN, for the cluster. */
+export const CLUSTER_MUST_HAPPEN = [
+  // What clients do and are told.
+  'register',
+  'register failed',
+  'register REVISION_MISMATCH',
+  'deregister',
+  'takeover',
+  'ttl changed',
+  'beat',
+  'beat of many',
+  'overlapping beat',
+  'adverse beat',
+  'beat failed',
+  'beat NOT_REGISTERED',
+  'beat SUPERSEDED',
+  'beat RETRY',
+  'refused FENCED',
+  'refused NOT_READY',
+  'refused STORE_UNAVAILABLE',
+  'balancer sticky',
+  'balancer round-robin',
+  'balancer flapping',
+  // What replicas do.
+  'asked',
+  'asked for a promise',
+  'answer HEARD',
+  'answer CHANGED',
+  'answer SILENT',
+  'peer refused',
+  'rounds_unanswered',
+  'verdicts',
+  'verdicts_refused',
+  'heals',
+  'touches',
+  'expiries',
+  'disturbances',
+  'handed over',
+  'memberships_lost',
+  'canaries_missed',
+  'relists',
+  'commits_refused',
+  'commits_failed',
+  // What watchers see.
+  'watch begun',
+  'watch resumed',
+  'watch resumed at another replica',
+  'watch message applied',
+  // What was measured.
+  'detections',
+  'detections after faults',
+  // What went wrong.
+  ...FAULTS,
+  'evicted',
+  'outage refuse',
+  'outage hang',
+  'outage lost-reply',
+  ...TRICKS.map((trick) => `trick: ${trick}`),
+  ...PLOTS.map((plot) => `plot: ${plot}`),
+];
+
 /** Runs seeds one after the other. Throws at the first that breaks a promise, naming it. */
 export async function runSeeds(from: number, count: number): Promise<Tally> {
   const total: Tally = new Map();
@@ -59,13 +127,32 @@ export function table(tally: Tally): string {
     .join('\n');
 }
 
-if (process.argv[1]?.endsWith('run.ts')) {
+if (process.argv[1]?.endsWith('sim/run.ts')) {
   const { values } = parseArgs({
-    options: { seeds: { type: 'string', default: '500' }, from: { type: 'string', default: '1' } },
+    options: {
+      seeds: { type: 'string', default: '500' },
+      from: { type: 'string', default: '1' },
+      cluster: { type: 'boolean', default: false },
+      failures: { type: 'string', default: '1' },
+      lines: { type: 'string', default: '120' },
+    },
   });
-  const tally = await runSeeds(Number(values.from), Number(values.seeds));
+  const [from, seeds] = [Number(values.from), Number(values.seeds)];
+  let tally: Tally;
+  let failed = false;
+  if (values.cluster) {
+    const result =
+      seeds === 1
+        ? await runClusterSeed(from, Number(values.lines))
+        : await runClusterSeeds(from, seeds, Number(values.failures));
+    tally = new Map(result.tally);
+    failed = result.failures.length > 0;
+    if (failed) process.stdout.write(`${tell(result)}\n`);
+  } else {
+    tally = await runSeeds(from, seeds);
+  }
   process.stdout.write(`${table(tally)}\n`);
-  const missing = MUST_HAPPEN.filter((name) => !tally.get(name));
+  const missing = (values.cluster ? CLUSTER_MUST_HAPPEN : MUST_HAPPEN).filter((name) => !tally.get(name));
   if (missing.length > 0) process.stdout.write(`never happened: ${missing.join(', ')}\n`);
-  process.exit(missing.length > 0 ? 1 : 0);
+  process.exit(failed || missing.length > 0 ? 1 : 0);
 }

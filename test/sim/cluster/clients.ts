@@ -1,0 +1,378 @@
+import { checkHeartbeats, checkRegister } from '../../../src/api/grpc/registry-requests.js';
+import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
+import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
+import { RollcallError } from '../../../src/model/errors.js';
+import type { Death } from './checker.js';
+import type { Network } from './network.js';
+import type { Scene } from './scene.js';
+import type { Server, Servers } from './servers.js';
+
+const TTLS_MS = [2_000, 3_000, 5_000];
+/** The client's own deadline for a call. */
+const CALL_MS = 3_000;
+const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3 };
+const OUTCOMES = ['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'];
+
+/** How a client finds a replica. */
+type Balancing = 'sticky' | 'round-robin' | 'flapping';
+
+/** Chooses the replica for every call. */
+class Balancer {
+  /** Where all beats go, whatever comes of it. */
+  static readonly lead = new WeakMap<Scene, string>();
+
+  readonly #kind: Balancing;
+  #at: number;
+  #until = 0;
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly servers: Servers,
+  ) {
+    this.#kind = scene.dice.pick(['sticky', 'sticky', 'round-robin', 'flapping']);
+    this.#at = Math.floor(scene.dice.between(0, 4));
+    scene.count(`balancer ${this.#kind}`);
+  }
+
+  /** For a beat. */
+  pickForBeat(): Server | undefined {
+    const lead = Balancer.lead.get(this.scene);
+    return lead === undefined ? this.pick() : this.servers.byNode.get(lead);
+  }
+
+  pick(): Server | undefined {
+    const { world, dice } = this.scene;
+    if (this.#kind === 'round-robin') this.#at++;
+    if (this.#kind === 'flapping' && world.now >= this.#until) {
+      this.#at += Math.floor(dice.between(0, 4));
+      this.#until = world.now + dice.between(500, 8_000);
+    }
+    const all = [...this.servers.byNode.values()];
+    return all[this.#at % all.length];
+  }
+
+  /** The replica did not serve: another one is tried. */
+  failed(): void {
+    this.#at++;
+  }
+}
+
+/** What a client process does with one id. */
+interface Holding {
+  readonly key: string;
+  ttlMs: number;
+}
+
+/** Processes that register, beat, fall silent, come back, leave and die, through balancers of all kinds. */
+export class Clients {
+  readonly deaths: Death[] = [];
+  /** The ids of each life. */
+  readonly #lives: (readonly string[])[] = [];
+  /** How to make the process that holds a key beat now, at a server. */
+  readonly #living = new Map<string, Set<(server: Server) => void>>();
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly network: Network,
+    private readonly servers: Servers,
+  ) {}
+
+  /** From now on all beats go to one node; undefined: where they will. */
+  leadTo(node: string | undefined): void {
+    if (node === undefined) Balancer.lead.delete(this.scene);
+    else Balancer.lead.set(this.scene, node);
+  }
+
+  /** Another process takes over every id, beside the one that holds it. */
+  takeOverAll(): void {
+    for (const keys of this.#lives) this.scene.spawn(this.#process(keys, `run${this.scene.number()}`));
+  }
+
+  /** Every process that holds a key sends a beat at once. */
+  beatNow(key: string, server: Server): boolean {
+    const living = this.#living.get(key);
+    if (!living?.size) return false;
+    for (const beat of living) beat(server);
+    return true;
+  }
+
+  /** Some ids over the whole run: processes come, hold them all, and die or leave, sometimes beside one another. */
+  async life(keys: readonly string[], until: number): Promise<void> {
+    const { world, dice } = this.scene;
+    this.#lives.push(keys);
+    await world.sleep(dice.between(0, 8_000));
+    while (world.now < until) {
+      const process = this.#process(keys, `run${this.scene.number()}`);
+      if (dice.chance(0.15)) {
+        // The next process comes while this one still runs.
+        this.scene.count('takeover');
+        this.scene.spawn(process);
+        await world.sleep(dice.between(500, 10_000));
+      } else {
+        await process;
+        await world.sleep(dice.chance(0.5) ? dice.between(0, 3_000) : dice.between(5_000, 50_000));
+      }
+    }
+  }
+
+  async #process(keys: readonly string[], incarnation: string): Promise<void> {
+    const { world, dice } = this.scene;
+    const balancer = new Balancer(this.scene, this.servers);
+    const ttlMs = dice.pick(TTLS_MS);
+    const careful = dice.chance(0.5);
+    const until = world.now + dice.between(5_000, 90_000);
+    const lastReceived = new Map<string, number>();
+    const heard = (key: string): void => void lastReceived.set(key, world.now);
+    const holdings = new Map<string, Holding>();
+    const living = (server: Server): void =>
+      void this.#send(server, incarnation, [...holdings.keys()], heard).catch(() => undefined);
+    for (const key of keys) {
+      if (!(await this.#register(balancer, key, incarnation, ttlMs, careful ? 0n : undefined, heard))) continue;
+      holdings.set(key, { key, ttlMs });
+      const set = this.#living.get(key) ?? new Set();
+      this.#living.set(key, set.add(living));
+    }
+    const drop = (key: string): void => {
+      holdings.delete(key);
+      this.#living.get(key)?.delete(living);
+    };
+    let open = [...holdings.keys()];
+    while (world.now < until && holdings.size > 0) {
+      await this.#changeTtl(balancer, [...holdings.values()], incarnation, heard);
+      const outcomes = await this.#beat(balancer, incarnation, open, heard);
+      const again: string[] = [];
+      for (const [key, outcome] of outcomes) {
+        const holding = holdings.get(key)!;
+        if (outcome === REJECTED.RETRY) again.push(key);
+        else if (outcome === REJECTED.SUPERSEDED) drop(key);
+        else if (outcome === REJECTED.NOT_REGISTERED) {
+          const registered = await this.#register(
+            balancer,
+            key,
+            incarnation,
+            holding.ttlMs,
+            careful ? 0n : undefined,
+            heard,
+            true,
+          );
+          if (!registered) drop(key);
+        }
+      }
+      const intervalMs = Math.min(...[...holdings.values()].map((one) => one.ttlMs)) / 3;
+      if (again.length > 0) await world.sleep(intervalMs / 4);
+      else await world.sleep(intervalMs * dice.between(0.8, 1.05));
+      open = again.length > 0 ? again : [...holdings.keys()];
+      // A hiccup of the process, mostly about as long as its ttl: the beat that ends it meets the verdict.
+      if (dice.chance(0.12))
+        await world.sleep(intervalMs * 3 * (dice.chance(0.7) ? dice.between(0.6, 1.3) : dice.between(1, 3)));
+    }
+    const leaves = dice.chance(0.3);
+    for (const key of holdings.keys()) {
+      this.#living.get(key)?.delete(living);
+      if (leaves) await this.#deregister(balancer, key, incarnation);
+      else this.deaths.push({ key, incarnation, lastReceived: lastReceived.get(key)! });
+    }
+  }
+
+  async #changeTtl(
+    balancer: Balancer,
+    holdings: readonly Holding[],
+    incarnation: string,
+    heard: (key: string) => void,
+  ): Promise<void> {
+    const { dice } = this.scene;
+    for (const holding of holdings) {
+      if (!dice.chance(0.02)) continue;
+      holding.ttlMs = dice.pick(TTLS_MS);
+      this.scene.count('ttl changed');
+      await this.#register(balancer, holding.key, incarnation, holding.ttlMs, undefined, heard);
+    }
+  }
+
+  /** A call over the network. Rejects when the replica is away or does not answer in time. */
+  #call<T>(server: Server | undefined, serve: (server: Server) => T | Promise<T>): Promise<T> {
+    const { scene, network } = this;
+    return new Promise((resolve, reject) => {
+      const cancel = scene.world.in(CALL_MS, () => reject(new Error('deadline')));
+      if (!server) return;
+      const back = (read: () => void): void =>
+        network.send(server.node, 'clients', () => {
+          cancel();
+          read();
+        });
+      const refuse = (): void => reject(new Error('refused'));
+      const arrive = (): void => {
+        const running = this.servers.byNode.get(server.node)!;
+        if (running.process.dead) return void (scene.dice.chance(0.7) && back(refuse));
+        running.process.deliver(() => {
+          Promise.resolve()
+            .then(() => serve(running))
+            .then(
+              (answer) => running.process.send(() => back(() => resolve(answer))),
+              (error: Error) => {
+                if (!(error instanceof RollcallError)) scene.failed(error);
+                else scene.count(`refused ${error.reason}`);
+                running.process.send(() => back(() => reject(error)));
+              },
+            );
+        });
+      };
+      network.send('clients', server.node, arrive, { refuse });
+    });
+  }
+
+  /** False: give up. */
+  async #register(
+    balancer: Balancer,
+    key: string,
+    incarnation: string,
+    ttlMs: number,
+    replaces: bigint | undefined,
+    heard: (key: string) => void,
+    tombstonesOnly = false,
+  ): Promise<boolean> {
+    const { scene } = this;
+    const [, , service, id] = key.split('/');
+    for (let tries = 0; tries < 10; tries++) {
+      const call = scene.checker.began('register', key, incarnation, ttlMs, replaces);
+      const request = RegisterRequest.fromPartial({
+        instance: {
+          service: service!,
+          id: id!,
+          address: '10.0.0.1',
+          port: 80,
+          ttl: { seconds: BigInt(ttlMs / 1000), nanos: 0 },
+        },
+        incarnation,
+        ...(replaces !== undefined && { replacesRevision: replaces }),
+      });
+      try {
+        await this.#call(balancer.pick(), async ({ name, process, replica }) => {
+          heard(key);
+          const received = scene.world.now;
+          const { revision } = await replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
+          if (process.dead) return;
+          scene.note(`${name} acknowledges Register of ${key} ${incarnation}, received at ${received.toFixed(2)}`);
+          scene.guard(() => scene.checker.registered(name, call, revision, received));
+        });
+        scene.count('register');
+        return true;
+      } catch (error) {
+        if (error instanceof RollcallError && error.reason === 'REVISION_MISMATCH') {
+          scene.count('register REVISION_MISMATCH');
+          const { revision, state } = error.metadata;
+          if (tombstonesOnly && state !== 'REMOVED') return false;
+          replaces = BigInt(revision!);
+          continue;
+        }
+        scene.count('register failed');
+        balancer.failed();
+        await scene.world.sleep(scene.dice.between(50, 800));
+        if (this.#superseded(key, incarnation)) return false;
+      }
+    }
+    return false;
+  }
+
+  /** A real process would learn it from a beat; one that never got an answer to its Register just stops here. */
+  #superseded(key: string, incarnation: string): boolean {
+    const standing = this.scene.checker.standing(key);
+    return standing !== undefined && standing.removal === undefined && standing.incarnation !== incarnation;
+  }
+
+  /** Beats, at another replica where one fails; what came of each id. */
+  async #beat(
+    balancer: Balancer,
+    incarnation: string,
+    keys: readonly string[],
+    heard: (key: string) => void,
+  ): Promise<ReadonlyMap<string, number>> {
+    const { scene } = this;
+    const { world, dice } = scene;
+    const send = async (): Promise<ReadonlyMap<string, number>> => {
+      for (let tries = 0; tries < 3; tries++) {
+        const server = balancer.pickForBeat();
+        if (!server) break;
+        try {
+          return await this.#send(server, incarnation, keys, heard);
+        } catch {
+          scene.count('beat failed');
+          balancer.failed();
+          await world.sleep(dice.between(20, 300));
+        }
+      }
+      return new Map(keys.map((key) => [key, REJECTED.RETRY]));
+    };
+    const first = send();
+    if (!dice.chance(0.1)) return first;
+    scene.count('overlapping beat');
+    await world.sleep(dice.between(0, 50));
+    const second = await send();
+    await first;
+    return second;
+  }
+
+  async #send(
+    server: Server,
+    incarnation: string,
+    keys: readonly string[],
+    heard: (key: string) => void,
+  ): Promise<ReadonlyMap<string, number>> {
+    const { scene } = this;
+    const { dice } = scene;
+    if (keys.length > 1) scene.count('beat of many');
+    const reported = dice.chance(0.02) ? { state: dice.pick([1, 3, 4, 5]), note: '' } : undefined;
+    return this.#call(server, async ({ name, process, replica }) => {
+      for (const key of keys) heard(key);
+      const received = scene.world.now;
+      const items = keys.map((key) => {
+        const [, , service, id] = key.split('/');
+        return HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) });
+      });
+      const report = replica.heartbeats.receive(checkHeartbeats(items));
+      const { rejected } = report instanceof Promise ? await report : report;
+      const outcomes = new Map(keys.map((key) => [key, 0]));
+      for (const { index, reason } of rejected) outcomes.set(keys[index]!, reason);
+      if (process.dead) return outcomes;
+      for (const [key, outcome] of outcomes) this.#answered(name, key, incarnation, received, outcome);
+      return outcomes;
+    });
+  }
+
+  #answered(name: string, key: string, incarnation: string, received: number, outcome: number): void {
+    const { scene } = this;
+    scene.count(OUTCOMES[outcome]!);
+    const what = outcome === 0 ? 'acknowledges' : `says ${OUTCOMES[outcome]!.slice(5)} to`;
+    scene.note(`${name} ${what} a beat of ${key} ${incarnation}, received at ${received.toFixed(2)}`);
+    scene.guard(() => {
+      if (outcome === 0) scene.checker.beatAcknowledged(name, key, incarnation, received);
+      else if (outcome === REJECTED.SUPERSEDED) scene.checker.rejected('SUPERSEDED', key, incarnation, received);
+      else if (outcome === REJECTED.NOT_REGISTERED)
+        scene.checker.rejected('NOT_REGISTERED', key, incarnation, received);
+    });
+  }
+
+  async #deregister(balancer: Balancer, key: string, incarnation: string): Promise<void> {
+    const { scene } = this;
+    const [, namespace, service, id] = key.split('/');
+    for (let tries = 0; tries < 4; tries++) {
+      const call = scene.checker.began('deregister', key, incarnation);
+      try {
+        await this.#call(balancer.pick(), async ({ name, process, replica }) => {
+          const ref = { namespace: namespace!, service: service!, id: id!, incarnation };
+          const revision = await replica.registrations.deregister(ref);
+          if (process.dead) return;
+          scene.note(`${name} acknowledges Deregister of ${key} ${incarnation}`);
+          scene.guard(() => scene.checker.deregistered(call, revision));
+        });
+        scene.count('deregister');
+        return;
+      } catch (error) {
+        const reasons = ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'];
+        if (error instanceof RollcallError && reasons.includes(error.reason)) return;
+        balancer.failed();
+        await scene.world.sleep(scene.dice.between(100, 1_000));
+      }
+    }
+  }
+}

@@ -1,0 +1,367 @@
+import { WatchHub } from '../../../src/api/grpc/watch-hub.js';
+import type { Random } from '../../../src/base/random.js';
+import type { Answer, HeardNote, Query } from '../../../src/health/heard.js';
+import type { PeerEnd } from '../../../src/cluster/peer-end.js';
+import type { MemberRef, PeerConnector } from '../../../src/health/peers.js';
+import { type Replica, startReplica } from '../../../src/replica.js';
+import type { RevisionBatch } from '../../../src/store/store.js';
+import { MemoryStore } from '../../support/memory-store.js';
+import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';
+import { decode } from '../checker.js';
+import { SimProcess, tallyingTelemetry } from '../process.js';
+import { type Network, Queue } from './network.js';
+import type { Scene } from './scene.js';
+
+/** A caller among the members gives up after this. */
+const PEER_CALL_MS = 1_000;
+/** A watch that was cut finds its way back within this. */
+const REWATCH_MS = 1_000;
+
+/** A replica in a process. */
+export interface Server {
+  /** The node it runs on, which is its address too. */
+  readonly node: string;
+  /** Names the process: no other has this name. */
+  readonly name: string;
+  readonly process: SimProcess;
+  readonly replica: Replica;
+  readonly hub: WatchHub;
+  readonly link: StoreLink;
+  leaving: boolean;
+}
+
+/** A question that one member asked another. */
+export interface Exchange {
+  readonly asker: Server;
+  readonly asked: Server;
+  readonly promise: boolean;
+  readonly queries: readonly Query[];
+  readonly answers: readonly Answer[];
+}
+
+/** A commit on its way to the store, or its reply on the way back. */
+export interface Crossing {
+  readonly server: Server;
+  readonly parcel: Parcel;
+  readonly what: ParcelKind;
+}
+
+/** What a message to the store is about. */
+export type ParcelKind = Exclude<Parcel['kind'], 'commit'> | 'verdict' | 'touch' | 'heal' | 'other commit';
+
+/** Whoever looks on, and may strike: it is told before the thing happens. */
+export interface Onlooker {
+  /** A member has answered; called before the answer is sent. */
+  answered(exchange: Exchange): void;
+  /** An answer is about to be read by the judge. */
+  answerArrives(exchange: Exchange): void;
+  /** Something is sent to the store; returns how much later it arrives. */
+  goesUp(crossing: Crossing): number;
+  /** The store has done it, and the reply is sent; returns how much later it arrives, Infinity: never. */
+  goesDown(crossing: Crossing): number;
+  /** A process goes on after a pause. */
+  resumed(server: Server): void;
+  /** The next time that a server rewrites its key it is evicted, and isolated for a while before it knows. */
+  evictAfterRewrite(server: Server, isolatedMs: number): void;
+  /** The join of a server comes late to the store. */
+  delayJoin(server: Server, ms: number): void;
+  /** A member key was created. */
+  joined(key: string): void;
+}
+
+/** All replicas of a world, with the one store behind them. */
+export class Servers {
+  readonly store: MemoryStore;
+  /** The process that runs on each node now. */
+  readonly byNode = new Map<string, Server>();
+  onlooker: Onlooker | undefined;
+  readonly #all: Server[] = [];
+  /** How much later than the network has it a node sees what the store tells it. Infinity: it hangs until it watches anew. */
+  readonly watchLagMs = new Map<string, number>();
+  readonly #hung = new WeakSet<object>();
+  readonly #epochAtSend = new Map<string, bigint | undefined>();
+
+  constructor(
+    private readonly scene: Scene,
+    private readonly network: Network,
+  ) {
+    const { world, checker } = scene;
+    this.store = new MemoryStore(new SimProcess(world).clock, { exclusive: false });
+    this.store.onCommit = (batch, by) => {
+      this.#noteCommit(batch, by);
+      const changes = batch.changes.map((change) =>
+        change.kind === 'put'
+          ? { key: change.entry.key, value: change.entry.value }
+          : { key: change.key, value: undefined },
+      );
+      scene.guard(() => checker.committed(by, this.#epochAtSend.get(by), batch.revision, changes));
+      for (const change of batch.changes)
+        if (
+          change.kind === 'put' &&
+          change.entry.key.startsWith('m/') &&
+          change.entry.createRevision === batch.revision
+        )
+          this.onlooker?.joined(change.entry.key);
+    };
+  }
+
+  /** Those that run. */
+  get running(): Server[] {
+    return [...this.byNode.values()].filter(({ process }) => !process.dead);
+  }
+
+  start(node: string): Server {
+    const { scene } = this;
+    const { world, dice, tally } = scene;
+    const name = `${node}.${scene.number()}`;
+    scene.note(`${name} starts`);
+    const process = new SimProcess(world);
+    const { clock } = process;
+    const random: Random = { id: () => `id${scene.number()}`, fraction: () => dice.fraction() };
+    const telemetry = tallyingTelemetry(tally);
+    const server = { node, name, process, leaving: false } as { -readonly [K in keyof Server]: Server[K] };
+    scene.checker.started(name);
+    server.link = new StoreLink(this.store, this.#wire(server), clock, name);
+    server.replica = startReplica({
+      store: server.link,
+      clock,
+      random,
+      telemetry,
+      selfBeat: process.selfBeat(),
+      cluster: { node, address: node, connect: this.#connector(server) },
+    });
+    server.replica.ready.catch(() => undefined);
+    server.hub = new WatchHub(server.replica.catalog, server.replica.reads, clock, random, telemetry);
+    server.hub.start();
+    this.byNode.set(node, server);
+    this.#all.push(server);
+    return server;
+  }
+
+  /** The world is over. Without this Node keeps every signal that was never aborted, and the world with it. */
+  close(): void {
+    for (const { replica, hub } of this.#all) {
+      hub.close();
+      void replica.close();
+    }
+  }
+
+  /** It dies without a word. */
+  crash(server: Server): void {
+    if (server.process.dead) return;
+    this.scene.note(`${server.name} crashes`);
+    server.process.kill();
+    this.scene.checker.crashed(server.name);
+  }
+
+  /** SIGTERM. */
+  async leave(server: Server): Promise<void> {
+    this.scene.note(`${server.name} leaves`);
+    server.leaving = true;
+    await Promise.race([server.replica.leave(), this.scene.world.sleep(8_000)]);
+    if (server.process.dead) return;
+    this.scene.note(`${server.name} has left`);
+    const stillMember = [...this.scene.checker.members.values()].some(({ by }) => by === server.name);
+    server.process.kill();
+    if (stillMember) this.scene.checker.crashed(server.name);
+  }
+
+  /** The watch of a node says nothing any more, until the node watches anew. */
+  hang(node: string): void {
+    this.watchLagMs.set(node, Infinity);
+  }
+
+  // Messages between members.
+
+  #connector(asker: Server): PeerConnector {
+    return ({ id, epoch, address }) => {
+      const to: MemberRef = { id, epoch };
+      return {
+        lastHeard: (queries: readonly Query[], promise: boolean) => this.#ask(asker, to, address, queries, promise),
+        handOver: (notes: readonly HeardNote[]) => {
+          const sent = notes.map((note) => ({ ...note }));
+          return this.#call(asker, address, (peer) => (peer.handOver(to, sent), this.scene.count('handed over')));
+        },
+        storeWorks: () => this.#call(asker, address, (peer) => peer.storeWorks(to)),
+        close: () => undefined,
+      };
+    };
+  }
+
+  #ask(
+    asker: Server,
+    to: MemberRef,
+    address: string,
+    queries: readonly Query[],
+    promise: boolean,
+  ): Promise<readonly Answer[]> {
+    const { scene } = this;
+    const sent = queries.map((query) => ({ ...query }));
+    scene.count(promise ? 'asked for a promise' : 'asked');
+    let exchange: Exchange | undefined;
+    const serve = (peer: PeerEnd, asked: Server): readonly Answer[] => {
+      const answers = peer.lastHeard(to, sent, promise).map((answer) => ({ ...answer }));
+      exchange = { asker, asked, promise, queries: sent, answers };
+      answers.forEach((answer, i) => {
+        scene.count(`answer ${answer.kind}`);
+        const { key, revision } = sent[i]!;
+        scene.note(
+          `${asked.name} tells ${asker.name} ${answer.kind}${promise ? ' with promise' : ''} of ${key} at ${revision}`,
+        );
+        if (promise && answer.kind === 'SILENT' && answer.promisedRevision >= revision)
+          scene.checker.promised(to.id, to.epoch, key, revision);
+      });
+      this.onlooker?.answered(exchange);
+      return answers;
+    };
+    return this.#call(asker, address, serve, () => exchange && this.onlooker?.answerArrives(exchange));
+  }
+
+  /** A call between members: the answer comes within a second, or it fails. */
+  #call<T>(
+    caller: Server,
+    address: string,
+    serve: (peer: PeerEnd, asked: Server) => T,
+    arrives: () => void = () => undefined,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = caller.process.clock.after(PEER_CALL_MS, () => reject(new Error('no answer in time')));
+      const back = (read: () => void): void =>
+        this.network.send(address, caller.node, () => caller.process.deliver(() => (timer.cancel(), read())));
+      const refuse = (): void => caller.process.deliver(() => reject(new Error('refused')));
+      caller.process.send(() =>
+        this.network.send(
+          caller.node,
+          address,
+          () => {
+            const asked = this.byNode.get(address);
+            if (!asked || asked.process.dead) return back(() => reject(new Error('nobody listens')));
+            asked.process.deliver(() => {
+              let answer: T;
+              try {
+                answer = serve(asked.replica.peer!, asked);
+              } catch (error) {
+                this.scene.count('peer refused');
+                const refusal = error as Error;
+                return asked.process.send(() => back(() => reject(refusal)));
+              }
+              asked.process.send(() => back(() => (arrives(), resolve(answer))));
+            });
+          },
+          { refuse },
+        ),
+      );
+    });
+  }
+
+  // Messages between a replica and the store.
+
+  #wire(server: Server): StoreWire {
+    const { scene, network, store } = this;
+    const { process, node } = server;
+    const queues = new Map<string, Queue>();
+    return {
+      up: (parcel, arrive, refuse) => {
+        const what = this.#kindOf(parcel);
+        const crossing = { server, parcel, what };
+        const epoch = server.link?.member?.epoch;
+        const refused = (): void => process.deliver(refuse);
+        if (what !== 'probe' && what !== 'renew') scene.count(`sent ${what}`);
+        process.send(() => {
+          const extraMs = this.onlooker?.goesUp(crossing) ?? 0;
+          process.send(() =>
+            network.send(
+              node,
+              'store',
+              () => {
+                if (store.outage === 'refuse') return void scene.world.in(1, refused);
+                if (store.outage === 'hang') return;
+                this.#epochAtSend.set(server.name, epoch);
+                arrive();
+              },
+              { refuse: refused, extraMs, ...queueOf(queues, parcel) },
+            ),
+          );
+        });
+      },
+      down: (parcel, arrive) => {
+        if (parcel.kind === 'list') scene.checker.disturbed();
+        if (store.outage === 'lost-reply') return;
+        const extraMs = this.onlooker?.goesDown({ server, parcel, what: this.#kindOf(parcel) }) ?? 0;
+        if (extraMs === Infinity) return;
+        network.send('store', node, () => process.deliver(arrive), { extraMs });
+      },
+      watch: (ageMs, watch, arrive) => this.#watchArrives(server, ageMs, watch, arrive),
+    };
+  }
+
+  #watchArrives(server: Server, ageMs: number, watch: object, arrive: () => void): void {
+    const { world, dice } = this.scene;
+    const { node } = server;
+    if (this.#hung.has(watch)) return;
+    const lag = this.watchLagMs.get(node) ?? 0;
+    if (lag === Infinity) {
+      this.watchLagMs.delete(node);
+      this.#hung.add(watch);
+      this.scene.note(`the watch of ${server.name} hangs`);
+      return;
+    }
+    const tryNow = (): void => {
+      const away =
+        this.store.outage !== undefined || this.network.isCut('store', node) || this.network.isCut(node, 'store');
+      if (away) world.in(100 + dice.between(0, REWATCH_MS), tryNow);
+      else server.process.deliver(arrive);
+    };
+    world.in(Math.max(0, this.network.latency() + lag - ageMs), tryNow);
+  }
+
+  #kindOf({ kind, txns }: Parcel): ParcelKind {
+    if (kind !== 'commit') return kind;
+    const write = txns![0]!.writes[0];
+    if (!write?.key.startsWith('i/') || write.kind !== 'put') return 'other commit';
+    const { silent, visibleRevision, tombstone } = decode('rollcall.storage.v1.InstanceRecord', write.value) as {
+      silent: boolean;
+      visibleRevision: bigint;
+      tombstone?: object;
+    };
+    if (silent) return 'verdict';
+    if (tombstone) return 'other commit';
+    if (visibleRevision !== 0n) return 'touch';
+    return this.scene.checker.standing(write.key)?.silent ? 'heal' : 'other commit';
+  }
+
+  #noteCommit({ revision, changes }: RevisionBatch, by: string): void {
+    for (const change of changes) {
+      if (change.kind === 'delete')
+        this.scene.note(`store ${revision}: ${change.key} is deleted${by ? ` by ${by}` : ''}`);
+      else this.scene.note(`store ${revision}: ${by} puts ${describe(change.entry.key, change.entry.value)}`);
+    }
+  }
+}
+
+function queueOf(queues: Map<string, Queue>, { kind, txns }: Parcel): { queue?: Queue } {
+  if (kind !== 'commit' || txns!.length !== 1) return {};
+  const key = txns![0]!.writes[0]?.key ?? '';
+  const queue = queues.get(key) ?? new Queue();
+  queues.set(key, queue);
+  return { queue };
+}
+
+/** What a record says, for people. */
+function describe(key: string, value: Uint8Array): string {
+  if (!key.startsWith('i/')) return key;
+  const { silent, visibleRevision, tombstone, instance } = decode('rollcall.storage.v1.InstanceRecord', value) as {
+    silent: boolean;
+    visibleRevision: bigint;
+    tombstone?: { reason: number };
+    instance: { incarnation: string };
+  };
+  const state = tombstone
+    ? `REMOVED ${tombstone.reason}`
+    : silent
+      ? 'SILENT'
+      : visibleRevision === 0n
+        ? 'live'
+        : 'touched';
+  return `${key} ${instance.incarnation} ${state}`;
+}

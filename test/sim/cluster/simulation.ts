@@ -1,0 +1,76 @@
+import { Adversary } from './adversary.js';
+import { Clients } from './clients.js';
+import { Network } from './network.js';
+import { type Plot, Plots, PLOTS } from './plots.js';
+import { Scene, type Tally } from './scene.js';
+import { Servers } from './servers.js';
+import { Trouble } from './trouble.js';
+import { Watchers } from './watchers.js';
+
+/** How long a run lasts, in simulated time. */
+const RUN_MS = 175_000;
+/** No new fault after this, so that the end shows whether everything found back: a lease, a grace, a ttl. */
+const CALM_FROM_MS = 100_000;
+/** No new process after this, so that the last deaths are seen. */
+const LIFE_UNTIL_MS = 168_000;
+const SERVICES = ['pay', 'cart', 'mail'];
+
+/** How a world is: the pauses between its faults, and how often a fault is one that makes everybody wait for a grace. */
+const CLIMATES = [
+  { pauseMaxMs: 60_000, disturbs: 0.1 },
+  { pauseMaxMs: 20_000, disturbs: 0.15 },
+  { pauseMaxMs: 10_000, disturbs: 0.3 },
+  { pauseMaxMs: 8_000, disturbs: 1 },
+];
+
+/** Several replicas on one store, with clients, watchers, faults and an adversary, all from one seed. */
+export class ClusterSimulation {
+  readonly scene: Scene;
+
+  /** `plot`: this one is played, whatever the seed says. */
+  constructor(
+    seed: number,
+    private readonly plot?: Plot,
+  ) {
+    this.scene = new Scene(seed);
+  }
+
+  /** Throws what was broken. */
+  async run(): Promise<Tally> {
+    const { scene } = this;
+    const { world, dice, checker } = scene;
+    const network = new Network(scene);
+    const servers = new Servers(scene, network);
+    const clients = new Clients(scene, network, servers);
+    const trouble = new Trouble(scene, network, servers);
+    servers.onlooker = new Adversary(scene, servers, trouble, clients);
+    const services = SERVICES.slice(0, dice.pick([2, 3]));
+
+    const replicas = dice.pick([2, 2, 3, 3, 4]);
+    for (let i = 0; i < replicas; i++) world.in(i === 0 ? 0 : dice.between(0, 3_000), () => void trouble.startNew());
+    const keys = Array.from({ length: dice.pick([4, 5, 6, 8]) }, (_, i) => `i/default/${dice.pick(services)}/n${i}`);
+    while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
+    const watchers = new Watchers(scene, servers, services);
+    for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
+    const plot = this.plot ?? (dice.chance(0.5) ? dice.pick(PLOTS) : undefined);
+    const climate = plot ? CLIMATES[0]! : dice.pick(CLIMATES);
+    if (plot) scene.spawn(new Plots(scene, servers, trouble, clients).play(plot));
+    scene.spawn(trouble.random(CALM_FROM_MS, climate.pauseMaxMs, climate.disturbs));
+    world.at(CALM_FROM_MS, () => {
+      scene.note('all is mended');
+      scene.calm = true;
+      trouble.mendAll();
+      checker.fault(CALM_FROM_MS, CALM_FROM_MS + 15_000);
+    });
+
+    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) await world.run(time);
+    servers.close();
+    scene.guard(() => {
+      const { prompt, late } = checker.checkDetection(clients.deaths);
+      scene.count('detections', prompt);
+      scene.count('detections after faults', late);
+    });
+    if (scene.failure) throw scene.failure;
+    return scene.tally;
+  }
+}

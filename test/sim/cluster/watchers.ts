@@ -1,0 +1,124 @@
+import { EventEmitter } from 'node:events';
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { Ending } from '../../../src/api/grpc/calls.js';
+import { checkWatchServices } from '../../../src/api/grpc/registry-requests.js';
+import { servicesCodec } from '../../../src/api/grpc/watch-messages.js';
+import { WatchServicesRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
+import { RollcallError } from '../../../src/model/errors.js';
+import { decode } from '../checker.js';
+import type { Scene } from './scene.js';
+import type { Server, Servers } from './servers.js';
+
+/** Clients that follow all services, at one replica after the other, by the one rule of the protocol. */
+export class Watchers {
+  constructor(
+    private readonly scene: Scene,
+    private readonly servers: Servers,
+    private readonly services: readonly string[],
+  ) {}
+
+  async watch(): Promise<void> {
+    const { world, dice, checker } = this.scene;
+    let view = new Map<string, bigint>();
+    let token = '';
+    let revision = 0n;
+    let last: Server | undefined;
+    for (;;) {
+      const ready = this.servers.running.filter(({ process, replica }) => !process.paused && replica.catalog.ready);
+      if (ready.length === 0) {
+        await world.sleep(200);
+        continue;
+      }
+      const server = dice.pick(ready);
+      if (token === '') this.scene.count('watch begun');
+      else this.scene.count(server === last ? 'watch resumed' : 'watch resumed at another replica');
+      last = server;
+      let staged = new Map<string, bigint | undefined>();
+      let snapshot = false;
+      const { ended, close } = this.#open(server, token, (bytes) => {
+        const message = decode('rollcall.v1.WatchServicesResponse', bytes) as {
+          kind: number;
+          upserted: { service: string; id: string; revision: bigint }[];
+          removed: { service: string; id: string }[];
+          revision: bigint;
+          resumeToken: string;
+          resetReason: number;
+        };
+        if (message.resetReason !== 0) this.scene.count('watch reset');
+        if (message.kind === 1 && !snapshot) {
+          snapshot = true;
+          staged = new Map();
+        }
+        for (const { service, id, revision: visible } of message.upserted)
+          staged.set(`i/default/${service}/${id}`, visible);
+        for (const { service, id } of message.removed) staged.set(`i/default/${service}/${id}`, undefined);
+        if (message.revision === 0n) return;
+        if (snapshot) view = new Map();
+        for (const [key, visible] of staged) {
+          if (visible === undefined) view.delete(key);
+          else view.set(key, visible);
+        }
+        staged = new Map();
+        snapshot = false;
+        if (message.revision < revision)
+          checker.fail('W1', `a stream of ${server.name} went back from ${revision} to ${message.revision}`);
+        ({ revision } = message);
+        token = message.resumeToken;
+        this.scene.count('watch message applied');
+        checker.viewIs(this.services, view, revision);
+      });
+      await Promise.race([ended, world.sleep(dice.between(2_000, 40_000))]);
+      close();
+      if (token !== '' && dice.chance(0.1)) {
+        token = '';
+        revision = 0n;
+      }
+      await world.sleep(dice.between(1, 100));
+    }
+  }
+
+  /** Opens a stream whose reader takes its time. */
+  #open(server: Server, token: string, read: (bytes: Uint8Array) => void): { ended: Promise<void>; close: () => void } {
+    const { scene } = this;
+    const { world, dice } = scene;
+    const emitter = new EventEmitter();
+    let arrival = world.now;
+    const write = (bytes: Uint8Array, sent: () => void): boolean => {
+      arrival = Math.max(arrival, world.now + dice.between(0.1, dice.chance(0.02) ? 3_000 : 5));
+      world.at(arrival, () => {
+        if (!server.process.dead && emitter.listenerCount('close') > 0) scene.guard(() => read(bytes));
+        server.process.deliver(sent);
+      });
+      return true;
+    };
+    const call = Object.assign(emitter, { write, request: {} }) as unknown as ServerWritableStream<unknown, unknown>;
+    const ending = new Ending(call, (error) => error as never);
+    const { selection, filter } = checkWatchServices(
+      WatchServicesRequest.fromPartial({ services: [...this.services], resumeToken: token }),
+    );
+    const ended = new Promise<void>((resolve) => {
+      ending.onEnd(resolve);
+      const look = (): void => (server.process.dead ? resolve() : void world.in(500, look));
+      look();
+    });
+    const request = {
+      collection: server.replica.catalog.instances,
+      selection,
+      codec: servicesCodec(filter),
+      resumeToken: token,
+    };
+    try {
+      server.hub.open(request, call, ending);
+    } catch (error) {
+      if (!(error instanceof RollcallError)) throw error;
+      ending.fail(error);
+    }
+    return {
+      ended,
+      close: () => {
+        emitter.emit('close');
+        emitter.removeAllListeners();
+      },
+    };
+  }
+}
