@@ -2,18 +2,22 @@ import { systemClock } from '../../src/base/clock.js';
 import { MemoryStore } from '../support/memory-store.js';
 import { storeContract } from './store.contract.js';
 
-storeContract('memory', async (t) => {
-  const store = new MemoryStore(systemClock, { leaseMs: 60 });
-  t.after(() => store.close());
-  return {
-    store,
-    // Its memory is its disk: opening it again forgets only the history.
-    reopen: async () => store.compactAll(),
-    compact: async () => store.compactAll(),
-    killMember: (key) => store.killMember(key),
-    backUp: () => {
-      const backup = store.backup();
-      return () => store.restore(backup);
-    },
-  };
-});
+storeContract(
+  'memory',
+  async (t) => {
+    const store = new MemoryStore(systemClock, { leaseMs: 60 });
+    t.after(() => store.close());
+    return {
+      store,
+      // Its memory is its disk: opening it again forgets only the history.
+      reopen: async () => store.compactAll(),
+      compact: async () => store.compactAll(),
+      killMember: (key) => store.killMember(key),
+      backUp: () => {
+        const backup = store.backup();
+        return () => store.restore(backup);
+      },
+    };
+  },
+  { restores: true },
+);
