@@ -3,17 +3,15 @@
 // Without a version: the one that ROLLCALL_TEST_ETCD names, the one on PATH, or Debian's package, which is unpacked
 // into the cache folder of the project (no root needed). With a version: one that is built by Go from its module.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { filled, quiet, unpackDebian } from './cached.js';
 
-const cache = fileURLToPath(new URL('../.cache', import.meta.url));
 /** The newest patch of each minor version when this was written. */
 const VERSIONS = { 3.5: 'v3.5.35', 3.6: 'v3.6.16', 3.7: 'v3.7.3' };
 const HOW_TO =
   'The tests need etcd. Install it (https://etcd.io/docs/latest/install/) so that it is on PATH, or name the program in ROLLCALL_TEST_ETCD.';
 
-const quiet = { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' };
 const runs = (program) => {
   try {
     execFileSync(program, ['--version'], quiet);
@@ -22,34 +20,6 @@ const runs = (program) => {
     return false;
   }
 };
-
-/** Fills a folder of the cache as a whole or not at all: another process may be looking. */
-function filled(name, fill) {
-  const folder = join(cache, name);
-  if (existsSync(folder)) return folder;
-  mkdirSync(cache, { recursive: true });
-  const work = mkdtempSync(join(cache, `${name}-`));
-  try {
-    fill(work);
-    renameSync(work, folder);
-  } catch (error) {
-    rmSync(work, { recursive: true, force: true });
-    if (!existsSync(folder)) throw error;
-  }
-  return folder;
-}
-
-/** Debian's package, with package lists of our own: those of the machine may be empty, and belong to root. */
-function unpackDebian(work) {
-  mkdirSync(join(work, 'lists/partial'), { recursive: true });
-  mkdirSync(join(work, 'archives/partial'), { recursive: true });
-  const options = ['-o', `Dir::State::Lists=${work}/lists`, '-o', `Dir::Cache=${work}`, '-o', 'Debug::NoLocking=1'];
-  execFileSync('apt-get', [...options, 'update'], { ...quiet, cwd: work });
-  execFileSync('apt-get', [...options, 'download', 'etcd-server'], { ...quiet, cwd: work });
-  const debian = readdirSync(work).find((name) => name.endsWith('.deb'));
-  execFileSync('dpkg', ['-x', debian, '.'], { ...quiet, cwd: work });
-  for (const rest of ['lists', 'archives', debian]) rmSync(join(work, rest), { recursive: true, force: true });
-}
 
 /** A main package of a module of our own: the one of etcd cannot be installed by its path. */
 function buildWithGo(work, version) {
@@ -79,7 +49,10 @@ function find(minor) {
   }
   if (runs('etcd')) return 'etcd';
   try {
-    return join(filled('etcd-debian', unpackDebian), 'usr/bin/etcd');
+    return join(
+      filled('etcd-debian', (work) => unpackDebian(work, 'etcd-server')),
+      'usr/bin/etcd',
+    );
   } catch (error) {
     throw new Error(`${HOW_TO} (Debian's package could not be had: ${String(error.stderr || error.message).trim()})`);
   }

@@ -16,6 +16,8 @@ export class Proxy {
   mode: ProxyMode = 'pass';
   /** How much later bytes arrive, in milliseconds. */
   delayMs = 0;
+  /** How many bytes came for the port. */
+  bytes = 0;
   readonly #pairs = new Set<{ near: Socket; far: Socket }>();
 
   private constructor(
@@ -60,6 +62,7 @@ export class Proxy {
     const pair = { near, far };
     this.#pairs.add(pair);
     const later = (send: () => void): void => void (this.delayMs > 0 ? setTimeout(send, this.delayMs) : send());
+    near.on('data', (bytes) => (this.bytes += bytes.length));
     near.on('data', (bytes) => this.mode !== 'blackhole' && later(() => far.write(bytes)));
     far.on('data', (bytes) => this.mode === 'pass' && later(() => near.write(bytes)));
     for (const [socket, other] of [

@@ -52,11 +52,25 @@ export function startServer(
 
 /** Starts the built server on etcd. */
 export function startServerOn(t: TestContext, endpoints: readonly string[], ...args: string[]): Promise<ServerProcess> {
-  return startWith(t, ['--store', 'etcd', '--etcd-endpoints', endpoints.join(','), ...args], []);
+  return startWith(t, [...onEtcd(endpoints), ...args], []);
 }
 
-/** Starts the built server on a free port and waits until it listens. It ends with the test. */
-async function startWith(t: TestContext, args: readonly string[], command: readonly string[]): Promise<ServerProcess> {
+/** A built server whose process runs, and which may not listen yet. */
+export interface LaunchedServer {
+  readonly process: ChildProcess;
+  readonly log: string[];
+  readonly exited: Promise<number | NodeJS.Signals>;
+  /** Resolves to the port once the server listens, and rejects if the process ends before. */
+  readonly listening: Promise<number>;
+}
+
+/** The arguments of a server on etcd. */
+export const onEtcd = (endpoints: readonly string[]): string[] => [
+  ...['--store', 'etcd', '--etcd-endpoints', endpoints.join(',')],
+];
+
+/** Starts the process of a built server, by way of `command` if there is one. Whoever asked for it must end it. */
+export function launchServer(args: readonly string[], command: readonly string[] = []): LaunchedServer {
   const [program, ...before] = [...command, process.execPath];
   const child = spawn(program, [...before, MAIN, 'serve', '--grpc-port', '0', ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -65,7 +79,7 @@ async function startWith(t: TestContext, args: readonly string[], command: reado
     ([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!,
   ) as Promise<number | NodeJS.Signals>;
   const log: string[] = [];
-  const port = await new Promise<number>((resolve, reject) => {
+  const listening = new Promise<number>((resolve, reject) => {
     createInterface({ input: child.stderr }).on('line', (line) => {
       log.push(line);
       const found = /"grpcPort":(\d+)/.exec(line);
@@ -73,6 +87,18 @@ async function startWith(t: TestContext, args: readonly string[], command: reado
     });
     void exited.then((code) => reject(new Error(`the server exited with ${code}: ${log.join('\n')}`)));
   });
+  listening.catch(() => undefined); // whoever waits for it is told
+  return { process: child, log, exited, listening };
+}
+
+/** Starts the built server on a free port and waits until it listens. It ends with the test. */
+export async function startWith(
+  t: TestContext,
+  args: readonly string[],
+  command: readonly string[],
+): Promise<ServerProcess> {
+  const { process: child, log, exited, listening } = launchServer(args, command);
+  const port = await listening;
   const address = `127.0.0.1:${port}`;
   const clients = {
     registry: new RegistryServiceClient(address, credentials.createInsecure()),

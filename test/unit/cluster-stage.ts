@@ -2,6 +2,7 @@ import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartb
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { checkHeartbeats, checkRegister } from '../../src/api/grpc/registry-requests.js';
 import type { Random } from '../../src/base/random.js';
+import type { Query } from '../../src/health/heard.js';
 import type { PeerConnector } from '../../src/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
@@ -27,6 +28,12 @@ export class ClusterStage {
   readonly members: Member[] = [];
   /** Which revisions the store does not deliver, as some versions of etcd have done. */
   loses: (batch: RevisionBatch) => boolean = () => false;
+  /** How long a question, or its answer, is on its way. */
+  peerLatencyMs: () => number = () => 1;
+  /** How much later the store delivers a revision to a replica. */
+  watchDelayMs: () => number = () => 0;
+  /** Told of every question about silence as it arrives. */
+  onAsked: (queries: readonly Query[]) => void = () => undefined;
   /** Nodes that no other can ask. */
   readonly unreachable = new Set<string>();
   #next = 1;
@@ -118,10 +125,17 @@ export class ClusterStage {
   #storeView(process: SimProcess): Store {
     const view = process.storeView(this.store);
     const isLost = (batch: RevisionBatch): boolean => this.loses(batch);
+    const delivered = (): Promise<void> | undefined => {
+      const ms = this.watchDelayMs();
+      return ms > 0 ? this.world.sleep(ms) : undefined;
+    };
     return {
       ...view,
       watch: async function* (after, signal) {
-        for await (const batch of view.watch(after, signal)) if (!isLost(batch)) yield batch;
+        for await (const batch of view.watch(after, signal)) {
+          await delivered();
+          if (!isLost(batch)) yield batch;
+        }
       },
     };
   }
@@ -132,8 +146,8 @@ export class ClusterStage {
       new Promise((resolve, reject) => {
         const target = this.members.findLast(({ node }) => node === address);
         if (!target || this.unreachable.has(address)) return; // nobody answers
-        const back = (arrive: () => void): void => void this.world.in(1, arrive);
-        this.world.in(1, () =>
+        const back = (arrive: () => void): void => void this.world.in(this.peerLatencyMs(), arrive);
+        this.world.in(this.peerLatencyMs(), () =>
           target.process.deliver(() => {
             Promise.resolve()
               .then(() => answer(target.replica.peer!))
@@ -145,7 +159,11 @@ export class ClusterStage {
         );
       });
     return {
-      lastHeard: (queries, promise) => ask((peer) => peer.lastHeard(to, queries, promise)),
+      lastHeard: (queries, promise) =>
+        ask((peer) => {
+          this.onAsked(queries);
+          return peer.lastHeard(to, queries, promise);
+        }),
       handOver: (notes) => ask((peer) => peer.handOver(to, notes)),
       storeWorks: () => ask((peer) => peer.storeWorks(to)),
       close: () => undefined,

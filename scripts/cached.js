@@ -1,0 +1,37 @@
+// What tests need and nobody wants to install: kept in the cache folder of the project.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const cache = fileURLToPath(new URL('../.cache', import.meta.url));
+
+export const quiet = { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' };
+
+/** Fills a folder of the cache as a whole or not at all: another process may be looking. */
+export function filled(name, fill) {
+  const folder = join(cache, name);
+  if (existsSync(folder)) return folder;
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, `${name}-`));
+  try {
+    fill(work);
+    renameSync(work, folder);
+  } catch (error) {
+    rmSync(work, { recursive: true, force: true });
+    if (!existsSync(folder)) throw error;
+  }
+  return folder;
+}
+
+/** A package of Debian's, with package lists of our own: those of the machine may be empty, and belong to root. */
+export function unpackDebian(work, name) {
+  mkdirSync(join(work, 'lists/partial'), { recursive: true });
+  mkdirSync(join(work, 'archives/partial'), { recursive: true });
+  const options = ['-o', `Dir::State::Lists=${work}/lists`, '-o', `Dir::Cache=${work}`, '-o', 'Debug::NoLocking=1'];
+  execFileSync('apt-get', [...options, 'update'], { ...quiet, cwd: work });
+  execFileSync('apt-get', [...options, 'download', name], { ...quiet, cwd: work });
+  const debian = readdirSync(work).find((file) => file.endsWith('.deb'));
+  execFileSync('dpkg', ['-x', debian, '.'], { ...quiet, cwd: work });
+  for (const rest of ['lists', 'archives', debian]) rmSync(join(work, rest), { recursive: true, force: true });
+}
