@@ -1,4 +1,4 @@
-import { LIMITS } from '../model/limits.js';
+import { LIMITS, TTL_MS } from '../model/limits.js';
 import type { InstanceItem } from '../model/records.js';
 import type { Revision } from '../store/store.js';
 import type { LivenessClock } from './liveness-clock.js';
@@ -110,6 +110,11 @@ export class Heard {
         ageMs: Math.max(ageMs, 0),
       });
     }
+    // What the catalog does not show yet has a ttl that is not known yet.
+    for (const [key, { incarnation, revision, stampMs }] of this.#early) {
+      const ageMs = this.clock.nowMs - stampMs;
+      if (ageMs < TTL_MS.max) notes.push({ key, incarnation, revision, ageMs: Math.max(ageMs, 0) });
+    }
     return notes;
   }
 
@@ -151,11 +156,15 @@ export class Heard {
     return trace;
   }
 
-  /** Takes in that nothing is registered at a key any more. */
-  gone(key: string): Trace | undefined {
-    const trace = this.#traces.get(key);
-    this.#traces.delete(key);
-    this.#early.delete(key);
+  /**
+   * Takes in that what stood at a key was removed at a revision. What was heard or promised under a newer record, which
+   * the catalog does not show yet, is kept for it.
+   */
+  gone(key: string, removed: Revision): Trace | undefined {
+    const trace = this.forgotten(key);
+    const early = this.#early.get(key);
+    if (!early) return trace;
+    if (early.revision <= removed && early.promisedRevision <= removed) this.#early.delete(key);
     return trace;
   }
 

@@ -101,7 +101,7 @@ export class Judge implements Closeable {
   /** Keeps the deadline of every instance that can fall silent or expire. */
   #seen({ before, after }: ItemChange<InstanceItem>, fromListing: boolean): void {
     if (!after || after.removedAtMs !== undefined) {
-      const trace = after ? this.heard.gone(after.key) : this.heard.forgotten(before!.key);
+      const trace = after ? this.heard.gone(after.key, after.modRevision) : this.heard.forgotten(before!.key);
       if (trace) this.#wheel.disarm(trace);
       return;
     }

@@ -41,12 +41,29 @@ test('E3: a query is answered HEARD within the ttl of a beat of that incarnation
   assert.deepEqual(heard.answer(query(7n), true), { kind: 'SILENT', promisedRevision: 7n });
 });
 
+test('E3: a removal that is seen late takes nothing from the process that has registered since', () => {
+  const { heard, time } = hearing();
+  heard.stands(item(5n, 'a'), false);
+  heard.noteOf(KEY, 'b', 9n);
+  time.now += 1_000;
+  heard.gone(KEY, 7n);
+  assert.deepEqual(
+    heard.recent().map(({ incarnation, ageMs }) => [incarnation, ageMs]),
+    [['b', 1_000]],
+    'it is handed over, too',
+  );
+  heard.stands(item(9n, 'b'), false);
+  assert.deepEqual(heard.answer(query(9n, 'b'), true), { kind: 'HEARD', ageMs: 1_000 });
+  heard.gone(KEY, 11n);
+  assert.deepEqual(heard.recent(), []);
+});
+
 test('E3: a query about a record that is newer here, or gone, is answered CHANGED', () => {
   const { heard } = hearing();
   heard.stands(item(8n), false);
   assert.equal(heard.answer(query(7n), true).kind, 'CHANGED');
   assert.equal(heard.trace(KEY)?.promisedRevision, 0n);
-  heard.gone(KEY);
+  heard.gone(KEY, 4n);
   assert.equal(heard.answer(query(8n), true).kind, 'CHANGED');
 });
 
