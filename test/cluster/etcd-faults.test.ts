@@ -48,7 +48,7 @@ test('three replicas, and an etcd that fails', async (t) => {
     async (s) => {
       const leader = await etcd.leader();
       const followers = etcd.nodes.filter((node) => node !== leader);
-      for (const node of followers) node.pause();
+      await Promise.all(followers.map((node) => node.pause()));
       s.after(() => followers.forEach((node) => node.resume()));
       const begun = performance.now();
       await pause(TTL_MS);

@@ -328,7 +328,7 @@ test(`without a quorum for ${OUTAGE_MS / 1_000} s reads and beats go on, writes 
     assert.deepEqual(rejected, []);
   });
   const stopped = etcd.nodes.slice(0, 2);
-  for (const node of stopped) node.pause();
+  await Promise.all(stopped.map((node) => node.pause()));
   stoppedAt = performance.now();
   t.after(() => stopped.forEach((node) => node.resume()));
   const error = await failure(register(server, { instance: instance('late') }));

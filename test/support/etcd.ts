@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cp, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -86,8 +87,15 @@ export class EtcdNode {
     await cp(copy, this.dataDir, { recursive: true });
   }
 
-  pause(): void {
-    this.#process?.kill('SIGSTOP');
+  /** Stops the process where it is; resolves once every thread of it stands still, which takes some turns of the machine. */
+  async pause(): Promise<void> {
+    const pid = this.#process!.pid!;
+    this.#process!.kill('SIGSTOP');
+    await eventually(() =>
+      readdirSync(`/proc/${pid}/task`).every((task) =>
+        /\) [Tt] /.test(readFileSync(`/proc/${pid}/task/${task}/stat`, 'utf8')),
+      ),
+    );
   }
 
   resume(): void {
