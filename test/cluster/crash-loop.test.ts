@@ -16,7 +16,7 @@ test('three replicas, and a node that keeps crashing', async (t) => {
     async (s) => {
       const other = launch(cluster, 'node-0');
       s.after(() => other.process.kill('SIGKILL'));
-      await eventually(() => other.log.some((line) => line.includes('keep ending uncleanly')));
+      await eventually(() => other.log.some((line) => line.includes('ended uncleanly; waiting')));
       const dying = fleet.share(0.05);
       fleet.kill(dying);
       const found = await cluster.detected(dying, TTL_MS + 10_000);
