@@ -11,6 +11,8 @@ import { BenchClient, type Call, framed } from './client.js';
 import { BenchServer } from './server.js';
 
 const IN_FLIGHT = 200;
+/** A third of the default ttl. */
+const BEAT_EVERY_SECONDS = 5;
 const SERVICE = '/rollcall.v1.RegistryService';
 
 /** What the records of the benchmark look like: an address, some metadata, about 250 bytes. */
@@ -71,6 +73,20 @@ async function measure(
   const seconds = await client.run(calls.values(), IN_FLIGHT);
   const micros = ((server.cpuSeconds() - cpu) / calls.length) * 1e6;
   say(what, perSecond(calls.length * worth, seconds), `${micros.toFixed(0)} us of CPU per call`);
+}
+
+/** Makes calls at a steady rate, whatever the answers take; returns how long it took, in seconds. */
+async function atPace(calls: readonly Call[], perSecond: number, client: BenchClient): Promise<number> {
+  const began = performance.now();
+  const answers: Promise<unknown>[] = [];
+  for (const call of calls) {
+    const dueMs = (answers.length / perSecond) * 1_000;
+    const earlyMs = began + dueMs - performance.now();
+    if (earlyMs > 0) await new Promise((resolve) => setTimeout(resolve, earlyMs));
+    answers.push(client.call(call));
+  }
+  await Promise.all(answers);
+  return (performance.now() - began) / 1_000;
 }
 
 async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
@@ -188,9 +204,15 @@ const scenarios: Record<string, () => Promise<void>> = {
         );
       });
     const again = (args: string[], store: string): Promise<void> =>
-      withServer(args, async (server) => {
+      withServer(args, async (server, client) => {
         say(`start with 100,000 instances, ${store}`, `${server.startSeconds.toFixed(1)} s`);
         say(`memory after that start, ${store}`, `${server.memoryMb().toFixed(0)} MB`);
+        const calls = Array.from({ length: count / 100 }, (_, i) => beats(100 * i, 100));
+        await client.run(calls.values(), IN_FLIGHT);
+        const cpu = server.cpuSeconds();
+        const seconds = await atPace([...calls, ...calls], calls.length / BEAT_EVERY_SECONDS, client);
+        const percent = ((server.cpuSeconds() - cpu) / seconds) * 100;
+        say(`each beats every 5 s, 100 items a message, ${store}`, `${percent.toFixed(1)} %`, 'of one core');
       });
     await withFolder(async (folder) => {
       await grow(['--data-dir', folder], 'embedded store');

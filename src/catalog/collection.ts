@@ -49,6 +49,26 @@ export class Namespace<T extends Item> {
   readonly scopes = new Map<string, Node<Scope<T>>>();
   readonly order = new LinkedList<Scope<T>>();
   readonly listeners = new Set<() => void>();
+  /** By its lower case, the name that was first there. */
+  readonly #spellings = new Map<string, string>();
+
+  /** A scope is there. */
+  spelled(name: string): void {
+    const lower = name.toLowerCase();
+    if (!this.#spellings.has(lower)) this.#spellings.set(lower, name);
+  }
+
+  /** A scope is gone. */
+  unspelled(name: string): void {
+    const lower = name.toLowerCase();
+    if (this.#spellings.get(lower) === name) this.#spellings.delete(lower);
+  }
+
+  /** A scope whose name is the same but for case. Of several it knows the first: for a hint that is enough. */
+  spelledLike(name: string): Scope<T> | undefined {
+    const known = this.#spellings.get(name.toLowerCase());
+    return known === undefined ? undefined : this.scopes.get(known)?.value;
+  }
 
   /** The scopes that changed visibly after `cursor`. */
   *since(cursor: bigint): Generator<Scope<T>> {
@@ -199,6 +219,7 @@ export class Collection<T extends Item> {
     const { items, listeners, protection } = scope.value;
     if (items.size > 0 || listeners.size > 0 || protection) return;
     namespace.scopes.delete(scope.value.name);
+    namespace.unspelled(scope.value.name);
     namespace.order.remove(scope);
     this.#dropNamespaceIfUnused(scope.value.namespace);
   }
@@ -219,6 +240,7 @@ export class Collection<T extends Item> {
       // A scope without a change yet belongs at the old end of the order.
       node = namespace.order.unshift(new Scope<T>(namespaceName, name));
       namespace.scopes.set(name, node);
+      namespace.spelled(name);
     }
     return node;
   }

@@ -196,11 +196,10 @@ export class Heard {
    */
   isOutdated(key: string, incarnation: string, revision: Revision): boolean {
     const trace = this.#traces.get(key);
-    const early = this.#early.get(key);
-    const heard = trace ? { incarnation: trace.beatIncarnation, revision: trace.beatRevision } : early;
-    return (
-      heard !== undefined && heard.incarnation !== '' && heard.incarnation !== incarnation && heard.revision >= revision
-    );
+    const early = trace ? undefined : this.#early.get(key);
+    const heard = trace?.beatIncarnation ?? early?.incarnation ?? '';
+    const under = trace?.beatRevision ?? early?.revision ?? 0n;
+    return heard !== '' && heard !== incarnation && under >= revision;
   }
 
   #noteEarly(key: string, incarnation: string, revision: Revision, stamp: number): void {

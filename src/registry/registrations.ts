@@ -165,15 +165,11 @@ export class Registrations {
 
   /** A service that differs from an existing one only in case is probably a slip. */
   #warnings({ namespace, service }: Instance): string[] {
-    const known = this.catalog.instances.namespace(namespace)?.scopes;
-    if (!known || known.has(service)) return [];
-    const lower = service.toLowerCase();
-    for (const [name, { value: scope }] of known) {
-      if (name.toLowerCase() === lower && scope.liveCount > 0) {
-        return [`service "${service}" differs from the existing "${name}" only in case; they are two services`];
-      }
-    }
-    return [];
+    const known = this.catalog.instances.namespace(namespace);
+    if (!known || known.scopes.has(service)) return [];
+    const like = known.spelledLike(service);
+    if (!like || like.liveCount === 0) return [];
+    return [`service "${service}" differs from the existing "${like.name}" only in case; they are two services`];
   }
 }
 

@@ -1,11 +1,13 @@
 import { isIP } from 'node:net';
 import type { HeartbeatItem } from '../../gen/rollcall/v1/heartbeat.js';
 import {
+  Endpoint,
   Health,
+  HealthReason,
   Instance,
   type InstanceFilter,
   Liveness,
-  type Locality,
+  Locality,
   type Reported,
   ReportedState,
 } from '../../gen/rollcall/v1/instance.js';
@@ -76,17 +78,17 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
   const weight = check.range('instance.weight', given.weight ?? WEIGHT_DEFAULT, 0, WEIGHT_MAX);
   const ttlMs = check.duration('instance.ttl', given.ttl, TTL_MS);
   const liveness = check.enumValue('instance.liveness', given.liveness, Liveness) || Liveness.LIVENESS_HEARTBEAT;
-  return Instance.fromPartial({
+  return {
     namespace,
     service,
     id,
     address,
     port,
-    endpoints: given.endpoints,
+    endpoints: given.endpoints.map((endpoint) => Endpoint.fromPartial(endpoint)),
     tags: [...new Set(given.tags)].sort(),
     metadata: given.metadata,
     version: given.version,
-    locality: given.locality,
+    locality: given.locality && Locality.fromPartial(given.locality),
     weight,
     ttl: toDuration(ttlMs),
     liveness,
@@ -94,7 +96,13 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
       state: ReportedState.REPORTED_STATE_HEALTHY,
       note: '',
     },
-  });
+    incarnation: '',
+    health: Health.HEALTH_UNSPECIFIED,
+    healthReason: HealthReason.HEALTH_REASON_UNSPECIFIED,
+    revision: 0n,
+    registerTime: undefined,
+    changeTime: undefined,
+  };
 }
 
 function checkId(check: Checker, given: Instance, address: string): string {

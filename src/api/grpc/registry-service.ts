@@ -15,7 +15,7 @@ import {
   type ListServicesRequest,
   ListServicesResponse,
   type RegisterRequest,
-  RegisterResponse,
+  type RegisterResponse,
   type StreamHeartbeatsRequest,
   StreamHeartbeatsResponse,
   type WatchServicesRequest,
@@ -71,15 +71,15 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
   };
 
   return {
-    register: calls.unary(async (request: RegisterRequest, call) => {
+    register: calls.unary(async (request: RegisterRequest, call): Promise<RegisterResponse> => {
       const { registration, warnings } = checkRegister(request, peerAddress(call.getPeer()));
       const registered = await registrations.register(registration);
-      return RegisterResponse.fromPartial({
+      return {
         instance: registered.instance,
         revision: registered.revision,
         heartbeatInterval: registered.intervalMs === undefined ? undefined : toDuration(registered.intervalMs),
         warnings: [...warnings, ...registered.warnings],
-      });
+      };
     }),
 
     deregister: calls.unary(async (request: DeregisterRequest) =>
