@@ -68,6 +68,8 @@ export class Heard {
   readonly #early = new Map<string, Early>();
   /** No ttl begins before this: beats may have been lost until then. */
   #disturbedUntilMs = -Infinity;
+  /** The last floor of what was found at a start. */
+  #floorUntilMs = -Infinity;
 
   #sooner: (trace: Trace) => void = () => undefined;
 
@@ -89,6 +91,11 @@ export class Heard {
   /** Beats may have been lost: every ttl begins anew after a grace. */
   disturb(): void {
     this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;
+  }
+
+  /** No ttl that began before ends before this, by the liveness clock; but for what was heard since it was found. */
+  get graceUntilMs(): number {
+    return Math.max(this.#disturbedUntilMs, this.#floorUntilMs);
   }
 
   /** The store has another history: revisions mean nothing any more. */
@@ -142,13 +149,15 @@ export class Heard {
     }
     const early = this.#early.get(item.key);
     this.#early.delete(item.key);
+    const floorMs = found && !early ? this.clock.stamp() + GRACE_MS : -Infinity;
+    this.#floorUntilMs = Math.max(this.#floorUntilMs, floorMs);
     const trace: Trace = {
       item,
       beatIncarnation: early?.incarnation ?? '',
       beatRevision: early?.revision ?? 0n,
       beatStampMs: early?.stampMs ?? -Infinity,
       changeStampMs: found ? -Infinity : this.clock.stamp(),
-      floorMs: found && !early ? this.clock.stamp() + GRACE_MS : -Infinity,
+      floorMs,
       notBeforeMs: -Infinity,
       promisedRevision: early && early.promisedRevision >= item.modRevision ? early.promisedRevision : 0n,
     };

@@ -11,7 +11,7 @@ import { EXPIRY_TTLS } from '../model/limits.js';
 import type { InstanceItem } from '../model/records.js';
 import { removed, silenced } from '../model/transitions.js';
 import type { Compare, Revision } from '../store/store.js';
-import type { Heard, Query, Trace } from './heard.js';
+import { GRACE_MS, type Heard, type Query, type Trace } from './heard.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { Cluster, Jury } from './peers.js';
 import type { Removals } from './removals.js';
@@ -28,6 +28,14 @@ const ROUND_AGAIN_MS = 200;
 const HELD_AGAIN_MS = 1_000;
 /** Verdicts that wait this long are an alarm. */
 const POSTPONED_ALARM_MS = 120_000;
+
+/** A cause for which silent instances are not judged now. Times are by the wall clock. */
+export interface Postponement {
+  readonly reason: string;
+  readonly sinceMs: number;
+  /** Undefined: until the cause is gone. */
+  readonly untilMs?: number;
+}
 
 /** An instance under judgement, with what the verdict will compare. */
 interface Case {
@@ -84,7 +92,7 @@ export class Judge implements Closeable {
   #tick(): void {
     this.liveness.tick();
     this.#watchPostponement();
-    if (this.liveness.still.length > 0) return;
+    if (this.liveness.still.size > 0) return;
     const silent: Trace[] = [];
     const expired: Trace[] = [];
     for (const trace of this.#wheel.advance(this.liveness.nowMs)) {
@@ -245,14 +253,29 @@ export class Judge implements Closeable {
   }
 
   /** Why silent instances are not judged now. Empty: they are. */
-  get postponedBecause(): readonly string[] {
-    return this.#couldNotAskSinceMs === undefined ? this.liveness.still : [...this.liveness.still, 'PEER_UNREACHABLE'];
+  get postponements(): readonly Postponement[] {
+    const wallOf = (ms: number): number => this.clock.wall() - this.clock.now() + ms;
+    const causes = new Map(this.liveness.still);
+    if (this.#couldNotAskSinceMs !== undefined) causes.set('PEER_UNREACHABLE', this.#couldNotAskSinceMs);
+    const postponements: Postponement[] = [...causes].map(([reason, sinceMs]) => ({
+      reason,
+      sinceMs: wallOf(sinceMs),
+    }));
+    const graceLeftMs = this.heard.graceUntilMs - this.liveness.nowMs;
+    if (graceLeftMs > 0) {
+      const untilMs = this.clock.wall() + graceLeftMs;
+      postponements.push({ reason: 'GRACE', sinceMs: untilMs - GRACE_MS, untilMs });
+    }
+    return postponements;
   }
 
   #watchPostponement(): void {
     const { alarms } = this.telemetry;
     const unanswered = this.#couldNotAskSinceMs === undefined ? 0 : this.clock.now() - this.#couldNotAskSinceMs;
     if (Math.max(this.liveness.stillForMs, unanswered) < POSTPONED_ALARM_MS) return alarms.clear('VERDICTS_POSTPONED');
-    alarms.raise('VERDICTS_POSTPONED', `silent instances are not judged: ${this.postponedBecause.join(', ')}`);
+    alarms.raise(
+      'VERDICTS_POSTPONED',
+      `silent instances are not judged: ${this.postponements.map(({ reason }) => reason).join(', ')}`,
+    );
   }
 }

@@ -24,7 +24,7 @@ export class LivenessClock {
   #nowMs = 0;
   #lastTick: number;
   #newestStamp = 0;
-  #still: readonly string[] = [];
+  #still: ReadonlyMap<string, number> = new Map();
   #stillSince: number | undefined;
 
   /** `stillBecause` names the reasons for which the clock must stand still now. */
@@ -41,8 +41,8 @@ export class LivenessClock {
     return this.#nowMs;
   }
 
-  /** Why the clock stands still. Empty: it does not. */
-  get still(): readonly string[] {
+  /** Why the clock stands still, and since when by the monotonic clock. Empty: it does not. */
+  get still(): ReadonlyMap<string, number> {
     return this.#still;
   }
 
@@ -63,8 +63,9 @@ export class LivenessClock {
     const now = this.clock.now();
     const step = Math.min(now - this.#lastTick, STEP_MAX_MS);
     this.#lastTick = now;
-    this.#still = this.selfBeat.onItsWay ? ['SELF_BEAT_LATE', ...this.stillBecause()] : this.stillBecause();
-    if (this.#still.length === 0) {
+    const reasons = this.selfBeat.onItsWay ? ['SELF_BEAT_LATE', ...this.stillBecause()] : this.stillBecause();
+    this.#still = new Map(reasons.map((reason) => [reason, this.#still.get(reason) ?? now]));
+    if (reasons.length === 0) {
       this.#nowMs += step;
       this.#stillSince = undefined;
     } else {

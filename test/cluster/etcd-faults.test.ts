@@ -112,7 +112,10 @@ async function allWell({ servers, fleet }: TestCluster): Promise<void> {
   await eventually(
     async () => {
       const all = await Promise.all(servers.map((server) => getStatus(server)));
-      return all.every(({ alarms, verdictsPostponed }) => alarms.length === 0 && verdictsPostponed.length === 0);
+      return all.every(
+        ({ alarms, verdictsPostponed }) =>
+          alarms.length === 0 && verdictsPostponed.every(({ reason }) => reason === 'GRACE'),
+      );
     },
     LEASE_MS + 20_000,
     200,

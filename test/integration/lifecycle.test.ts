@@ -5,8 +5,9 @@ import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
-import { getInstance, publishConfig, register, text, watchServices } from '../support/client.js';
+import { getInstance, getStatus, publishConfig, register, text, watchServices } from '../support/client.js';
 import { detailsOf, eventually, failure, startServer, temporaryFolder } from '../support/server.js';
 
 const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
@@ -59,6 +60,20 @@ test('what was acknowledged before a clean end is there afterwards', async (t) =
   const { instance } = await getInstance(again, { service: 'pay', id: 'p1' });
   assert.equal(instance?.revision, revision);
   assert.ok(!again.log.some((line) => line.includes('did not end cleanly')));
+});
+
+test('after a start GetStatus says until when what was found is not judged', async (t) => {
+  const folder = temporaryFolder();
+  const server = await startServer(t, folder);
+  await eventually(async () => (await getStatus(server)).verdictsPostponed.length === 0);
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  assert.equal(await server.stop(), 0);
+  const before = Date.now();
+  const again = await startServer(t, folder);
+  const grace = (await getStatus(again)).verdictsPostponed.find(({ reason }) => reason === 'GRACE');
+  const [since, until] = [fromTimestamp(grace!.since!), fromTimestamp(grace!.until!)];
+  assert.ok(since >= before && since <= Date.now(), `since ${since}`);
+  assert.equal(Math.round(until - since), 30_000);
 });
 
 test('bad settings end the program with what is wrong, and exit code 2', () => {

@@ -77,7 +77,11 @@ function statusOf(
       protectedServices: protectedServices.count,
     },
     alarms: about.alarms().map(({ name, message, sinceMs }) => ({ name, message, since: toTimestamp(sinceMs) })),
-    verdictsPostponed: [...judge.postponedBecause],
+    verdictsPostponed: judge.postponements.map(({ reason, sinceMs, untilMs }) => ({
+      reason,
+      since: toTimestamp(sinceMs),
+      until: untilMs === undefined ? undefined : toTimestamp(untilMs),
+    })),
     protectedServices: protectedServices.services,
     cluster: membership && clusterOf(membership.view(), catalog),
   };
