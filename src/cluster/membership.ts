@@ -121,6 +121,8 @@ export class Membership implements Cluster, Closeable {
   #peersHaveStore = false;
   #timers: Timer[] = [];
   #running: Promise<void> | undefined;
+  /** Ends what `#run` waits for: the membership is lost, or is to end. */
+  #over: () => void = () => undefined;
   #joined: (() => void)[] = [];
   #hasJoined = false;
   #servingListener: (serving: boolean) => void = () => undefined;
@@ -223,17 +225,15 @@ export class Membership implements Cluster, Closeable {
   async #run(): Promise<void> {
     const { catalog, clock, telemetry } = this.parts;
     const { signal } = this.#stop;
-    await Promise.race([catalog.whenReady(), new Promise((resolve) => signal.addEventListener('abort', resolve))]);
+    signal.addEventListener('abort', () => this.#over());
+    const stopped = new Promise<void>((resolve) => (this.#over = resolve));
+    await Promise.race([catalog.whenReady(), stopped]);
     while (!signal.aborted) {
       try {
         await this.#waitAfterUncleanEnds();
         if (signal.aborted) return;
-        let lost = (): void => undefined;
-        const over = new Promise<void>((resolve) => {
-          lost = resolve;
-          signal.addEventListener('abort', () => resolve());
-        });
-        const member = await this.#join(lost);
+        const over = new Promise<void>((resolve) => (this.#over = resolve));
+        const member = await this.#join(this.#over);
         await over;
         if (signal.aborted) return;
         // Whatever is left of it must not stand in the way of the next: its lease could be kept alive for ever.

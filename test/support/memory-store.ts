@@ -339,8 +339,12 @@ export class MemoryStore implements Store {
 
   #outageEnd(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#outageOver.push(resolve);
-      signal?.addEventListener('abort', () => resolve());
+      const over = (): void => {
+        signal?.removeEventListener('abort', over); // what listens keeps all of its world alive
+        resolve();
+      };
+      this.#outageOver.push(over);
+      signal?.addEventListener('abort', over);
     });
   }
 }

@@ -80,7 +80,9 @@ export class StoreLink implements Store {
   }
 
   async *watch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
-    const aborted = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    let abort = (): void => undefined;
+    const aborted = new Promise<void>((resolve) => (abort = resolve));
+    signal.addEventListener('abort', abort);
     const arrival = (ageMs: number): Promise<void> =>
       Promise.race([aborted, new Promise<void>((resolve) => this.wire.watch(ageMs, signal, resolve))]);
     try {
@@ -94,6 +96,8 @@ export class StoreLink implements Store {
     } catch (error) {
       await arrival(0);
       if (!signal.aborted) throw error;
+    } finally {
+      signal.removeEventListener('abort', abort); // what listens keeps all of its world alive
     }
   }
 
