@@ -32,6 +32,8 @@ export interface Surroundings {
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly selfBeat: SelfBeat;
+  /** How long the instances of a protected service stay silent before they are removed. */
+  readonly protectedRemovalMs: number;
   /** How this process is a member among others. Undefined: nobody else can use the store. */
   readonly cluster: ClusterSettings | undefined;
 }
@@ -74,7 +76,7 @@ export interface Replica extends Closeable {
  * around it than those of a cluster.
  */
 export function startReplica(
-  { store, clock, random, telemetry, selfBeat, cluster }: Surroundings,
+  { store, clock, random, telemetry, selfBeat, protectedRemovalMs, cluster }: Surroundings,
   others?: Cluster,
 ): Replica {
   const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
@@ -96,7 +98,7 @@ export function startReplica(
       relist: () => follower.relist(),
     });
   const members = others ?? membership ?? alone;
-  const removals = new Removals(catalog, liveness, counters);
+  const removals = new Removals(catalog, liveness, counters, protectedRemovalMs);
   const judge = new Judge(catalog, gate, heard, liveness, members, removals, clock, named('judge'));
   const protection = new Protection(catalog, gate, clock, named('protection'), (namespace, service) =>
     members.judges(namespace, service),

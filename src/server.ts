@@ -41,7 +41,10 @@ export async function startServer(
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
     const cluster = store.exclusive ? undefined : { node: settings.node ?? address, address, connect: connectPeer };
-    const replica = closers.add(startReplica({ store, clock, random, telemetry, selfBeat, cluster }));
+    const { protectedRemovalMs } = settings;
+    const replica = closers.add(
+      startReplica({ store, clock, random, telemetry, selfBeat, protectedRemovalMs, cluster }),
+    );
     closers.add(grpc);
     const about = {
       version: VERSION,

@@ -9,8 +9,6 @@ import type { LivenessClock } from './liveness-clock.js';
 const REMOVAL_WINDOW_MS = 60_000;
 /** So much of a service may be removed in that time, but one instance always. */
 const REMOVAL_PERCENT = 15;
-/** How long the instances of a protected service stay silent before they are removed: a day for people to look. */
-export const PROTECTED_REMOVAL_MS = 24 * 3_600_000;
 
 /**
  * Decides whether a silent instance may be removed now, so that a fault of ours cannot empty a service.
@@ -30,6 +28,8 @@ export class Removals {
     private readonly catalog: Catalog,
     private readonly liveness: LivenessClock,
     private readonly counters: CounterBoard,
+    /** How long the instances of a protected service stay silent before they are removed: time for people to look. */
+    private readonly protectedRemovalMs: number,
   ) {
     catalog.onInstance((change) => this.#seen(change));
   }
@@ -49,7 +49,7 @@ export class Removals {
     this.#forgetOld();
     if (this.#recent.has(idOf(item))) return true; // it was allowed before, and the store did not take it
     const scope = this.catalog.instances.scope(item.namespace, item.scope)!;
-    if (scope.protection?.record.active && silentMs < PROTECTED_REMOVAL_MS) return false;
+    if (scope.protection?.record.active && silentMs < this.protectedRemovalMs) return false;
     const gone = this.#counts.get(serviceOf(item)) ?? 0;
     return gone < Math.max(1, Math.floor(((scope.liveCount + gone) * REMOVAL_PERCENT) / 100));
   }

@@ -13,6 +13,8 @@ export interface Settings {
   readonly advertise: string | undefined;
   /** The name of the node. Undefined: what is advertised. */
   readonly node: string | undefined;
+  /** How long the instances of a protected service stay silent before they are removed, in milliseconds. */
+  readonly protectedRemovalMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -66,6 +68,11 @@ export const SETTINGS: Readonly<Record<string, SettingRule>> = {
     help: 'where the other servers on the same etcd reach this one; unset: the host and port that it listens on',
   },
   node: { value: 'NAME', help: 'the name of this node, the same after each start; unset: what is advertised' },
+  'protected-removal-hours': {
+    value: 'HOURS',
+    default: '24',
+    help: 'how long the instances of a protected service stay silent before they are removed, 1 to 8760: time for people to look',
+  },
   'data-dir': { value: 'FOLDER', default: './data', help: 'the folder of the embedded store, for one server alone' },
   settings: { value: 'FILE', help: 'a file of settings', notYet: 'a settings file is not read yet' },
   'log-level': {
@@ -120,6 +127,9 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
   const advertise = value('advertise');
   if (advertise !== '' && !/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(advertise))
     refuse('advertise', `must be HOST:PORT, not ${JSON.stringify(advertise)}`);
+  const hours = value('protected-removal-hours');
+  if (!/^\d{1,4}$/.test(hours) || Number(hours) < 1 || Number(hours) > 8_760)
+    refuse('protected-removal-hours', `must be a number from 1 to 8760, not ${JSON.stringify(hours)}`);
   if (value('node').length > 128) refuse('node', 'must be up to 128 characters');
   if (wrong.length > 0) throw new BadSettings(wrong.join('\n'));
   return {
@@ -129,6 +139,7 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
       store: store!,
       advertise: advertise || undefined,
       node: value('node') || undefined,
+      protectedRemovalMs: Number(hours) * 3_600_000,
       logLevel: logLevel!,
     },
     warnings: [

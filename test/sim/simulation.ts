@@ -15,6 +15,9 @@ import { SimProcess, tallyingTelemetry } from './process.js';
 import { Dice } from '../support/dice.js';
 import { World } from './world.js';
 
+/** Longer than any run. */
+const PROTECTED_REMOVAL_MS = 86_400_000;
+
 /** How long a run lasts, in simulated time: room for a start grace, a silence, and five more ttl until the removal. */
 const RUN_MS = 150_000;
 /** No new fault after this, so that the end shows whether everything found back. */
@@ -106,6 +109,7 @@ export class Simulation {
       random,
       telemetry,
       selfBeat: process.selfBeat(),
+      protectedRemovalMs: PROTECTED_REMOVAL_MS,
       cluster: undefined,
     });
     replica.ready.catch(() => undefined);

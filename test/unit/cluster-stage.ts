@@ -11,6 +11,9 @@ import { SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 import { MemoryStore } from '../support/memory-store.js';
 
+/** Longer than any run. */
+const PROTECTED_REMOVAL_MS = 86_400_000;
+
 /** One replica of a cluster, in a process of its own. */
 export interface Member {
   readonly node: string;
@@ -61,6 +64,7 @@ export class ClusterStage {
       random,
       telemetry: tallyingTelemetry(counts),
       selfBeat: process.selfBeat(),
+      protectedRemovalMs: PROTECTED_REMOVAL_MS,
       cluster: { node, address: node, connect: this.#connect },
     });
     const member: Member = { node, replica, process, counts, wallOffMs: 0 };

@@ -49,6 +49,7 @@ export class Stage {
   fencedBecause: string | undefined;
   /** Whom a judge must ask. */
   peers: Jury['others'] = [];
+  protectedRemovalMs = 24 * 3_600_000;
   process = new SimProcess(this.world);
   replica!: Replica;
   hub!: WatchHub;
@@ -75,7 +76,10 @@ export class Stage {
     const random: Random = { id: () => `id${this.#nextId++}`, fraction: () => 0.5 };
     const telemetry = tallyingTelemetry(this.counts);
     this.replica = startReplica(
-      { store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat(), cluster: undefined },
+      {
+        ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
+        ...{ protectedRemovalMs: this.protectedRemovalMs, cluster: undefined },
+      },
       { ...alone, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
     );
     this.hub = new WatchHub(this.replica.catalog, this.replica.reads, clock, random, telemetry);

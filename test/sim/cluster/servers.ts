@@ -12,6 +12,9 @@ import { SimProcess, tallyingTelemetry } from '../process.js';
 import { type Network, Queue } from './network.js';
 import type { Scene } from './scene.js';
 
+/** Longer than any run. */
+const PROTECTED_REMOVAL_MS = 86_400_000;
+
 /** A caller among the members gives up after this. */
 const PEER_CALL_MS = 1_000;
 /** A watch that was cut finds its way back within this. */
@@ -128,6 +131,7 @@ export class Servers {
       random,
       telemetry,
       selfBeat: process.selfBeat(),
+      protectedRemovalMs: PROTECTED_REMOVAL_MS,
       cluster: { node, address: node, connect: this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);

@@ -11,6 +11,7 @@ test('flags win over variables, and variables over defaults', () => {
     store: { kind: 'embedded', dataDir: '/tmp/x' },
     advertise: undefined,
     node: undefined,
+    protectedRemovalMs: 24 * 3_600_000,
     logLevel: 'info',
   });
 });
@@ -24,6 +25,13 @@ test('everything that is wrong is told at once, with where it came from', () => 
       /--host.*--insecure/.test(error.message) &&
       /ROLLCALL_LOG_LEVEL/.test(error.message),
   );
+});
+
+test('protection holds removals for 1 to 8760 hours', () => {
+  const read = (hours: string): number =>
+    readSettings(['--protected-removal-hours', hours], {}).settings.protectedRemovalMs;
+  assert.deepEqual([read('1'), read('8760')], [3_600_000, 8_760 * 3_600_000]);
+  for (const hours of ['0', '8761', '-1', '1.5', 'a', '']) assert.throws(() => read(hours), BadSettings, hours);
 });
 
 test('anything but loopback needs --insecure', () => {
