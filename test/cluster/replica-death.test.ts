@@ -51,7 +51,12 @@ for (const choice of CHOICES) {
         const probes = await cluster.probe();
         const revision = await etcd.revision();
         const members = membersOf(history);
+        const killedMs = performance.now();
         servers[1]!.process.kill('SIGKILL');
+        await eventually(() => fleet.clients.every(({ alive, sentMs }) => !alive || sentMs > killedMs));
+        s.diagnostic(
+          `every client has beaten at a server that lives after ${Math.round(performance.now() - killedMs)} ms; it is due every ${Math.round(TTL_MS / 3)} ms`,
+        );
         await eventually(() => membersOf(history) < members, LEASE_MS + 5_000);
         assert.deepEqual(await cluster.writtenAfter(revision, history), []);
         const found = await cluster.detected(probes, E6_MS + 5_000);

@@ -375,7 +375,7 @@ test('when the leader of etcd is killed the next Register is there within 6 s, a
   );
 });
 
-test('an etcd that is restored from an older state: a new epoch, every watch begins anew, and clients register again', async (t) => {
+test('F10: an etcd that is restored from an older state: a new epoch, every watch begins anew, and clients register again', async (t) => {
   const etcd = await startEtcd(t);
   const [node] = etcd.nodes;
   const server = await startServerOn(t, etcd.endpoints);

@@ -139,7 +139,7 @@ test('a watch that is cut in the middle of catching up with 5,000 revisions deli
   assert.ok(telemetry.counters.value('watch_restarts') >= 3, 'it was cut while it caught up');
 });
 
-test('a compaction behind the back of a watch that is cut off ends it with Compacted', async (t) => {
+test('F8: a compaction behind the back of a watch that is cut off ends it with Compacted', async (t) => {
   const { store, direct, proxy, etcd } = await behindProxy(t);
   const [first] = await fill(direct, 3);
   const watching = new Watching(t, store, first! - 1n);
@@ -177,7 +177,7 @@ test(`a list of ${LONG ? 200_000 : 60_000} keys is whole and at one revision, wh
   assert.deepEqual(seen, all);
 });
 
-test('a compaction during a paged list ends it with Compacted, never with a mix of revisions', async (t) => {
+test('F9: a compaction during a paged list ends it with Compacted, never with a mix of revisions', async (t) => {
   const etcd = await startEtcd(t);
   const { store } = openStore(t, etcd.endpoints);
   const writes = Array.from({ length: LIST_PAGE_ENTRIES + 200 }, (_, i) => `i/${String(i).padStart(6, '0')}`);
@@ -197,7 +197,7 @@ test('a compaction during a paged list ends it with Compacted, never with a mix 
   assert.equal(read, LIST_PAGE_ENTRIES);
 });
 
-test('one of two endpoints goes silent: calls go on in 2 s, the watch in 13 s, and the lease is kept', async (t) => {
+test('F7: one of two endpoints goes silent: calls go on in 2 s, the watch in 13 s, and the lease is kept', async (t) => {
   const etcd = await startEtcd(t);
   const proxies = [await Proxy.open(t, etcd.nodes[0]!.port), await Proxy.open(t, etcd.nodes[0]!.port)];
   const { store } = openStore(
