@@ -66,8 +66,11 @@ export class TestCluster {
     private readonly options: ClusterOptions,
   ) {}
 
-  /** Starts a server at a position, in the place of one that has ended. Each is a node of its own unless named. */
-  async startServer(at: number, node = `node-${this.#starts++}`): Promise<ServerProcess> {
+  /**
+   * Starts a server at a position, in the place of one that has ended. Each is a node of its own unless named. `main` may
+   * be that of another build.
+   */
+  async startServer(at: number, node = `node-${this.#starts++}`, main?: string): Promise<ServerProcess> {
     const { t, options, etcd } = this;
     const args = ['--node', node];
     let { endpoints } = etcd;
@@ -79,7 +82,7 @@ export class TestCluster {
       endpoints = toEtcd.map((proxy) => `http://127.0.0.1:${proxy.port}`);
       args.push('--grpc-port', String(port), '--advertise', `127.0.0.1:${peers.port}`);
     }
-    const server = await startWith(t, [...onEtcd(endpoints), ...args], options.command?.(at) ?? []);
+    const server = await startWith(t, [...onEtcd(endpoints), ...args], options.command?.(at) ?? [], main);
     this.servers[at] = server;
     return server;
   }

@@ -69,10 +69,17 @@ export const onEtcd = (endpoints: readonly string[]): string[] => [
   ...['--store', 'etcd', '--etcd-endpoints', endpoints.join(',')],
 ];
 
-/** Starts the process of a built server, by way of `command` if there is one. Whoever asked for it must end it. */
-export function launchServer(args: readonly string[], command: readonly string[] = []): LaunchedServer {
+/**
+ * Starts the process of a built server, by way of `command` if there is one; `main` may be that of another build. Whoever
+ * asked for it must end it.
+ */
+export function launchServer(
+  args: readonly string[],
+  command: readonly string[] = [],
+  main: string = MAIN,
+): LaunchedServer {
   const [program, ...before] = [...command, process.execPath];
-  const child = spawn(program, [...before, MAIN, 'serve', '--grpc-port', '0', ...args], {
+  const child = spawn(program, [...before, main, 'serve', '--grpc-port', '0', ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exited = once(child, 'exit').then(
@@ -96,8 +103,9 @@ export async function startWith(
   t: TestContext,
   args: readonly string[],
   command: readonly string[],
+  main: string = MAIN,
 ): Promise<ServerProcess> {
-  const { process: child, log, exited, listening } = launchServer(args, command);
+  const { process: child, log, exited, listening } = launchServer(args, command, main);
   const port = await listening;
   const address = `127.0.0.1:${port}`;
   const clients = {

@@ -2,17 +2,17 @@ import type { ServerWritableStream, UntypedServiceImplementation } from '@grpc/g
 import { withoutContent } from '../../config/content.js';
 import {
   type DeleteConfigRequest,
-  DeleteConfigResponse,
+  type DeleteConfigResponse,
   type GetConfigRequest,
-  GetConfigResponse,
+  type GetConfigResponse,
   type ListConfigsRequest,
-  ListConfigsResponse,
+  type ListConfigsResponse,
   type ListConfigVersionsRequest,
-  ListConfigVersionsResponse,
+  type ListConfigVersionsResponse,
   type PublishConfigRequest,
-  PublishConfigResponse,
+  type PublishConfigResponse,
   type RollbackConfigRequest,
-  RollbackConfigResponse,
+  type RollbackConfigResponse,
   type WatchConfigRequest,
 } from '../../gen/rollcall/v1/config_service.js';
 import { encodePageToken } from '../../model/tokens.js';
@@ -35,48 +35,48 @@ import { configsCodec } from './watch-messages.js';
 export function configService(replica: Replica, calls: Calls, hub: WatchHub): UntypedServiceImplementation {
   const { publishing, versions, reads, catalog } = replica;
   return {
-    publishConfig: calls.unary(async (request: PublishConfigRequest) => {
+    publishConfig: calls.unary(async (request: PublishConfigRequest): Promise<PublishConfigResponse> => {
       const { write, drafts } = checkPublish(request);
       const { configs, revision } = await publishing.publish(write, drafts);
-      return PublishConfigResponse.create({ configs: configs.map(withoutContent), revision });
+      return { configs: configs.map(withoutContent), revision };
     }),
 
-    getConfig: calls.unary(async (request: GetConfigRequest) => {
+    getConfig: calls.unary(async (request: GetConfigRequest): Promise<GetConfigResponse> => {
       const { namespace, group, key } = checkGetConfig(request);
       await reads.ready(request);
       const config =
         request.version === 0n
           ? versions.current(namespace, group, key)
           : await versions.get(namespace, group, key, request.version);
-      return GetConfigResponse.create({ config, ...readFields(reads.stamp()) });
+      return { config, ...readFields(reads.stamp()) };
     }),
 
-    listConfigs: calls.unary(async (request: ListConfigsRequest) => {
+    listConfigs: calls.unary(async (request: ListConfigsRequest): Promise<ListConfigsResponse> => {
       const { namespace, group, prefix, size, after, selection } = checkListConfigs(request);
       await reads.ready(request);
       const { entries, last } = versions.heads(namespace, group, prefix, size, after);
       const nextPageToken = last === undefined ? '' : encodePageToken({ after: [last], selection });
-      return ListConfigsResponse.create({ configs: [...entries], nextPageToken, ...readFields(reads.stamp()) });
+      return { configs: [...entries], nextPageToken, ...readFields(reads.stamp()) };
     }),
 
-    deleteConfig: calls.unary(async (request: DeleteConfigRequest) => {
+    deleteConfig: calls.unary(async (request: DeleteConfigRequest): Promise<DeleteConfigResponse> => {
       const { write, key } = checkDelete(request);
       const { configs, revision } = await publishing.delete(write, key, request.expectedVersion);
-      return DeleteConfigResponse.create({ config: withoutContent(configs[0]!), revision });
+      return { config: withoutContent(configs[0]!), revision };
     }),
 
-    listConfigVersions: calls.unary(async (request: ListConfigVersionsRequest) => {
+    listConfigVersions: calls.unary(async (request: ListConfigVersionsRequest): Promise<ListConfigVersionsResponse> => {
       const { namespace, group, key, size, before, selection } = checkListVersions(request);
       await reads.ready(request);
       const { entries, last } = await versions.list(namespace, group, key, size, before);
       const nextPageToken = last === undefined ? '' : encodePageToken({ after: [last], selection });
-      return ListConfigVersionsResponse.create({ versions: [...entries], nextPageToken, ...readFields(reads.stamp()) });
+      return { versions: [...entries], nextPageToken, ...readFields(reads.stamp()) };
     }),
 
-    rollbackConfig: calls.unary(async (request: RollbackConfigRequest) => {
+    rollbackConfig: calls.unary(async (request: RollbackConfigRequest): Promise<RollbackConfigResponse> => {
       const { write, key } = checkRollback(request);
       const { configs, revision } = await publishing.rollback(write, key, request.version, request.expectedVersion);
-      return RollbackConfigResponse.create({ config: withoutContent(configs[0]!), revision });
+      return { config: withoutContent(configs[0]!), revision };
     }),
 
     watchConfig: calls.stream((call: ServerWritableStream<WatchConfigRequest, Encoded>, ending) => {

@@ -3,21 +3,21 @@ import type { ReadStamp } from '../../catalog/reads.js';
 import { Health } from '../../gen/rollcall/v1/instance.js';
 import {
   type DeregisterRequest,
-  DeregisterResponse,
+  type DeregisterResponse,
   type DiscoverRequest,
   DiscoverResponse,
   type GetInstanceRequest,
-  GetInstanceResponse,
+  type GetInstanceResponse,
   type HeartbeatRequest,
   type HeartbeatResponse,
   type ListNamespacesRequest,
-  ListNamespacesResponse,
+  type ListNamespacesResponse,
   type ListServicesRequest,
-  ListServicesResponse,
+  type ListServicesResponse,
   type RegisterRequest,
   type RegisterResponse,
   type StreamHeartbeatsRequest,
-  StreamHeartbeatsResponse,
+  type StreamHeartbeatsResponse,
   type WatchServicesRequest,
 } from '../../gen/rollcall/v1/registry_service.js';
 import type { BeatReport } from '../../health/heartbeats.js';
@@ -82,15 +82,15 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
       };
     }),
 
-    deregister: calls.unary(async (request: DeregisterRequest) =>
-      DeregisterResponse.create({ revision: await registrations.deregister(checkRef(request)) }),
-    ),
+    deregister: calls.unary(async (request: DeregisterRequest): Promise<DeregisterResponse> => {
+      return { revision: await registrations.deregister(checkRef(request)) };
+    }),
 
     heartbeat: calls.unary((request: HeartbeatRequest) => beat(request.instances)),
 
     streamHeartbeats: calls.stream(
       (call: ServerDuplexStream<StreamHeartbeatsRequest, StreamHeartbeatsResponse>, ending) => {
-        answerInOrder(call, ending, async ({ instances }) => StreamHeartbeatsResponse.create(await beat(instances)));
+        answerInOrder(call, ending, async ({ instances }) => beat(instances));
       },
     ),
 
@@ -107,14 +107,15 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
 
     getInstance: calls.unary((request: GetInstanceRequest) => {
       const { namespace, service, id } = checkRef(request);
-      return read(request, () =>
-        GetInstanceResponse.create({ instance: discovery.get(namespace, service, id), ...readFields(reads.stamp()) }),
-      );
+      return read<GetInstanceResponse>(request, () => ({
+        instance: discovery.get(namespace, service, id),
+        ...readFields(reads.stamp()),
+      }));
     }),
 
     listServices: calls.unary((request: ListServicesRequest) => {
       const { namespace, size, after, selection } = checkListServices(request);
-      return read(request, () => {
+      return read<ListServicesResponse>(request, () => {
         const { entries, last } = discovery.services(namespace, size, after);
         const services = entries.map(({ service, byHealth, revision, protection }) => ({
           service,
@@ -125,17 +126,17 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
           revision,
           protection,
         }));
-        return ListServicesResponse.create({
+        return {
           services,
           nextPageToken: pageToken(last, selection),
           ...readFields(reads.stamp()),
-        });
+        };
       });
     }),
 
     listNamespaces: calls.unary((request: ListNamespacesRequest) => {
       const { size, after, selection } = checkListNamespaces(request);
-      return read(request, () => {
+      return read<ListNamespacesResponse>(request, () => {
         const { entries, last } = discovery.namespaces(size, after);
         const namespaces = entries.map(({ namespace, services, instances, configs }) => ({
           namespace,
@@ -143,16 +144,17 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
           instanceCount: instances,
           configCount: configs,
         }));
-        return ListNamespacesResponse.create({
+        return {
           namespaces,
           nextPageToken: pageToken(last, selection),
           ...readFields(reads.stamp()),
-        });
+        };
       });
     }),
   };
 }
 
+const nothing = DiscoverResponse.create();
 const discoverBodies = new WeakMap<Selected, Buffer>();
 
 /** The instances are encoded once for as long as they stay the same; revision and staleness are put behind them. */
@@ -161,7 +163,7 @@ function encodeDiscover(selected: Selected, stamp: ReadStamp): Encoded {
   if (!body) {
     const { instances, hiddenCount, protection } = selected;
     body = Buffer.from(
-      DiscoverResponse.encode(DiscoverResponse.create({ instances: [...instances], hiddenCount, protection })).finish(),
+      DiscoverResponse.encode({ ...nothing, instances: [...instances], hiddenCount, protection }).finish(),
     );
     discoverBodies.set(selected, body);
   }
@@ -175,7 +177,7 @@ function encodeDiscover(selected: Selected, stamp: ReadStamp): Encoded {
       },
     );
   }
-  return Buffer.concat([body, DiscoverResponse.encode(DiscoverResponse.create(readFields(stamp))).finish()]);
+  return Buffer.concat([body, DiscoverResponse.encode({ ...nothing, ...readFields(stamp) }).finish()]);
 }
 
 /** Answers each message of a stream once, in order, and reads no further while one is being answered. */

@@ -37,6 +37,9 @@ export interface WatchCodec<T extends Item> {
 }
 
 const EMPTY = new Uint8Array(0);
+/** Pieces are spread over these, not copied by `fromPartial`, which would lose what newer programs wrote. */
+const noServices = WatchServicesResponse.create();
+const noConfigs = WatchConfigResponse.create();
 /** By the instance, which stays the same when its item is moved by the protection of its service. */
 const instanceBytes = new WeakMap<Instance, Uint8Array>();
 const configBytes = new WeakMap<ConfigItem, Uint8Array>();
@@ -59,13 +62,11 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
     keepsRevisionsWhole: false,
     upserted: ({ instance }) =>
       once(instanceBytes, instance, () =>
-        WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ upserted: [instance] })).finish(),
+        WatchServicesResponse.encode({ ...noServices, upserted: [instance] }).finish(),
       ),
     removed: ({ scope, name, removalReason }) => {
       const reason = removalReason ?? RemovalReason.REMOVAL_REASON_NO_LONGER_MATCHES;
-      return WatchServicesResponse.encode(
-        WatchServicesResponse.fromPartial({ removed: [{ service: scope, id: name, reason }] }),
-      ).finish();
+      return WatchServicesResponse.encode({ ...noServices, removed: [{ service: scope, id: name, reason }] }).finish();
     },
     notes: (scopes) => {
       const services = scopes.map((scope) => ({
@@ -73,9 +74,9 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
         hiddenCount: hiddenCount(scope, filter),
         protection: protectionOf(scope),
       }));
-      return WatchServicesResponse.encode(WatchServicesResponse.fromPartial({ services })).finish();
+      return WatchServicesResponse.encode({ ...noServices, services }).finish();
     },
-    tail: (tail) => WatchServicesResponse.encode(WatchServicesResponse.fromPartial(tailFields(tail))).finish(),
+    tail: (tail) => WatchServicesResponse.encode({ ...noServices, ...tailFields(tail) }).finish(),
   };
 }
 
@@ -83,15 +84,14 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
 export const configsCodec: WatchCodec<ConfigItem> = {
   keepsRevisionsWhole: true,
   upserted: (item) =>
-    once(configBytes, item, () =>
-      WatchConfigResponse.encode(WatchConfigResponse.fromPartial({ upserted: [item.config] })).finish(),
-    ),
+    once(configBytes, item, () => WatchConfigResponse.encode({ ...noConfigs, upserted: [item.config] }).finish()),
   removed: ({ scope, name, config }) =>
-    WatchConfigResponse.encode(
-      WatchConfigResponse.fromPartial({ removed: [{ group: scope, key: name, version: config.version }] }),
-    ).finish(),
+    WatchConfigResponse.encode({
+      ...noConfigs,
+      removed: [{ group: scope, key: name, version: config.version }],
+    }).finish(),
   notes: () => EMPTY,
-  tail: (tail) => WatchConfigResponse.encode(WatchConfigResponse.fromPartial(tailFields(tail))).finish(),
+  tail: (tail) => WatchConfigResponse.encode({ ...noConfigs, ...tailFields(tail) }).finish(),
 };
 
 /** A delta cut into parts, each encoded when it is first needed and then shared by every stream that sends it. */
