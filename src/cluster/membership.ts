@@ -322,8 +322,13 @@ export class Membership implements Cluster, Closeable {
       this.#seenMs = now;
       relist();
     }
-    if (!this.unconfirmed) this.#peersHaveStore = false;
-    else void this.#links.anyHasStore().then((has) => (this.#peersHaveStore = has && this.unconfirmed));
+    if (!this.unconfirmed) {
+      this.#peersHaveStore = false;
+      return;
+    }
+    // The store may be back any moment: nobody waits for the next turn then.
+    if (this.#rewriting === 0) this.#rewrite();
+    void this.#links.anyHasStore().then((has) => (this.#peersHaveStore = has && this.unconfirmed));
   }
 
   /** A process that was suspended does not see it by its monotonic clock. Looked at whenever a heartbeat comes. */

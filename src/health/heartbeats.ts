@@ -128,7 +128,7 @@ export class Heartbeats {
       await this.store.visible(result.revision);
       const { incarnation } = item.record.instance!;
       this.heard.noteOf(item.key, incarnation, result.revision);
-      return this.cluster.fenced() === undefined ? undefined : RejectionReason.REJECTION_REASON_RETRY;
+      return undefined; // what could have happened meanwhile is looked at as the reply leaves
     } catch {
       return RejectionReason.REJECTION_REASON_RETRY; // the store failed, and StoreGate has counted it
     }

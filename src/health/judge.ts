@@ -24,6 +24,8 @@ const WHEEL_SLOTS = 4_096;
 const ROUND_MAX = 1_000;
 /** The wait before a round that could not end is begun again. */
 const ROUND_AGAIN_MS = 200;
+/** The least wait where another member has heard it: by the time as of its last tick, so that it may be due already. */
+const HEARD_AGAIN_MS = 100;
 /** The wait before a removal that was held is asked for again. */
 const HELD_AGAIN_MS = 1_000;
 /** Verdicts that wait this long are an alarm. */
@@ -248,8 +250,11 @@ export class Judge implements Closeable {
 
   /** Whatever came of it: an instance that is still registered keeps a deadline. A round never moves one earlier. */
   #armAgain(traces: readonly Trace[]): void {
-    const again = this.liveness.nowMs + ROUND_AGAIN_MS;
-    for (const trace of traces) if (this.heard.trace(trace.item.key) === trace) this.#arm(trace, again);
+    const { nowMs } = this.liveness;
+    for (const trace of traces) {
+      if (this.heard.trace(trace.item.key) !== trace) continue;
+      this.#arm(trace, nowMs + (trace.notBeforeMs > nowMs ? HEARD_AGAIN_MS : ROUND_AGAIN_MS));
+    }
   }
 
   /** Why silent instances are not judged now. Empty: they are. */

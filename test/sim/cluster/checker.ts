@@ -54,6 +54,8 @@ export interface ProcessFacts {
   crashedAt?: number;
   /** When its member key was deleted last. Undefined: it still stands, or there never was one. */
   departedAt?: number;
+  /** The member keys with epochs that took over what it had heard. */
+  handedOverTo?: readonly string[];
 }
 
 /** The death of a client process, or its end without a word. */
@@ -142,7 +144,7 @@ export class ClusterChecker {
     changes: readonly { key: string; value: Uint8Array | undefined }[],
   ): void {
     for (const { key, value } of changes) {
-      if (key.startsWith('m/')) this.#memberChanged(by, key, value !== undefined, revision);
+      if (key.startsWith('m/')) this.#memberChanged(by, key, value, revision);
       if (key.startsWith('p/') && value) this.#protection(key, value, revision);
       if (!key.startsWith('i/')) continue;
       if (!value) this.fail('1', `${key} was deleted`);
@@ -234,10 +236,16 @@ export class ClusterChecker {
     return false;
   }
 
-  #memberChanged(by: string, key: string, stands: boolean, revision: bigint): void {
+  #memberChanged(by: string, key: string, value: Uint8Array | undefined, revision: bigint): void {
     const known = this.members.get(key);
-    if (stands && known) return;
-    if (stands) {
+    if (value && known) {
+      const { handedOverTo } = decode('rollcall.storage.v1.MemberRecord', value) as {
+        handedOverTo: { id: string; epoch: { toString(): string } }[];
+      };
+      this.processes.get(by)!.handedOverTo = handedOverTo.map(({ id, epoch }) => `m/${id}@${epoch}`);
+      return;
+    }
+    if (value) {
       this.members.set(key, { epoch: revision, by });
       this.#anyMemberYet = true;
     } else if (known) {
@@ -288,6 +296,7 @@ export class ClusterChecker {
 
   #checkVerdict(by: string, epoch: bigint | undefined, judged: Standing, verdict: Standing): void {
     this.#checkJury(by, epoch, judged);
+    const [member] = [...this.members].find(([, one]) => one.by === by)!;
     const { key, incarnation, ttlMs, at } = verdict;
     const facts = this.processes.get(by)!;
     const acks = listed(this.#acks, `${key} ${incarnation}`);
@@ -299,7 +308,7 @@ export class ClusterChecker {
           `${key} ${incarnation} was declared silent by ${by} ${(at - received).toFixed(2)} ms after a beat that ${ack.by} acknowledged, with a ttl of ${ttlMs} ms`,
         );
       }
-      this.#checkGraceAfterDeath(verdict, ack);
+      this.#checkGraceAfterDeath(verdict, `${member}@${epoch}`, ack);
     }
     const from = facts.startedAt + GRACE_MS + ttlMs;
     if (!facts.first && at < from - ROUNDING_MS)
@@ -309,10 +318,17 @@ export class ClusterChecker {
       );
   }
 
-  /** E3, when the replica that heard a beat has died: nobody could ask it, so its clients have a grace to come back. */
-  #checkGraceAfterDeath({ key, incarnation, ttlMs, at }: Standing, { received, answered, by, byMember }: Ack): void {
-    const { crashedAt, departedAt } = this.processes.get(by)!;
-    if (!byMember) return;
+  /**
+   * E3, when the replica that heard a beat has died: nobody could ask it, so its clients have a grace to come back, unless
+   * the judge had taken over what it heard. From then on it acknowledges no beat, and a Register is seen by all.
+   */
+  #checkGraceAfterDeath(
+    { key, incarnation, ttlMs, at }: Standing,
+    judge: string,
+    { received, answered, by, byMember }: Ack,
+  ): void {
+    const { crashedAt, departedAt, handedOverTo } = this.processes.get(by)!;
+    if (!byMember || handedOverTo?.includes(judge)) return;
     if (crashedAt === undefined || answered > at || received + ttlMs <= crashedAt || at < crashedAt) return;
     const from = (departedAt ?? Infinity) + GRACE_MS + ttlMs;
     if (at < from - ROUNDING_MS) {

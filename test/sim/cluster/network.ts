@@ -29,7 +29,7 @@ const QUICK_MS = 4;
 const LOSS = 0.003;
 const SLOW = 0.02;
 /** A message that is lost is noticed by who waits for it within this. */
-const NOTICED_MS = 6_000;
+export const NOTICED_MS = 6_000;
 
 /** Carries messages: late, out of order, or never. A cut holds some messages until it heals, and loses the others. */
 export class Network {

@@ -1,5 +1,5 @@
 import type { Outage } from '../../support/memory-store.js';
-import type { Network } from './network.js';
+import { type Network, NOTICED_MS } from './network.js';
 import type { Scene } from './scene.js';
 import type { Server, Servers } from './servers.js';
 
@@ -203,7 +203,7 @@ export class Trouble {
     const over = (): void => {
       if (!this.#broken.delete(over)) return;
       mend();
-      this.scene.checker.fault(from, this.scene.world.now + 2_000);
+      this.scene.checker.fault(from, this.scene.world.now + NOTICED_MS);
       if (what !== 'crash' && what !== 'leave')
         this.scene.note(`${what} is over, after ${(this.scene.world.now - from).toFixed(0)} ms`);
     };

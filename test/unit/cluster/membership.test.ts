@@ -216,3 +216,33 @@ test('an outage of the store is not felt until the fence, and nothing is listed 
   await stage.untilTrue(() => stage.isSilent('p2'), 3_000 + TTL_MS + SOON_MS);
   for (const { counts } of [a, b]) assert.equal(counts.get('canaries_missed'), undefined);
 });
+
+test('E3: a member that joins between the question and the verdict, and hears a heartbeat, is not passed over', async () => {
+  const { stage, a, b } = await settled();
+  const [judge] = [a, b].filter(judgesPay);
+  await stage.register(judge!, 'p1');
+  stage.peerLatencyMs = () => 300; // two questions, there and back: 1.2 s
+  await stage.pass(TTL_MS + 100);
+  assert.equal(stage.isSilent('p1'), false, 'the judge is asking');
+  const joiner = await stage.start('c', 200);
+  assert.equal(await stage.beat(joiner, 'p1'), 'OK');
+  await stage.pass(TTL_MS - 200);
+  assert.equal(stage.isSilent('p1'), false, 'it was acknowledged less than a ttl ago');
+});
+
+test('E3: a process that has taken the place of a member does not answer for it', async () => {
+  const { stage, a, b } = await settled();
+  const [judge] = [a, b].filter(judgesPay);
+  const [other] = [a, b].filter((member) => !judgesPay(member));
+  await stage.register(judge!, 'p1');
+  // The judge has heard from the other that there was a beat, and asks again a ttl after that one.
+  await beatFor(stage, other!, 'p1', TTL_MS + 1_000);
+  assert.equal(await stage.beat(other!, 'p1'), 'OK');
+  stage.kill(other!);
+  stage.begin(other!.node);
+  await stage.pass(TTL_MS - 100);
+  assert.equal(stage.isSilent('p1'), false, 'it was acknowledged less than a ttl ago');
+  await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + 1_000);
+});
+
+const judgesPay = ({ replica }: Member): boolean => replica.membership!.judges('default', 'pay');
