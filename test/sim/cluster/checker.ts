@@ -240,7 +240,7 @@ export class ClusterChecker {
     const known = this.members.get(key);
     if (value && known) {
       const { handedOverTo } = decode('rollcall.storage.v1.MemberRecord', value) as {
-        handedOverTo: { id: string; epoch: { toString(): string } }[];
+        handedOverTo: { id: string; epoch: bigint }[];
       };
       this.processes.get(by)!.handedOverTo = handedOverTo.map(({ id, epoch }) => `m/${id}@${epoch}`);
       return;
