@@ -196,3 +196,20 @@ test('E3: once promised, a beat is acknowledged by a commit that users do not se
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);
   assert.equal(stage.count('touches'), 1);
 });
+
+test('E3: a beat that comes while the touch of another one is on its way is not acknowledged from memory either', async () => {
+  const stage = await registered();
+  stage.peers = [
+    peer('other', (query, promise) => (promise ? undefined : { kind: 'SILENT', promisedRevision: query.revision })),
+  ];
+  await stage.pass(TTL_MS + SOON_MS);
+  stage.store.latencyMs = () => 200;
+  const acknowledged: string[] = [];
+  const beats = ['first', 'second'].map((name) =>
+    stage.beat({ incarnation: 'a' }).then((reason) => reason === undefined && acknowledged.push(name)),
+  );
+  await stage.pass(100);
+  assert.deepEqual(acknowledged, [], 'nothing is committed yet');
+  await stage.until(Promise.all(beats));
+  assert.deepEqual(acknowledged.length, 2);
+});
