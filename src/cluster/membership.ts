@@ -5,31 +5,21 @@ import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/records.js';
-import { GRACE_MS, type HeardNote } from '../health/heard.js';
+import type { HeardNote } from '../health/heard.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
 import { MEMBERGEN_KEY, memberKey } from '../model/keys.js';
 import type { MemberItem } from '../model/records.js';
-import { LEASE_MS, type Member, type Store, StoreUnavailable } from '../store/store.js';
+import { type Member, type Store, StoreUnavailable } from '../store/store.js';
+import { Canary } from './canary.js';
+import { Fence, REWRITE_MS } from './fence.js';
 import { Judges } from './judges.js';
 import { NodeHistory } from './node-history.js';
 import { PeerLinks } from './peer-links.js';
 
-/** How often a member rewrites its key: a third of its lease, so that two may fail. */
-const REWRITE_MS = 3_000;
 /** Rewrites on their way at a time: one that hangs must not hold up the next. */
 const REWRITES_MAX = 2;
-/** No heartbeat is acknowledged so long after the last confirmed rewrite was sent: the others begin to judge a grace after our lease. */
-const FENCE_MS = 0.95 * GRACE_MS;
-/** A membership that was not confirmed for so long may be over soon: nothing is judged, and peers are asked about the store. */
-const UNCONFIRMED_MS = 0.8 * LEASE_MS;
-/** A rewrite confirmed that was sent within this: the store works. */
-const STORE_WORKS_MS = 1.5 * REWRITE_MS;
-/** A confirmed rewrite not seen for so long, through the own watch: the watch is silent, and everything is listed anew. */
-const CANARY_MS = 2.5 * REWRITE_MS;
 /** How often the membership is looked at. */
 const LOOK_MS = 250;
-/** Wall and monotonic clock that part by more between two looks: this process was suspended, and others' time went on. */
-const CLOCKS_PART_MS = 1_000;
 /** How long a leaving member waits for the others to take over. */
 const HAND_OVER_MAX_MS = 1_000;
 const RETRY_BASE_MS = 100;
@@ -94,31 +84,22 @@ export interface ClusterView {
 }
 
 /**
- * This process as a member of the cluster: a key on a lease, rewritten every 3 s.
- *
- * The rewrites are fence, canary and lag in one. What the fence goes by is when the last confirmed one was *sent*: of
- * one that was not confirmed nothing is known, and a reply may have been on its way for long.
+ * This process as a member of the cluster: a key on a lease, rewritten every 3 s. The rewrites are fence, canary and lag
+ * in one.
  */
 export class Membership implements Cluster, Closeable {
   readonly id: string;
   readonly #backoff: Backoff;
   readonly #links: PeerLinks;
   readonly #judges = new Judges();
+  readonly #fence: Fence;
+  readonly #canary: Canary;
   readonly #nodeHistory: NodeHistory;
   readonly #memberListeners: (() => void)[] = [];
   readonly #disturbanceListeners: (() => void)[] = [];
   readonly #stop = new AbortController();
   #state: State = { name: 'OUT' };
-  /** When the last confirmed rewrite was sent. */
-  #sentMs = -Infinity;
-  /** Rewrites that were sent before this do not count: the clocks have parted since. */
-  #trustedFromMs = -Infinity;
-  #seenMs = 0;
-  /** When the first rewrite was confirmed that has not been seen. Undefined: none is to be seen. */
-  #unseenSinceMs: number | undefined;
   #rewriting = 0;
-  #wallAheadMs: number | undefined;
-  #peersHaveStore = false;
   #timers: Timer[] = [];
   #running: Promise<void> | undefined;
   /** Ends what `#run` waits for: the membership is lost, or is to end. */
@@ -132,6 +113,8 @@ export class Membership implements Cluster, Closeable {
     this.id = random.id();
     this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
     this.#links = new PeerLinks(parts.connect, clock);
+    this.#fence = new Fence(clock, parts.telemetry, () => this.#rewrite());
+    this.#canary = new Canary(clock);
     this.#nodeHistory = new NodeHistory(store, parts.node, random);
     catalog.onMember((before, after) => this.#memberChanged(before, after));
   }
@@ -173,24 +156,19 @@ export class Membership implements Cluster, Closeable {
   }
 
   fenced(): string | undefined {
-    const { clock } = this.parts;
     if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
     if (!this.#own()) return 'NOT_A_MEMBER';
-    this.#compareClocks();
-    if (this.#sentMs < this.#trustedFromMs) return 'CLOCKS_PARTED';
-    if (clock.now() >= this.#sentMs + FENCE_MS) return 'STORE_LOST';
-    if (this.#peersHaveStore) return 'STORE_LOST_HERE_ALONE';
-    return undefined;
+    return this.#fence.reason();
   }
 
   /** True: the membership may be over soon, or already: silence must not count. */
   get unconfirmed(): boolean {
-    return this.parts.clock.now() >= this.#sentMs + UNCONFIRMED_MS;
+    return this.#fence.unconfirmed;
   }
 
-  /** True: the store has taken a rewrite lately. In an outage nobody says so by the time that anybody asks. */
+  /** True: the store works for this member. */
   get storeWorks(): boolean {
-    return this.parts.clock.now() < this.#sentMs + STORE_WORKS_MS;
+    return this.#fence.storeWorks;
   }
 
   onMembers(listener: () => void): void {
@@ -207,12 +185,12 @@ export class Membership implements Cluster, Closeable {
   }
 
   view(): ClusterView {
-    const { catalog, clock } = this.parts;
+    const { catalog } = this.parts;
     return {
       id: this.id,
       state: this.#state.name,
       epoch: 'epoch' in this.#state ? this.#state.epoch : 0n,
-      lagMs: clock.now() - this.#seenMs,
+      lagMs: this.#canary.lagMs,
       fenced: this.fenced(),
       members: [...catalog.members.values()],
       unreachable: this.#links.unreachable(),
@@ -272,9 +250,8 @@ export class Membership implements Cluster, Closeable {
       this.#nodeHistory.joining(),
     ]);
     this.#backoff.reset();
-    this.#sentMs = sentMs;
-    this.#seenMs = clock.now();
-    this.#unseenSinceMs = undefined;
+    this.#canary.seen();
+    this.#confirmed(sentMs);
     member.lost.addEventListener('abort', lost);
     if (member.lost.aborted) lost();
     this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
@@ -297,10 +274,7 @@ export class Membership implements Cluster, Closeable {
       .then(
         (isOurs) => {
           if (!isOurs) state.lost();
-          else if (this.#state === state && sentMs > this.#sentMs) {
-            this.#sentMs = sentMs;
-            if (this.#seenMs < sentMs) this.#unseenSinceMs ??= this.parts.clock.now();
-          }
+          else if (this.#state === state) this.#confirmed(sentMs);
         },
         () => undefined, // not confirmed: nothing is known of it
       )
@@ -308,49 +282,36 @@ export class Membership implements Cluster, Closeable {
     if (sentMs - state.joinedMs >= NodeHistory.SETTLED_MS) this.#nodeHistory.settle();
   }
 
+  #confirmed(sentMs: number): void {
+    this.#fence.confirmed(sentMs);
+    this.#canary.confirmed(sentMs);
+  }
+
   /** Looks at clocks, canary and peers. */
   #look(): void {
-    const { clock, relist, telemetry } = this.parts;
-    const now = clock.now();
-    this.#compareClocks();
+    const { relist, telemetry } = this.parts;
+    this.#fence.compareClocks();
     if (this.#state.name !== 'IN') return;
-    // What was not written in an outage cannot be seen.
-    if (now - (this.#unseenSinceMs ?? now) > CANARY_MS && now - this.#sentMs < CANARY_MS) {
-      telemetry.log.warn({ lagMs: Math.round(now - this.#seenMs) }, 'the watch does not show our own rewrites');
+    if (this.#canary.isMissed) {
+      const lagMs = Math.round(this.#canary.lagMs);
+      telemetry.log.warn({ lagMs }, 'the watch does not show our own rewrites');
       telemetry.counters.add('canaries_missed');
-      this.#unseenSinceMs = undefined;
-      this.#seenMs = now;
+      this.#canary.seen(); // what is listed now shows them
       relist();
     }
     if (!this.unconfirmed) {
-      this.#peersHaveStore = false;
+      this.#fence.othersHaveStore = false;
       return;
     }
     // The store may be back any moment: nobody waits for the next turn then.
     if (this.#rewriting === 0) this.#rewrite();
-    void this.#links.anyHasStore().then((has) => (this.#peersHaveStore = has && this.unconfirmed));
-  }
-
-  /** A process that was suspended does not see it by its monotonic clock. Looked at whenever a heartbeat comes. */
-  #compareClocks(): void {
-    const { clock, telemetry } = this.parts;
-    const now = clock.now();
-    const wallAheadMs = clock.wall() - now;
-    const partedMs = wallAheadMs - (this.#wallAheadMs ?? wallAheadMs);
-    this.#wallAheadMs = wallAheadMs;
-    if (Math.abs(partedMs) <= CLOCKS_PART_MS) return;
-    telemetry.log.warn({ byMs: Math.round(partedMs) }, 'the clocks have parted: suspended, or set');
-    this.#trustedFromMs = now;
-    this.#rewrite();
+    void this.#links.anyHasStore().then((has) => (this.#fence.othersHaveStore = has && this.unconfirmed));
   }
 
   // What the catalog shows of members.
 
   #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
-    if (after?.id === this.id) {
-      this.#seenMs = this.parts.clock.now();
-      this.#unseenSinceMs = undefined;
-    }
+    if (after?.id === this.id) this.#canary.seen();
     const isSame = before !== undefined && before.epoch === after?.epoch;
     if (isSame) return;
     if (before) this.#departed(before);
