@@ -97,7 +97,7 @@ export const configsCodec: WatchCodec<ConfigItem> = {
 /** A delta cut into parts, each encoded when it is first needed and then shared by every stream that sends it. */
 export class SharedDelta<T extends Item> {
   readonly kind: WatchKind;
-  readonly #parts: readonly (readonly T[])[];
+  readonly #parts: readonly Part<T>[];
   readonly #encoded: (Buffer | undefined)[] = [];
   /** Made at once: the scopes may have changed again before the last part is sent. */
   readonly #notes: Uint8Array;
@@ -108,7 +108,7 @@ export class SharedDelta<T extends Item> {
     private readonly codec: WatchCodec<T>,
   ) {
     this.kind = delta.from === 0n ? WatchKind.WATCH_KIND_SNAPSHOT : WatchKind.WATCH_KIND_CHANGE;
-    this.#parts = cut(delta.upserted, codec);
+    this.#parts = cut(delta, codec);
     this.#notes = codec.notes(delta.scopes);
   }
 
@@ -121,33 +121,44 @@ export class SharedDelta<T extends Item> {
     return this.#parts.length;
   }
 
-  /** The shared bytes of a part. The last one also carries the removals and the notes. */
+  /** The shared bytes of a part. The last one also carries the notes. */
   part(index: number): Buffer {
     return (this.#encoded[index] ??= this.#encode(index));
   }
 
   #encode(index: number): Buffer {
-    const pieces = this.#parts[index]!.map((item) => this.codec.upserted(item));
-    if (index === this.#parts.length - 1) {
-      pieces.push(...this.delta.removed.map((item) => this.codec.removed(item)), this.#notes);
-    }
+    const { upserted, removed } = this.#parts[index]!;
+    const pieces = [
+      ...upserted.map((item) => this.codec.upserted(item)),
+      ...removed.map((item) => this.codec.removed(item)),
+    ];
+    if (index === this.#parts.length - 1) pieces.push(this.#notes);
     return Buffer.concat(pieces);
   }
 }
 
-/** Cuts items into parts that aim at WATCH_PART_BYTES. */
-function cut<T extends Item>(items: readonly T[], codec: WatchCodec<T>): T[][] {
-  const parts: T[][] = [[]];
+interface Part<T> {
+  readonly upserted: T[];
+  readonly removed: T[];
+}
+
+/** Cuts a delta into parts that aim at WATCH_PART_BYTES. Removals come last. */
+function cut<T extends Item>({ upserted, removed }: Delta<T>, codec: WatchCodec<T>): Part<T>[] {
+  const parts: Part<T>[] = [];
   let bytes = 0;
-  items.forEach((item, i) => {
-    const itemBytes = codec.upserted(item).length;
-    const mayCut = !codec.keepsRevisionsWhole || item.revision !== items[i - 1]?.revision;
-    if (mayCut && bytes > 0 && bytes + itemBytes > LIMITS.WATCH_PART_BYTES.value) {
-      parts.push([]);
+  /** The part that an item goes into; one that may not be cut off goes where the one before it went. */
+  const partFor = (itemBytes: number, mayCut: boolean): Part<T> => {
+    if (parts.length === 0 || (mayCut && bytes > 0 && bytes + itemBytes > LIMITS.WATCH_PART_BYTES.value)) {
+      parts.push({ upserted: [], removed: [] });
       bytes = 0;
     }
-    parts[parts.length - 1]!.push(item);
     bytes += itemBytes;
+    return parts[parts.length - 1]!;
+  };
+  upserted.forEach((item, i) => {
+    const mayCut = !codec.keepsRevisionsWhole || item.revision !== upserted[i - 1]?.revision;
+    partFor(codec.upserted(item).length, mayCut).upserted.push(item);
   });
-  return parts;
+  for (const item of removed) partFor(codec.removed(item).length, true).removed.push(item);
+  return parts.length > 0 ? parts : [{ upserted: [], removed: [] }];
 }

@@ -50,6 +50,24 @@ test('E4 W1: what a protection shows again at one revision comes in parts, of wh
   assert.equal(reader.view.size, 400);
 });
 
+test('W1: many removals at once come in parts that stock clients take', async () => {
+  const stage = await Stage.ready();
+  const ids = Array.from({ length: 9_000 }, (_, i) => `p${i}`.padEnd(120, '-'));
+  await stage.until(Promise.all(ids.map((id) => stage.register({ id, ttlS: 600 }))));
+  const open = stage.watch();
+  await stage.turns();
+  const { token } = open;
+  await stage.until(Promise.all(ids.map((id) => stage.deregister({ id }))));
+  const late = stage.watch(token);
+  await stage.turns();
+  for (const reader of [open, late]) {
+    const parts = reader.messages.filter(({ removed }) => removed.length > 0);
+    for (const part of parts) assert.ok(WatchServicesResponse.encode(part).finish().length < 1_100_000);
+    assert.equal(new Set(parts.flatMap(({ removed }) => removed.map(({ id }) => id))).size, ids.length);
+  }
+  assert.ok(late.messages.length >= 2, `${late.messages.length} parts`);
+});
+
 test('W1: a snapshot replaces the view, a change adds to it, and a touch by nobody sends nothing', async () => {
   const stage = await withInstances(1);
   const reader = stage.watch();
