@@ -33,7 +33,7 @@ export interface Store extends Closeable {
   /** True: only this process can use the store, so nobody else was alive before it started. */
   readonly exclusive: boolean;
 
-  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES; without its values if only keys are wanted. */
+  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES. Where only keys are wanted a value may be empty. */
   list(range: KeyRange, what?: 'entries' | 'keys'): Promise<Listing>;
 
   /** Reads one key, linearizably. */

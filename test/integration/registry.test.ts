@@ -363,6 +363,9 @@ test('an id defaults to address and port, and an address to where the call came 
   assert.match(nat.warnings[0]!, /NAT/);
   const slip = await register(server, { instance: { service: 'Pay', id: 'x', address: 'host.example' } });
   assert.equal(slip.warnings.length, 2);
+  const portless = await register(server, { instance: { service: 'pay', address: '10.0.0.8' } });
+  assert.deepEqual([portless.instance?.id, portless.warnings.length], ['10.0.0.8:0', 1]);
+  assert.match(portless.warnings[0]!, /no port/);
 });
 
 test('what was registered outlives a restart, and nobody expires before the time of grace', async (t) => {

@@ -134,9 +134,10 @@ export class MemoryStore implements Store {
 
   // What the store does, at once.
 
-  serveList(range: KeyRange): Listing {
+  serveList(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Listing {
     const entries = [...this.#entries.values()]
       .filter(({ key }) => inRange(range, key))
+      .map((entry) => (what === 'keys' ? { ...entry, value: new Uint8Array(0) } : entry))
       .sort((a, b) => (a.key < b.key ? -1 : 1));
     return { revision: this.#revision, pages: pagesOf(entries, this.#era, () => this.#era) };
   }
@@ -205,9 +206,9 @@ export class MemoryStore implements Store {
 
   // The port.
 
-  async list(range: KeyRange): Promise<Listing> {
+  async list(range: KeyRange, what?: 'entries' | 'keys'): Promise<Listing> {
     await this.#reach();
-    const listing = this.serveList(range);
+    const listing = this.serveList(range, what);
     await this.#return();
     return listing;
   }

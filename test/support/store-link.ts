@@ -60,10 +60,10 @@ export class StoreLink implements Store {
     clock.every(PROBE_MS, () => void this.#ask({ kind: 'probe' }, () => undefined).catch(() => undefined));
   }
 
-  list(range: KeyRange): Promise<Listing> {
+  list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
     return this.#ask({ kind: 'list' }, () => {
-      this.#listedEra = this.store.era;
-      return this.store.serveList(range);
+      if (what === 'entries') this.#listedEra = this.store.era;
+      return this.store.serveList(range, what);
     });
   }
 

@@ -53,6 +53,8 @@ export function checkRegister(
     given.address === ''
       ? [`address is empty: ${instance.address}, where the request came from, is taken; behind NAT that is wrong`]
       : [];
+  if (given.id === '' && instance.port === 0)
+    warnings.push(`id and port are empty: the id is ${instance.id}, and callers are told of no port`);
   if (isIP(instance.address) === 0)
     warnings.push(
       `address "${instance.address}" is a host name: clients that need an IP address, such as xDS, will not see it`,
