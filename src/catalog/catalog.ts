@@ -31,6 +31,9 @@ import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
 import { RevisionGate } from './revision-gate.js';
 
+/** The keys of what is recorded of the store as a whole. */
+const FACTS: readonly string[] = [EPOCH_KEY, HORIZON_KEY, MEMBERGEN_KEY];
+
 /** Told of every change of a member key, in the turn in which the catalog takes it in. */
 export type MemberListener = (before: MemberItem | undefined, after: MemberItem | undefined) => void;
 
@@ -50,6 +53,8 @@ export class Catalog {
   readonly instances = new Collection<InstanceItem>();
   readonly configs = new Collection<ConfigItem>();
   readonly #members = new Map<string, MemberItem>();
+  /** What is recorded of the store as a whole, by key. */
+  readonly #facts = new Map<string, Entry>();
   readonly #gate: RevisionGate;
   readonly #protections = new Map<string, ServiceProtection>();
   readonly #instanceListeners = new Set<InstanceListener>();
@@ -192,8 +197,8 @@ export class Catalog {
   }
 
   /** What stands here although somebody else deleted it from the store. */
-  deletedByOthers(): (InstanceItem | ConfigItem | ServiceProtection)[] {
-    return [...this.#deletedByOthers].flatMap((key) => this.#find(key) ?? []);
+  deletedByOthers(): (InstanceItem | ConfigItem | ServiceProtection | Entry)[] {
+    return [...this.#deletedByOthers].flatMap((key) => this.#facts.get(key) ?? this.#find(key) ?? []);
   }
 
   /** Tells `listener` whenever everything has been forgotten, to be read again; in the same history or in another. */
@@ -210,6 +215,7 @@ export class Catalog {
     this.#membergen = 0n;
     this.#missedUpTo = 0n;
     this.#configBytes = 0;
+    this.#facts.clear();
     this.#gate.advance(0n);
     for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
@@ -245,6 +251,7 @@ export class Catalog {
     for (const item of [...this.instances.all(), ...this.configs.all(), ...this.#protections.values()])
       if (!keys.has(item.key)) this.#delete(item.key, item);
     for (const { id } of [...this.#members.values()]) if (!keys.has(memberKey(id))) this.#memberGone(id);
+    for (const key of this.#facts.keys()) if (!keys.has(key)) this.#factGone(key);
     const again = this.#ready;
     this.#ready = true;
     this.#advance(revision);
@@ -338,6 +345,7 @@ export class Catalog {
   }
 
   #putOther(entry: Entry): void {
+    if (FACTS.includes(entry.key)) this.#facts.set(entry.key, entry);
     if (entry.key === EPOCH_KEY) this.#epoch = decode(entry.key, entry.value, EpochRecord).epoch;
     if (entry.key === MEMBERGEN_KEY) this.#membergen = entry.modRevision;
     if (entry.key.startsWith(MEMBERS)) this.#putMember(entry);
@@ -354,6 +362,7 @@ export class Catalog {
   #deleted({ key }: Extract<Change, { kind: 'delete' }>): void {
     if (this.#unreadable.has(key)) this.#settled(key);
     if (key.startsWith(MEMBERS)) return this.#memberGone(key.slice(MEMBERS.length));
+    if (this.#facts.has(key)) return this.#factGone(key);
     const item = this.#find(key);
     if (item) this.#delete(key, item);
   }
@@ -382,6 +391,18 @@ export class Catalog {
     for (const listener of this.#memberListeners) listener(before, undefined);
   }
 
+  /** Nothing of ours deletes these. Until it is written back, verdicts compare that there is no such key. */
+  #factGone(key: string): void {
+    if (key === MEMBERGEN_KEY) this.#membergen = 0n;
+    this.#deletedByOther(key);
+  }
+
+  #deletedByOther(key: string): void {
+    this.telemetry.counters.add('foreign_deletes');
+    this.#deletedByOthers.add(key);
+    this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
+  }
+
   /**
    * Only removals up to the horizon are forgotten, and what was recorded of a service that is gone; any other deletion
    * was not ours, and is not believed.
@@ -389,9 +410,7 @@ export class Catalog {
   #delete(key: string, item: InstanceItem | ConfigItem | ServiceProtection): void {
     const standing = 'service' in item ? item.record.active : item.removedAtMs === undefined;
     if (standing || item.modRevision > this.#horizon) {
-      this.telemetry.counters.add('foreign_deletes');
-      this.#deletedByOthers.add(key);
-      this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store by somebody else`);
+      this.#deletedByOther(key);
       return;
     }
     if ('service' in item) this.#forgetProtection(item);

@@ -11,10 +11,11 @@ import {
   writeProtection,
 } from '../model/records.js';
 import { rewritten, type Stamped, touched } from '../model/transitions.js';
+import type { Entry } from '../store/store.js';
 import type { Catalog } from './catalog.js';
 import type { StoreGate } from './store-gate.js';
 
-type Restorable = InstanceItem | ConfigItem | ServiceProtection;
+type Restorable = InstanceItem | ConfigItem | ServiceProtection | Entry;
 
 /** How often deletions that were not ours are looked for: soon, because whoever holds the record cannot change it. */
 const RESTORE_EVERY_MS = 1_000;
@@ -71,6 +72,7 @@ export class Restorer implements Closeable {
 
 /** What users see of it stays as it is. */
 function valueOf(item: Restorable, stamp: Stamped): Uint8Array {
+  if ('value' in item) return item.value;
   if ('instance' in item) return writeInstance(touched(item, stamp));
   if ('config' in item) return writeConfig(stamp.writeId, item.config);
   return writeProtection(rewritten(item, stamp));

@@ -18,6 +18,8 @@ import { PeerLinks } from './peer-links.js';
 
 /** Rewrites on their way at a time: one that hangs must not hold up the next. */
 const REWRITES_MAX = 2;
+/** How often the other members are asked whether they can be reached. */
+const PEER_CHECK_MS = 10_000;
 /** How often the membership is looked at. */
 const LOOK_MS = 250;
 /** How long a leaving member waits for the others to take over. */
@@ -76,6 +78,8 @@ export interface ClusterView {
   /** Since the own rewrite was last seen through the own watch, in milliseconds. */
   readonly lagMs: number;
   readonly fenced: string | undefined;
+  /** Until when it waits before it joins, by the wall clock. Undefined: it does not wait. */
+  readonly waitsUntilMs: number | undefined;
   readonly members: readonly MemberItem[];
   /** Ids of members that did not answer when they were asked last. */
   readonly unreachable: readonly string[];
@@ -112,7 +116,7 @@ export class Membership implements Cluster, Closeable {
     const { catalog, clock, random, store } = parts;
     this.id = random.id();
     this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
-    this.#links = new PeerLinks(parts.connect, clock);
+    this.#links = new PeerLinks(parts.connect, clock, parts.telemetry.log);
     this.#fence = new Fence(clock, parts.telemetry, () => this.#rewrite());
     this.#canary = new Canary(clock);
     this.#nodeHistory = new NodeHistory(store, parts.node, random);
@@ -122,7 +126,11 @@ export class Membership implements Cluster, Closeable {
   start(): void {
     const { clock } = this.parts;
     this.#running ??= this.#run();
-    this.#timers = [clock.every(REWRITE_MS, () => this.#rewrite()), clock.every(LOOK_MS, () => this.#look())];
+    this.#timers = [
+      clock.every(REWRITE_MS, () => this.#rewrite()),
+      clock.every(LOOK_MS, () => this.#look()),
+      clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.check())),
+    ];
   }
 
   /** Tells `listener` whether calls should come here: not while this process waits to become a member again. */
@@ -185,13 +193,14 @@ export class Membership implements Cluster, Closeable {
   }
 
   view(): ClusterView {
-    const { catalog } = this.parts;
+    const { catalog, clock } = this.parts;
     return {
       id: this.id,
       state: this.#state.name,
       epoch: 'epoch' in this.#state ? this.#state.epoch : 0n,
       lagMs: this.#canary.lagMs,
       fenced: this.fenced(),
+      waitsUntilMs: this.#state.name === 'WAITING' ? clock.wall() + this.#state.untilMs - clock.now() : undefined,
       members: [...catalog.members.values()],
       unreachable: this.#links.unreachable(),
       judgeOf: (namespace, service) => this.#judges.of(namespace, service),
@@ -257,7 +266,7 @@ export class Membership implements Cluster, Closeable {
     this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
     telemetry.log.info({ member: this.id, epoch: Number(member.epoch) }, 'joined the cluster');
     // Others may have heard what this process has not; only where nobody was before it nothing was heard.
-    if (membergen) this.#disturb();
+    if (membergen || catalog.instances.liveCount > 0) this.#disturb();
     if (catalog.has(member.epoch)) this.#membersChanged();
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();

@@ -1,4 +1,5 @@
 import { type Clock, delay } from '../base/clock.js';
+import type { Log } from '../base/observe.js';
 import type { Answer, HeardNote, Query } from '../health/heard.js';
 import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
 import { LIMITS } from '../model/limits.js';
@@ -6,13 +7,24 @@ import type { MemberItem } from '../model/records.js';
 
 /** A member that has not answered within this has not answered: there is no verdict, and it is asked again. */
 const ANSWER_MAX_MS = 1_000;
+
+/** The way to one membership. */
+interface Way {
+  readonly ref: MemberRef;
+  readonly address: string;
+  readonly link: PeerLink;
+  /** True: the last question had no answer. */
+  failing: boolean;
+}
+
 /** The ways to the other members, each kept as long as its membership. */
 export class PeerLinks {
-  readonly #links = new Map<string, { ref: MemberRef; link: PeerLink; failing: boolean }>();
+  readonly #links = new Map<string, Way>();
 
   constructor(
     private readonly connect: PeerConnector,
     private readonly clock: Clock,
+    private readonly log: Log,
   ) {}
 
   /** The way to a membership, with a bound on every answer. */
@@ -20,21 +32,14 @@ export class PeerLinks {
     let known = this.#links.get(id);
     if (known?.ref.epoch !== epoch) {
       known?.link.close();
-      known = { ref: { id, epoch }, link: this.connect({ id, epoch, address: record.address }), failing: false };
+      const { address } = record;
+      known = { ref: { id, epoch }, address, link: this.connect({ id, epoch, address }), failing: false };
       this.#links.set(id, known);
     }
     const way = known;
     return {
-      lastHeard: async (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> => {
-        try {
-          const answers = await this.#inTime(way.link.lastHeard(queries, promise));
-          way.failing = false;
-          return answers;
-        } catch (error) {
-          way.failing = true;
-          throw error;
-        }
-      },
+      lastHeard: (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> =>
+        this.#asked(way, way.link.lastHeard(queries, promise)),
     };
   }
 
@@ -46,6 +51,11 @@ export class PeerLinks {
   /** Ids of members that did not answer when they were asked last. */
   unreachable(): string[] {
     return [...this.#links.values()].filter(({ failing }) => failing).map(({ ref }) => ref.id);
+  }
+
+  /** Asks every other member something, so that who cannot be reached is known before it is needed for a verdict. */
+  async check(): Promise<void> {
+    await Promise.allSettled([...this.#links.values()].map((way) => this.#asked(way, way.link.storeWorks())));
   }
 
   /** True: at least one other member says that the store works for it. */
@@ -72,10 +82,26 @@ export class PeerLinks {
     this.#links.clear();
   }
 
+  /** Waits for an answer for a bounded time, and notes whether there is one. */
+  async #asked<T>(way: Way, answer: Promise<T>): Promise<T> {
+    const { ref, address } = way;
+    try {
+      const answered = await this.#inTime(answer);
+      if (way.failing) this.log.info({ member: ref.id, address }, 'a member answers again');
+      way.failing = false;
+      return answered;
+    } catch (error) {
+      const { message: reason } = error as Error;
+      if (!way.failing) this.log.warn({ member: ref.id, address, reason }, 'a member does not answer');
+      way.failing = true;
+      throw error;
+    }
+  }
+
   async #inTime<T>(answer: Promise<T>): Promise<T> {
     const timeUp = new AbortController();
     const late = delay(this.clock, ANSWER_MAX_MS, timeUp.signal).then((): T => {
-      throw new Error('no answer');
+      throw new Error(`no answer within ${ANSWER_MAX_MS} ms`);
     });
     late.catch(() => undefined);
     try {

@@ -28,6 +28,8 @@ const ROUND_AGAIN_MS = 200;
 const HEARD_AGAIN_MS = 100;
 /** The wait before a removal that was held is asked for again. */
 const HELD_AGAIN_MS = 1_000;
+/** A round that could not end is begun again within this. One that was not begun again has nobody left to ask about. */
+const UNANSWERED_OVER_MS = 3_000;
 /** Verdicts that wait this long are an alarm. */
 const POSTPONED_ALARM_MS = 120_000;
 
@@ -60,6 +62,7 @@ export class Judge implements Closeable {
   #ticking: Timer | undefined;
   /** Since when no round has had all its answers. Undefined: the last one had, or none was needed. */
   #couldNotAskSinceMs: number | undefined;
+  #couldNotAskLastMs = -Infinity;
 
   constructor(
     private readonly catalog: Catalog,
@@ -207,7 +210,8 @@ export class Judge implements Closeable {
 
   /** Nobody is left out because he seems gone: then there is no verdict. */
   #couldNotAsk(): void {
-    this.#couldNotAskSinceMs ??= this.clock.now();
+    this.#couldNotAskLastMs = this.clock.now();
+    this.#couldNotAskSinceMs ??= this.#couldNotAskLastMs;
     this.telemetry.counters.add('rounds_unanswered');
   }
 
@@ -267,7 +271,8 @@ export class Judge implements Closeable {
       sinceMs: wallOf(sinceMs),
     }));
     const graceLeftMs = this.heard.graceUntilMs - this.liveness.nowMs;
-    if (graceLeftMs > 0) {
+    // While the liveness clock stands still nobody can say until when.
+    if (graceLeftMs > 0 && this.liveness.still.size === 0) {
       const untilMs = this.clock.wall() + graceLeftMs;
       postponements.push({ reason: 'GRACE', sinceMs: untilMs - GRACE_MS, untilMs });
     }
@@ -275,6 +280,7 @@ export class Judge implements Closeable {
   }
 
   #watchPostponement(): void {
+    if (this.clock.now() - this.#couldNotAskLastMs > UNANSWERED_OVER_MS) this.#couldNotAskSinceMs = undefined;
     const { alarms } = this.telemetry;
     const unanswered = this.#couldNotAskSinceMs === undefined ? 0 : this.clock.now() - this.#couldNotAskSinceMs;
     if (Math.max(this.liveness.stillForMs, unanswered) < POSTPONED_ALARM_MS) return alarms.clear('VERDICTS_POSTPONED');

@@ -125,11 +125,12 @@ export function readSettings(args: readonly string[], env: Readonly<Record<strin
     );
   }
   const advertise = value('advertise');
-  if (advertise !== '' && !/^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):\d{1,5}$/.test(advertise))
-    refuse('advertise', `must be HOST:PORT, not ${JSON.stringify(advertise)}`);
+  const [, advertisedPort] = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(advertise) ?? [];
+  if (advertise !== '' && !(Number(advertisedPort) >= 1 && Number(advertisedPort) <= 65_535))
+    refuse('advertise', `must be HOST:PORT with a port from 1 to 65535, not ${JSON.stringify(advertise)}`);
   const hours = value('protected-removal-hours');
   if (!/^\d{1,4}$/.test(hours) || Number(hours) < 1 || Number(hours) > 8_760)
-    refuse('protected-removal-hours', `must be a number from 1 to 8760, not ${JSON.stringify(hours)}`);
+    refuse('protected-removal-hours', `must be a whole number from 1 to 8760, not ${JSON.stringify(hours)}`);
   if (value('node').length > 128) refuse('node', 'must be up to 128 characters');
   if (wrong.length > 0) throw new BadSettings(wrong.join('\n'));
   return {

@@ -112,6 +112,7 @@ function clusterOf(view: ClusterView, { instances }: Catalog): ClusterStatus {
     self: view.id,
     state: STATES[view.state],
     fenced: view.fenced ?? '',
+    waitingUntil: view.waitsUntilMs === undefined ? undefined : toTimestamp(view.waitsUntilMs),
     lag: toDuration(view.lagMs),
     replicas: replicas.sort((a, b) => (a.id < b.id ? -1 : 1)),
   };

@@ -28,10 +28,10 @@ export interface Patience {
 const PAUSE_MS = 100;
 
 const CHANNEL = {
-  // etcd answers pings that come more often than every 5 s with GOAWAY.
+  // etcd answers pings that come more often than every 5 s, or without a call, with GOAWAY.
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 3_000,
-  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.keepalive_permit_without_calls': 0,
   // Pages and transactions are bounded by us; a watch message is as large as its events.
   'grpc.max_receive_message_length': -1,
   'grpc.max_send_message_length': -1,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ConfigFormat } from '../../../src/gen/rollcall/v1/config.js';
-import { configKey, instanceKey } from '../../../src/model/keys.js';
+import { configKey, EPOCH_KEY, instanceKey } from '../../../src/model/keys.js';
 import { Stage } from '../stage.js';
 
 const KEY = instanceKey('default', 'pay', 'p1');
@@ -105,5 +105,17 @@ test('a protection that somebody else deletes is written back as it was', async 
   assert.ok(entry && entry.modRevision > revision);
   const { revision: now, modRevision, record } = stage.replica.catalog.instances.scope('default', 'pay')!.protection!;
   assert.deepEqual([now, modRevision, record.active], [revision, entry.modRevision, true]);
+  assert.equal(stage.count('FOREIGN_DELETE cleared'), 1);
+});
+
+test('what is recorded of the store as a whole is written back, too', async () => {
+  const stage = await Stage.ready();
+  const { epoch } = stage.replica.catalog;
+  await stage.write({ kind: 'delete', key: EPOCH_KEY });
+  await stage.turns();
+  assert.deepEqual([stage.count('foreign_deletes'), stage.count('FOREIGN_DELETE')], [1, 1]);
+  await stage.pass(2_000);
+  assert.ok((await stage.store.get(EPOCH_KEY)).entry);
+  assert.equal(stage.replica.catalog.epoch, epoch);
   assert.equal(stage.count('FOREIGN_DELETE cleared'), 1);
 });

@@ -245,4 +245,36 @@ test('E3: a process that has taken the place of a member does not answer for it'
   await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + 1_000);
 });
 
+test('verdicts go on when somebody else deletes the name of the set of members, and it is written back', async () => {
+  const { stage, a, b } = await settled();
+  await stage.register(a, 'p1');
+  await stage.pass(TTL_MS - 100);
+  await stage.store.commit({ writeId: 'x', compares: [], writes: [{ kind: 'delete', key: 'membergen' }] });
+  await stage.untilTrue(() => stage.isSilent('p1'), 100 + SOON_MS);
+  await stage.pass(2_000);
+  assert.ok((await stage.store.get('membergen')).entry);
+  await stage.register(b, 'p2');
+  await stage.untilTrue(() => stage.isSilent('p2'), TTL_MS + SOON_MS);
+});
+
+test('a member that cannot be reached is told by all others before anybody falls silent; verdicts wait for it no longer than it is there', async () => {
+  const { stage, a, b } = await settled();
+  const c = await stage.start('c');
+  await stage.pass(GRACE_MS + 1_000);
+  stage.unreachable.add('c');
+  await stage.pass(12_000);
+  for (const { replica } of [a, b])
+    assert.deepEqual(replica.membership!.view().unreachable, [c.replica.membership!.id]);
+  await stage.register(a, 'p1');
+  await stage.pass(TTL_MS + 2_000);
+  const waits = (): boolean => [a, b].some(({ replica }) => replica.judge.postponements.length > 0);
+  // The one that nobody reaches can itself ask everybody.
+  const isJudge = judgesPay(c);
+  assert.deepEqual([stage.isSilent('p1'), waits()], [isJudge, !isJudge]);
+  stage.kill(c);
+  if (!isJudge) await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + TTL_MS + SOON_MS);
+  await stage.pass(LEASE_MS + GRACE_MS + TTL_MS);
+  assert.equal(waits(), false);
+});
+
 const judgesPay = ({ replica }: Member): boolean => replica.membership!.judges('default', 'pay');

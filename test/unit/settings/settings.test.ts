@@ -34,6 +34,14 @@ test('protection holds removals for 1 to 8760 hours', () => {
   for (const hours of ['0', '8761', '-1', '1.5', 'a', '']) assert.throws(() => read(hours), BadSettings, hours);
 });
 
+test('what is advertised has a port that can be reached', () => {
+  const read = (advertise: string): string | undefined =>
+    readSettings(['--advertise', advertise], {}).settings.advertise;
+  for (const good of ['10.0.0.1:7400', '[::1]:1', 'rc-1.example:65535']) assert.equal(read(good), good);
+  for (const bad of ['10.0.0.1', 'rc-1:0', 'rc-1:65536', ':7400', 'a b:1'])
+    assert.throws(() => read(bad), BadSettings, bad);
+});
+
 test('anything but loopback needs --insecure', () => {
   for (const host of ['localhost', '127.0.0.1', '127.9.9.9', '::1'])
     assert.equal(readSettings(['--host', host], {}).settings.host, host);
