@@ -42,6 +42,7 @@ export class Follower implements Closeable {
 
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#again.abort();
     await this.#running;
   }
 
@@ -96,8 +97,9 @@ export class Follower implements Closeable {
   }
 
   async #watch(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
     this.#again = new AbortController();
-    const signal = AbortSignal.any([this.#stop.signal, this.#again.signal]);
+    const { signal } = this.#again;
     for await (const batch of this.store.watch(this.catalog.revision, signal)) {
       if (signal.aborted) return;
       // Another server, or an operator after a restore, has seen what this one could not.
