@@ -4,6 +4,9 @@ import type { SelfBeat } from '../../src/health/liveness-clock.js';
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
 
+/** How long removals wait in a protected service: longer than any run. */
+export const PROTECTED_REMOVAL_MS = 86_400_000;
+
 /** Timers that repeat as often as this are the ticks of a clock. */
 const TICK_MS = 50;
 /** How long a message of a process to itself takes. */

@@ -11,12 +11,9 @@ import { RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
 import { MemoryStore, type Outage } from '../support/memory-store.js';
 import { Checker, decode, encode } from './checker.js';
-import { SimProcess, tallyingTelemetry } from './process.js';
+import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from './process.js';
 import { Dice } from '../support/dice.js';
 import { World } from './world.js';
-
-/** Longer than any run. */
-const PROTECTED_REMOVAL_MS = 86_400_000;
 
 /** How long a run lasts, in simulated time: room for a start grace, a silence, and five more ttl until the removal. */
 const RUN_MS = 150_000;

@@ -15,6 +15,8 @@ import { type History } from './history.js';
 import { Proxy } from './proxy.js';
 import { eventually, onEtcd, type ServerProcess, startWith } from './server.js';
 
+export { pause } from './server.js';
+
 /** True: the long form of every test. */
 export const LONG = process.env['ROLLCALL_TEST_LONG'] !== undefined;
 
@@ -31,8 +33,6 @@ export const SLACK_MS = 1_500;
 
 /** Services that no client beats for: enough of them that every member judges some. */
 const PROBES = 40;
-
-export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** How a cluster is started. */
 export interface ClusterOptions {

@@ -12,7 +12,7 @@ import {
 } from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import { toDuration } from '../../src/model/time.js';
-import { eventually } from './server.js';
+import { eventually, pause } from './server.js';
 
 /** Heartbeats of so many instances travel in one call. */
 const ITEMS_PER_CALL = 50;
@@ -22,8 +22,6 @@ const REGISTERING_MAX = 100;
 const CALL_MAX_MS = 10_000;
 /** A client that comes back is there soon: what is measured is the server. */
 const CHANNEL = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 500 };
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** How a client chooses the server of its next heartbeat. */
 export type Choice = 'sticky' | 'round robin';

@@ -177,6 +177,8 @@ export async function failure(promise: Promise<unknown>): Promise<ServiceError> 
   );
 }
 
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** Waits until `condition` gives something; looks again at every turn of `every` ms, and gives up after `within` ms. */
 export async function eventually<T>(
   condition: () => T | Promise<T>,

@@ -7,12 +7,9 @@ import type { PeerConnector } from '../../src/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/replica.js';
 import type { RevisionBatch, Store } from '../../src/store/store.js';
-import { SimProcess, tallyingTelemetry } from '../sim/process.js';
+import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 import { MemoryStore } from '../support/memory-store.js';
-
-/** Longer than any run. */
-const PROTECTED_REMOVAL_MS = 86_400_000;
 
 /** One replica of a cluster, in a process of its own. */
 export interface Member {

@@ -15,7 +15,6 @@ import {
   type RollbackConfigResponse,
   type WatchConfigRequest,
 } from '../../gen/rollcall/v1/config_service.js';
-import { encodePageToken } from '../../model/tokens.js';
 import type { Replica } from '../../replica.js';
 import type { Calls, Encoded } from './calls.js';
 import {
@@ -27,7 +26,7 @@ import {
   checkRollback,
   checkWatchConfig,
 } from './config-requests.js';
-import { readFields } from './registry-service.js';
+import { pageToken, readFields } from './registry-service.js';
 import type { WatchHub } from './watch-hub.js';
 import { configsCodec } from './watch-messages.js';
 
@@ -55,7 +54,7 @@ export function configService(replica: Replica, calls: Calls, hub: WatchHub): Un
       const { namespace, group, prefix, size, after, selection } = checkListConfigs(request);
       await reads.ready(request);
       const { entries, last } = versions.heads(namespace, group, prefix, size, after);
-      const nextPageToken = last === undefined ? '' : encodePageToken({ after: [last], selection });
+      const nextPageToken = pageToken(last, selection);
       return { configs: [...entries], nextPageToken, ...readFields(reads.stamp()) };
     }),
 
@@ -69,7 +68,7 @@ export function configService(replica: Replica, calls: Calls, hub: WatchHub): Un
       const { namespace, group, key, size, before, selection } = checkListVersions(request);
       await reads.ready(request);
       const { entries, last } = await versions.list(namespace, group, key, size, before);
-      const nextPageToken = last === undefined ? '' : encodePageToken({ after: [last], selection });
+      const nextPageToken = pageToken(last, selection);
       return { versions: [...entries], nextPageToken, ...readFields(reads.stamp()) };
     }),
 

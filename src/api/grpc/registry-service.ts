@@ -205,7 +205,8 @@ function answerInOrder<Request, Response>(
   call.on('end', () => void answering.then(() => void (ending.ended || call.end())));
 }
 
-function pageToken(last: string | undefined, selection: string): string {
+/** The token of the next page of a list; empty after the last one. */
+export function pageToken(last: string | undefined, selection: string): string {
   return last === undefined ? '' : encodePageToken({ after: [last], selection });
 }
 

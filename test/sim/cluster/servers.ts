@@ -8,12 +8,9 @@ import type { RevisionBatch } from '../../../src/store/store.js';
 import { MemoryStore } from '../../support/memory-store.js';
 import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';
 import { decode } from '../checker.js';
-import { SimProcess, tallyingTelemetry } from '../process.js';
+import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
 import { type Network, Queue } from './network.js';
 import type { Scene } from './scene.js';
-
-/** Longer than any run. */
-const PROTECTED_REMOVAL_MS = 86_400_000;
 
 /** A caller among the members gives up after this. */
 const PEER_CALL_MS = 1_000;
