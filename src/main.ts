@@ -53,7 +53,11 @@ async function storeCommand([command, ...args]: readonly string[]): Promise<numb
     return Exit.USAGE;
   }
   const { settings } = readSettings(args, process.env);
-  const epoch = await renewEpoch(settings.store, processTelemetry('error', systemClock));
+  const { epoch, nodes } = await renewEpoch(settings.store, processTelemetry('error', systemClock));
+  if (nodes.length > 0)
+    process.stderr.write(
+      `rollcall: the store has members: ${nodes.join(', ')}. If these servers run, their watches now begin anew.\n`,
+    );
   return print(`the store has the new epoch ${epoch}\n`);
 }
 
@@ -72,7 +76,10 @@ async function serve(args: readonly string[]): Promise<number> {
 
   const stopped = signalled();
   const server = await Promise.race([startServer(settings, telemetry, fatal), stopped.then(() => undefined)]);
-  if (!server) return Exit.OK;
+  if (!server) {
+    log.info({ signal: await stopped }, 'stopped before the start was over');
+    return Exit.OK;
+  }
   announce(settings, server, telemetry);
   const signal = await stopped;
   log.info({ signal }, 'shutting down');
@@ -115,6 +122,9 @@ function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log 
 
 `);
 }
+
+// Whoever read our output may be gone: then lines are lost, and the process goes on.
+for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),

@@ -7,6 +7,7 @@ import { delay, systemClock } from './base/clock.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/schema.js';
+import { memberNodes } from './cluster/membership.js';
 import { type Replica, startReplica } from './replica.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import type { Store } from './store/store.js';
@@ -81,8 +82,14 @@ function advertisedHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-/** Gives the store that the settings name a new epoch, and returns it: the last step of a restore. */
-export async function renewEpoch(settings: StoreSettings, telemetry: ProcessTelemetry): Promise<string> {
+/**
+ * Gives the store that the settings name a new epoch: the last step of a restore. Returns it, and the nodes whose member
+ * keys stand in the store: their servers run, or ran less than a lease before the backup was taken.
+ */
+export async function renewEpoch(
+  settings: StoreSettings,
+  telemetry: ProcessTelemetry,
+): Promise<{ epoch: string; nodes: readonly string[] }> {
   const fail = (error: Error): never => {
     throw error;
   };
@@ -90,7 +97,8 @@ export async function renewEpoch(settings: StoreSettings, telemetry: ProcessTele
     throw new Error(`there is no data folder ${settings.dataDir}`);
   const store = await openStore(settings, telemetry, fail);
   try {
-    return await newEpoch(store, systemRandom);
+    const nodes = await memberNodes(store);
+    return { epoch: await newEpoch(store, systemRandom), nodes };
   } finally {
     await store.close();
   }

@@ -7,9 +7,9 @@ import type { Catalog } from '../catalog/catalog.js';
 import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { HeardNote } from '../health/heard.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
-import { MEMBERGEN_KEY, memberKey } from '../model/keys.js';
-import type { MemberItem } from '../model/records.js';
-import { type Member, type Store, StoreUnavailable } from '../store/store.js';
+import { MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
+import { decode, type MemberItem } from '../model/records.js';
+import { type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
 import { Canary } from './canary.js';
 import { Fence, REWRITE_MS } from './fence.js';
 import { Judges } from './judges.js';
@@ -237,7 +237,7 @@ export class Membership implements Cluster, Closeable {
 
   async #waitAfterUncleanEnds(): Promise<void> {
     const { clock, node, catalog, telemetry } = this.parts;
-    const waitMs = await this.#nodeHistory.waitMs();
+    const { ms: waitMs, after } = await this.#nodeHistory.wait();
     if (waitMs === 0) return;
     const untilMs = clock.now() + waitMs;
     const isAlone = (): boolean => [...catalog.members.values()].every(({ record }) => record.node === node);
@@ -246,6 +246,7 @@ export class Membership implements Cluster, Closeable {
     telemetry.log.warn({ waitMs }, 'the last membership of this node ended uncleanly; waiting before the next');
     while (clock.now() < untilMs && !isAlone() && !this.#stop.signal.aborted)
       await delay(clock, LOOK_MS, this.#stop.signal);
+    if (clock.now() >= untilMs) this.#nodeHistory.waited(after);
     this.#setState({ name: 'OUT' });
   }
 
@@ -412,4 +413,12 @@ export class Membership implements Cluster, Closeable {
     this.#links.close();
     this.#setState({ name: 'GONE' });
   }
+}
+
+/** The nodes of all members, as the store has them now. */
+export async function memberNodes(store: Store): Promise<string[]> {
+  const nodes: string[] = [];
+  const { pages } = await store.list(prefixRange(MEMBERS));
+  for await (const page of pages) for (const { key, value } of page) nodes.push(decode(key, value, MemberRecord).node);
+  return nodes.sort();
 }

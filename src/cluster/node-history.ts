@@ -2,7 +2,7 @@ import type { Random } from '../base/random.js';
 import { NodeRecord, NodeState } from '../gen/rollcall/storage/v1/records.js';
 import { nodeKey } from '../model/keys.js';
 import { decode } from '../model/records.js';
-import type { Store, Write } from '../store/store.js';
+import type { Revision, Store, Write } from '../store/store.js';
 
 /** The wait after the first membership that ended uncleanly and soon; it doubles with each more in a row. */
 const WAIT_FIRST_MS = 60_000;
@@ -20,6 +20,8 @@ export class NodeHistory {
   /** Unclean ends in a row, before the present membership. */
   #uncleanEnds = 0;
   #settled = false;
+  /** The record after which the wait is over: it is waited for once, however long the join then takes. */
+  #waitedAfter: Revision | undefined;
 
   constructor(
     private readonly store: Store,
@@ -29,13 +31,19 @@ export class NodeHistory {
     this.#key = nodeKey(node);
   }
 
-  /** How long to wait before the next join. */
-  async waitMs(): Promise<number> {
+  /** Reads how the last membership ended: how long to wait before the next join, and after which record. */
+  async wait(): Promise<{ ms: number; after: Revision }> {
     const { entry } = await this.store.get(this.#key);
+    const after = entry?.modRevision ?? 0n;
     const record = entry && decode(this.#key, entry.value, NodeRecord);
     this.#uncleanEnds = record?.state === NodeState.NODE_STATE_JOINED ? record.uncleanEnds + 1 : 0;
-    if (this.#uncleanEnds === 0) return 0;
-    return Math.min(WAIT_FIRST_MS * 2 ** Math.min(this.#uncleanEnds - 1, 10), WAIT_MAX_MS);
+    if (this.#uncleanEnds === 0 || this.#waitedAfter === after) return { ms: 0, after };
+    return { ms: Math.min(WAIT_FIRST_MS * 2 ** Math.min(this.#uncleanEnds - 1, 10), WAIT_MAX_MS), after };
+  }
+
+  /** The wait after a record is over. */
+  waited(after: Revision): void {
+    this.#waitedAfter = after;
   }
 
   /** What is written with a join: read again, it says that the membership ended without a word. */

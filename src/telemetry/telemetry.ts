@@ -20,7 +20,7 @@ export interface ProcessTelemetry extends Telemetry {
 export function processTelemetry(
   level: LogLevel,
   clock: Clock,
-  destination: DestinationStream = standardError(),
+  destination: DestinationStream = STANDARD_ERROR,
 ): ProcessTelemetry {
   const log = asLog(
     pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination),
@@ -30,13 +30,10 @@ export function processTelemetry(
 }
 
 /**
- * Standard error, written in order and at once where it is a file or a pipe. Whoever read it may be gone: then lines
- * are lost, and the process goes on (pino's own destination waits for ever at the exit).
+ * Standard error, written in order and at once where it is a file or a pipe. pino's own destination waits for ever at the
+ * exit once the reader of a pipe is gone.
  */
-function standardError(): DestinationStream {
-  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
-  return { write: (line) => void process.stderr.write(line) };
-}
+const STANDARD_ERROR: DestinationStream = { write: (line) => void process.stderr.write(line) };
 
 function asLog(logger: Logger, component: string): Log {
   const named = logger.child({ component });

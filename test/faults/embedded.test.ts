@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ResetReason, WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import { Dice } from '../support/dice.js';
 import {
   discover,
@@ -26,10 +27,10 @@ import {
   publishConfig,
   register,
   text,
+  watchServices,
 } from '../support/client.js';
-import { detailsOf, eventually, failure, startServer, temporaryFolder } from '../support/server.js';
+import { detailsOf, eventually, failure, MAIN, runProgram, startServer, temporaryFolder } from '../support/server.js';
 
-const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
 const KILLS = process.env.ROLLCALL_TEST_LONG ? 200 : 50;
 
 /** Runs the server until it exits; for starts that must fail. */
@@ -217,6 +218,35 @@ test('a copy of the folder of a stopped server is a backup', async (t) => {
   copyFileSync(join(folder, 'data.mdb'), join(backup, 'data.mdb'));
   const server = await startServer(t, backup);
   assert.equal((await getStatus(server)).counts?.instances, 400);
+});
+
+test('store new-epoch ends a restore: a token of before is answered with a snapshot', async (t) => {
+  const folder = temporaryFolder();
+  const server = await startServer(t, folder);
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  const watch = watchServices(server, { services: ['pay'] });
+  await watch.seen(({ revision }) => revision > 0n);
+  const { store: before } = await getStatus(server);
+  const inUse = runProgram('store', 'new-epoch', '--data-dir', folder);
+  assert.equal(inUse.status, 1);
+  assert.match(inUse.stderr, /is held by process/);
+  await server.stop();
+  const missing = runProgram('store', 'new-epoch', '--data-dir', join(folder, 'missing'));
+  assert.equal(missing.status, 1);
+  assert.match(missing.stderr, /there is no data folder/);
+  assert.equal(existsSync(join(folder, 'missing')), false);
+  const { status, stdout, stderr } = runProgram('store', 'new-epoch', '--data-dir', folder);
+  assert.deepEqual([status, stderr], [0, '']);
+  const again = await startServer(t, folder);
+  const { store: after } = await getStatus(again);
+  assert.equal(stdout, `the store has the new epoch ${after?.epoch}\n`);
+  assert.notEqual(after?.epoch, before?.epoch);
+  const next = watchServices(again, { services: ['pay'], resumeToken: watch.token });
+  const { kind, resetReason, upserted } = await next.seen(({ revision }) => revision > 0n);
+  assert.deepEqual(
+    [kind, resetReason, upserted.map(({ id }) => id)],
+    [WatchKind.WATCH_KIND_SNAPSHOT, ResetReason.RESET_REASON_OTHER_STORE, ['p1']],
+  );
 });
 
 test('a data folder that is deleted under a running server ends it, and says so', async (t) => {

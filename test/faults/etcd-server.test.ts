@@ -18,7 +18,16 @@ import { Dice } from '../support/dice.js';
 import { type EtcdCluster, startEtcd } from '../support/etcd.js';
 import { History, readConfig, readInstance } from '../support/history.js';
 import { Proxy } from '../support/proxy.js';
-import { detailsOf, eventually, failure, type ServerProcess, startServerOn } from '../support/server.js';
+import {
+  detailsOf,
+  eventually,
+  failure,
+  launchServer,
+  onEtcd,
+  runProgram,
+  type ServerProcess,
+  startServerOn,
+} from '../support/server.js';
 
 const LONG = process.env['ROLLCALL_TEST_LONG'] !== undefined;
 const ABORTED = 10;
@@ -421,6 +430,36 @@ test('F10: an etcd that is restored from an older state: a new epoch, every watc
   );
   assert.equal(rejected.length, 1, 'a beat tells the process to register again');
   await register(server, { instance: instance('newer'), incarnation: 'n' });
+});
+
+test('store new-epoch names the servers that run, and they begin anew by themselves', async (t) => {
+  const etcd = await startEtcd(t);
+  const server = await startServerOn(t, etcd.endpoints, '--node', 'rc-1');
+  await register(server, { instance: instance('p1') });
+  const watch = watchServices(server, { services: ['pay'] });
+  await watch.seen(({ revision }) => revision > 0n);
+  const { status, stdout, stderr } = runProgram('store', 'new-epoch', ...onEtcd(etcd.endpoints));
+  assert.equal(status, 0, stderr);
+  assert.match(stderr, /the store has members: rc-1\./);
+  const epoch = /new epoch (\S+)/.exec(stdout)?.[1];
+  assert.equal(detailsOf(await watch.failed()).reason, 'STORE_REPLACED');
+  await eventually(async () => (await getStatus(server)).store?.epoch === epoch);
+  const { instances } = await discover(server, { service: 'pay' });
+  assert.deepEqual(
+    instances.map(({ id }) => id),
+    ['p1'],
+  );
+});
+
+test('a server that is stopped before etcd was there says that it stops, and exits 0', async (t) => {
+  const etcd = await startEtcd(t);
+  await etcd.nodes[0]!.end();
+  const server = launchServer(onEtcd(etcd.endpoints));
+  t.after(() => server.process.kill('SIGKILL'));
+  await eventually(() => server.log.some((line) => line.includes('connecting to etcd')));
+  server.process.kill('SIGTERM');
+  assert.equal(await server.exited, 0);
+  assert.match(server.log.at(-1)!, /stopped before the start was over/);
 });
 
 test('a server that starts while etcd is out waits, alive and not ready, and serves once etcd is there', async (t) => {

@@ -300,6 +300,15 @@ test('an etcd that does not answer is said so, and is back by itself', async (t)
   await commit(store, putting('i/a'));
 });
 
+test('an etcd that has never answered is out of reach from the first moment, and not only once a call has failed', async (t) => {
+  const etcd = await startEtcd(t);
+  await etcd.nodes[0]!.end();
+  const { store } = openStore(t, etcd.endpoints);
+  assert.notEqual(store.health().outOfReachSinceMs, undefined);
+  etcd.nodes[0]!.start();
+  await eventually(() => store.health().outOfReachSinceMs === undefined);
+});
+
 test('a revoked lease tells its member, and a full database refuses writes until it has room', async (t) => {
   const etcd = await startEtcd(t, { args: ['--quota-backend-bytes', String(16 * 1_024 * 1_024)] });
   const { store, telemetry } = openStore(t, etcd.endpoints, { leaseTtlS: 2 });

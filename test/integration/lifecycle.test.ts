@@ -1,16 +1,24 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
+import { RegisterRequest, RegistryServiceClient } from '../../src/gen/rollcall/v1/registry_service.js';
 import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
 import { getInstance, getStatus, publishConfig, register, text, watchServices } from '../support/client.js';
-import { detailsOf, eventually, failure, startServer, temporaryFolder } from '../support/server.js';
-
-const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+import {
+  call,
+  detailsOf,
+  eventually,
+  failure,
+  MAIN,
+  runProgram,
+  startServer,
+  temporaryFolder,
+} from '../support/server.js';
 
 test('SIGTERM ends 1,000 streams with a reason, finishes calls in flight, and exits 0', async (t) => {
   const server = await startServer(t);
@@ -51,6 +59,31 @@ test('a signal that comes twice at once, as from a terminal by way of npm, is on
   assert.equal((await waiting).code, 14);
 });
 
+test('a server whose output nobody reads any more goes on, and stops cleanly', async (t) => {
+  const args = [MAIN, 'serve', '--grpc-port', '0', '--data-dir', temporaryFolder()];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  t.after(() => child.kill('SIGKILL'));
+  const exited = once(child, 'exit');
+  child.stdout.destroy(); // gone before the server has said anything
+  let log = '';
+  for await (const part of child.stderr) {
+    log += String(part);
+    if (log.includes('"listening"')) break; // which closes our end
+  }
+  assert.equal(child.stderr.destroyed, true);
+  const registry = new RegistryServiceClient(
+    `127.0.0.1:${/"grpcPort":(\d+)/.exec(log)![1]}`,
+    credentials.createInsecure(),
+  );
+  t.after(() => registry.close());
+  for (let i = 0; i < 3; i++) {
+    const request = { instance: { service: 'pay', address: '10.0.0.1', id: '' } };
+    await call(registry, 'register', RegisterRequest.fromPartial(request)); // warns of it, on a log that is gone
+  }
+  child.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null]);
+});
+
 test('what was acknowledged before a clean end is there afterwards', async (t) => {
   const folder = temporaryFolder();
   const server = await startServer(t, folder);
@@ -77,8 +110,6 @@ test('after a start GetStatus says until when what was found is not judged', asy
 });
 
 test('bad settings end the program with what is wrong, and exit code 2', () => {
-  const run = (...args: string[]) =>
-    spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: 10_000 });
   const cases: [string[], RegExp][] = [
     [['serve', '--grpc-port', '99999'], /--grpc-port/],
     [['serve', '--grpc-port', 'x'], /--grpc-port/],
@@ -88,27 +119,20 @@ test('bad settings end the program with what is wrong, and exit code 2', () => {
     [['sevre'], /sevre/],
   ];
   for (const [args, message] of cases) {
-    const { status, stderr } = run(...args);
+    const { status, stderr } = runProgram(...args);
     assert.equal(status, 2, args.join(' '));
     assert.match(stderr, message);
   }
-  const help = run('help');
+  const help = runProgram('help');
   assert.equal(help.status, 0);
   assert.match(help.stdout, /--grpc-port/);
-  assert.match(run('version').stdout, /^\d+\.\d+\.\d+\n$/);
+  assert.match(runProgram('version').stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
 test('a port that is taken is named', async (t) => {
   const server = await startServer(t);
   const port = server.address.split(':')[1]!;
-  const { status, stderr } = spawnSync(
-    process.execPath,
-    [MAIN, 'serve', '--grpc-port', port, '--data-dir', `${process.env.TMPDIR ?? '/tmp'}/rollcall-never-${process.pid}`],
-    {
-      encoding: 'utf8',
-      timeout: 10_000,
-    },
-  );
+  const { status, stderr } = runProgram('serve', '--grpc-port', port, '--data-dir', temporaryFolder());
   assert.equal(status, 1);
   assert.match(stderr, new RegExp(port));
 });

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,10 @@ import { RegistryServiceClient } from '../../src/gen/rollcall/v1/registry_servic
 import { Status } from '../../src/gen/google/rpc/status.js';
 import { BadRequest, ErrorInfo, RetryInfo } from '../../src/gen/google/rpc/error_details.js';
 
-const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+/** The built program. */
+export const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+/** A program that only does something and ends is done by then, or hangs. */
+const PROGRAM_MAX_MS = 20_000;
 
 /** A built server in a process of its own. */
 export interface ServerProcess {
@@ -96,6 +99,11 @@ export function launchServer(
   });
   listening.catch(() => undefined); // whoever waits for it is told
   return { process: child, log, exited, listening };
+}
+
+/** Runs the built program to its end. */
+export function runProgram(...args: readonly string[]): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, [MAIN, ...args], { encoding: 'utf8', timeout: PROGRAM_MAX_MS });
 }
 
 /** Starts the built server on a free port and waits until it listens. It ends with the test. */

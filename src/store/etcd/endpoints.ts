@@ -60,6 +60,7 @@ export class Endpoints implements Closeable {
     private readonly connection: EtcdConnection,
     private readonly clock: Clock,
   ) {
+    this.#outOfReachSinceMs = clock.now(); // nothing is in reach that has never answered
     const options = (url: string): IOptions => ({
       hosts: url,
       ...(url.startsWith('https:') && {

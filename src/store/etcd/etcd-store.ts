@@ -84,6 +84,7 @@ export class EtcdStore implements Store {
 
   /** Begins to look for signs of life. */
   start(): void {
+    this.#telemetry.log.info({ endpoints: this.#endpoints.urls }, 'connecting to etcd');
     this.#probing ??= this.options.clock.every(PROBE_MS, () => void this.#probe());
     void this.#probe();
   }

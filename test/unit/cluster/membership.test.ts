@@ -187,6 +187,24 @@ test('a node whose memberships keep ending uncleanly waits longer each time, and
   await stage.start('b', 5_000);
 });
 
+test('a node that has waited joins as soon as it can: a store that is out just then does not make it wait again', async () => {
+  const stage = new ClusterStage(60_000); // the member that stays must not lose its key
+  await stage.start('a');
+  const b = await stage.start('b');
+  await stage.pass(1_000);
+  stage.kill(b);
+  await stage.pass(65_000);
+  const again = stage.begin('b');
+  const state = (): string => again.replica.membership!.view().state;
+  await stage.untilTrue(() => state() === 'WAITING', 1_000);
+  await stage.pass(50_000);
+  stage.store.setOutage('refuse');
+  await stage.pass(20_000);
+  assert.equal(state(), 'OUT');
+  stage.store.setOutage(undefined);
+  await stage.untilTrue(() => state() === 'IN', 5_000);
+});
+
 test('a membership that has lasted, or that was left, makes nobody wait', async () => {
   const stage = new ClusterStage();
   await stage.start('a');
