@@ -117,12 +117,15 @@ async function tryMutant(tree, patch) {
   try {
     const failed = patch.build ? build(tree) : undefined;
     if (failed) return { ok: false, by: `DOES NOT BUILD: ${failed}` };
-    const { status, timedOut, fell } = await runTests(tree, patch);
+    const { status, timedOut, fell, output } = await runTests(tree, patch);
     if (timedOut) return { ok: true, by: `time: over ${RUN_MAX_MS / 1000} s` };
     if (status === 0) return { ok: false, by: 'SURVIVED' };
     // A file that does not load fails as a whole, under its own name: that says nothing about what it tests.
     const loaded = fell.some((name) => !name.endsWith('.test.ts'));
-    return loaded ? { ok: true, by: fell.join('; ') } : { ok: false, by: `DOES NOT LOAD: ${fell.join('; ')}` };
+    const world = /^ *seed (\d+: \w+)/m.exec(output)?.[1];
+    return loaded
+      ? { ok: true, by: (world ? [`world ${world}`] : fell).join('; ') }
+      : { ok: false, by: `DOES NOT LOAD: ${fell.join('; ')}` };
   } finally {
     apply(tree, patch, '-R');
   }

@@ -12,6 +12,7 @@ import {
   MEMBERGEN_KEY,
   MEMBERS,
   parseKey,
+  protectionKey,
   PROTECTIONS,
 } from '../model/keys.js';
 import {
@@ -71,8 +72,9 @@ export class Catalog {
   #ready = false;
   #whenReady: (() => void)[] = [];
   #configBytes = 0;
-  /** Keys whose record cannot be read, and keys that somebody else deleted: each kind is an alarm. */
-  readonly #unreadable = new Set<string>();
+  /** The revisions of records that cannot be read, by their key: an alarm. */
+  readonly #unreadable = new Map<string, Revision>();
+  /** Keys that somebody else deleted: an alarm. */
   readonly #deletedByOthers = new Set<string>();
 
   constructor(
@@ -130,6 +132,12 @@ export class Catalog {
   /** The last that was recorded of the protection of each service: also of those that are not protected any more. */
   get protections(): Iterable<ServiceProtection> {
     return this.#protections.values();
+  }
+
+  /** The revision of the protection record of a service, readable or not. 0n: there is none. */
+  protectionRevision(namespace: string, service: string): Revision {
+    const key = protectionKey(namespace, service);
+    return this.#unreadable.get(key) ?? this.#protections.get(key)?.modRevision ?? 0n;
   }
 
   /** Resolves once the first listing has been taken in. */
@@ -217,7 +225,7 @@ export class Catalog {
     this.#configBytes = 0;
     this.#facts.clear();
     this.#gate.advance(0n);
-    for (const key of [...this.#unreadable, ...this.#deletedByOthers]) this.#settled(key);
+    for (const key of [...this.#unreadable.keys(), ...this.#deletedByOthers]) this.#settled(key);
     for (const item of [...this.instances.all()]) this.#forgetInstance(item);
     for (const item of [...this.configs.all()]) this.configs.forget(item);
     for (const protection of [...this.#protections.values()]) this.#forgetProtection(protection);
@@ -295,7 +303,7 @@ export class Catalog {
       } catch (error) {
         if (!(error instanceof BadRecord)) throw error;
         this.telemetry.counters.add('bad_records');
-        this.#unreadable.add(entry.key);
+        this.#unreadable.set(entry.key, entry.modRevision);
         this.telemetry.alarms.raise('BAD_RECORD', error.message);
       }
     }

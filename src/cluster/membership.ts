@@ -18,7 +18,7 @@ import { PeerLinks } from './peer-links.js';
 
 /** Rewrites on their way at a time: one that hangs must not hold up the next. */
 const REWRITES_MAX = 2;
-/** How often the other members are asked whether they can be reached. */
+/** How often the other members are asked something, so that who cannot be reached is known before a verdict needs it. */
 const PEER_CHECK_MS = 10_000;
 /** How often the membership is looked at. */
 const LOOK_MS = 250;
@@ -129,7 +129,7 @@ export class Membership implements Cluster, Closeable {
     this.#timers = [
       clock.every(REWRITE_MS, () => this.#rewrite()),
       clock.every(LOOK_MS, () => this.#look()),
-      clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.check())),
+      clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.anyHasStore())),
     ];
   }
 

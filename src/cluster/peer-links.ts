@@ -53,14 +53,9 @@ export class PeerLinks {
     return [...this.#links.values()].filter(({ failing }) => failing).map(({ ref }) => ref.id);
   }
 
-  /** Asks every other member something, so that who cannot be reached is known before it is needed for a verdict. */
-  async check(): Promise<void> {
-    await Promise.allSettled([...this.#links.values()].map((way) => this.#asked(way, way.link.storeWorks())));
-  }
-
-  /** True: at least one other member says that the store works for it. */
+  /** Asks every other member whether the store works for it. True: at least one says so. Who does not answer is noted. */
   async anyHasStore(): Promise<boolean> {
-    const asked = [...this.#links.values()].map(({ link }) => this.#inTime(link.storeWorks()).catch(() => false));
+    const asked = [...this.#links.values()].map((way) => this.#asked(way, way.link.storeWorks()).catch(() => false));
     return (await Promise.all(asked)).includes(true);
   }
 

@@ -20,8 +20,8 @@ export interface Trace {
   changeStampMs: number;
   /** Its ttl does not begin before this, as it was found at a start and not heard since. -Infinity: it was. */
   floorMs: number;
-  /** Another member has heard it: it is not silent before this. */
-  notBeforeMs: number;
+  /** When another member has heard this incarnation last, as far as we were told. -Infinity: never. */
+  heardElsewhereMs: number;
   /** No heartbeat is acknowledged from memory while the record is at this revision or older. 0n: no promise. */
   promisedRevision: Revision;
 }
@@ -130,17 +130,18 @@ export class Heard {
     return this.#traces.values();
   }
 
-  /** Another member has heard it: there is no verdict for so long. */
-  heardElsewhere(trace: Trace, incarnation: string, forMs: number): void {
+  /** Another member has heard it, so long ago. */
+  heardElsewhere(trace: Trace, incarnation: string, ageMs: number): void {
     if (trace.item.record.instance!.incarnation !== incarnation) return;
-    trace.notBeforeMs = Math.max(trace.notBeforeMs, this.clock.nowMs + forMs);
+    trace.heardElsewhereMs = Math.max(trace.heardElsewhereMs, this.clock.nowMs - ageMs);
   }
 
   /** Takes in that a record stands at a key: seen to change now, or found in a listing. */
   stands(item: InstanceItem, found: boolean): Trace {
     const known = this.#traces.get(item.key);
     if (known) {
-      if (known.item.record.instance!.incarnation !== item.record.instance!.incarnation) known.notBeforeMs = -Infinity;
+      if (known.item.record.instance!.incarnation !== item.record.instance!.incarnation)
+        known.heardElsewhereMs = -Infinity;
       known.item = item;
       known.changeStampMs = this.clock.stamp();
       known.floorMs = -Infinity;
@@ -158,7 +159,7 @@ export class Heard {
       beatStampMs: early?.stampMs ?? -Infinity,
       changeStampMs: found ? -Infinity : this.clock.stamp(),
       floorMs,
-      notBeforeMs: -Infinity,
+      heardElsewhereMs: -Infinity,
       promisedRevision: early && early.promisedRevision >= item.modRevision ? early.promisedRevision : 0n,
     };
     this.#traces.set(item.key, trace);
@@ -239,10 +240,9 @@ export class Heard {
   }
 
   /** When an instance has been silent for its ttl, by all that is known here. */
-  deadlineMs({ item, beatIncarnation, beatStampMs, changeStampMs, floorMs, notBeforeMs }: Trace): number {
+  deadlineMs({ item, beatIncarnation, beatStampMs, changeStampMs, heardElsewhereMs, floorMs }: Trace): number {
     const beat = beatIncarnation === item.record.instance!.incarnation ? beatStampMs : -Infinity;
-    const begins = Math.max(beat, changeStampMs, floorMs, this.#disturbedUntilMs);
-    return Math.max(begins + item.ttlMs, notBeforeMs);
+    return Math.max(beat, changeStampMs, heardElsewhereMs, floorMs, this.#disturbedUntilMs) + item.ttlMs;
   }
 
   /** Answers a query; with `promise`, SILENT is said and promised in one turn. */

@@ -7,10 +7,11 @@ import type { ItemChange } from '../catalog/collection.js';
 import type { StoreGate } from '../catalog/store-gate.js';
 import { RemovalReason } from '../gen/rollcall/v1/instance.js';
 import { RollcallError } from '../model/errors.js';
+import { protectionKey } from '../model/keys.js';
 import { EXPIRY_TTLS } from '../model/limits.js';
 import type { InstanceItem } from '../model/records.js';
-import { removed, silenced } from '../model/transitions.js';
-import type { Compare, Revision } from '../store/store.js';
+import { removed, silenced, type Stamped } from '../model/transitions.js';
+import type { Compare, Revision, Txn } from '../store/store.js';
 import { GRACE_MS, type Heard, type Query, type Trace } from './heard.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { Cluster, Jury } from './peers.js';
@@ -170,7 +171,9 @@ export class Judge implements Closeable {
       else {
         const silent = await this.#allSilent(cases, jury, false);
         const promised = await this.#allSilent(silent, jury, true);
-        await this.#commit(promised, jury.guard, 'verdicts', ({ item }, stamp) => silenced(item, stamp));
+        await this.#commit(promised, jury.guard, 'verdicts', ({ item }) =>
+          this.store.instanceTxn(silenced(item, this.#stamp()), item.modRevision),
+        );
       }
     } catch (error) {
       this.#failed(error, 'no verdict');
@@ -179,11 +182,13 @@ export class Judge implements Closeable {
   }
 
   async #expire(traces: readonly Trace[]): Promise<void> {
-    const cases = traces.map((trace) => ({ trace, item: trace.item }));
+    const cases = traces.map(({ item }) => ({ item, unprotected: this.#protectionNow(item) }));
     try {
-      await this.#commit(cases, [], 'expiries', ({ item }, stamp) =>
-        removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, stamp),
-      );
+      await this.#commit(cases, [], 'expiries', ({ item, unprotected }) => {
+        const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, this.#stamp());
+        const txn = this.store.instanceTxn(record, item.modRevision);
+        return { ...txn, compares: [...txn.compares, unprotected] };
+      });
     } catch (error) {
       this.#failed(error, 'no removal');
     }
@@ -202,7 +207,7 @@ export class Judge implements Closeable {
     return cases.filter(({ trace, query }, i) =>
       [own, ...others].every((ofOne) => {
         const answer = ofOne?.[i];
-        if (answer?.kind === 'HEARD') this.heard.heardElsewhere(trace, query.incarnation, query.ttlMs - answer.ageMs);
+        if (answer?.kind === 'HEARD') this.heard.heardElsewhere(trace, query.incarnation, answer.ageMs);
         return answer?.kind === 'SILENT' && (!promise || answer.promisedRevision >= query.revision);
       }),
     );
@@ -215,19 +220,27 @@ export class Judge implements Closeable {
     this.telemetry.counters.add('rounds_unanswered');
   }
 
-  /** Commits what became of each case, comparing the record that was judged, apart from all other commits. */
-  async #commit<C extends { readonly trace: Trace; readonly item: InstanceItem }>(
+  /** The protection by which a removal was allowed. One that began since, and that this process does not see yet, forbids it. */
+  #protectionNow({ namespace, scope }: InstanceItem): Compare {
+    return {
+      key: protectionKey(namespace, scope),
+      modRevision: this.catalog.protectionRevision(namespace, scope),
+    };
+  }
+
+  #stamp(): Stamped {
+    return { writeId: this.store.writeId(), wallMs: this.clock.wall() };
+  }
+
+  /** Commits what became of each case, apart from all other commits. */
+  async #commit<C extends { readonly item: InstanceItem }>(
     cases: readonly C[],
     guard: readonly Compare[],
     counter: 'verdicts' | 'expiries',
-    become: (judged: C, stamp: { writeId: string; wallMs: number }) => ReturnType<typeof silenced>,
+    become: (judged: C) => Txn,
   ): Promise<void> {
     if (cases.length === 0) return;
-    const txns = cases.map((judged) => {
-      const record = become(judged, { writeId: this.store.writeId(), wallMs: this.clock.wall() });
-      return this.store.instanceTxn(record, judged.item.modRevision);
-    });
-    const results = await this.store.commitEach(guard, txns);
+    const results = await this.store.commitEach(guard, cases.map(become));
     const done = results.filter(({ ok }) => ok).length;
     const revision: Revision = results.reduce(
       (newest, result) => (result.revision > newest ? result.revision : newest),
@@ -257,7 +270,8 @@ export class Judge implements Closeable {
     const { nowMs } = this.liveness;
     for (const trace of traces) {
       if (this.heard.trace(trace.item.key) !== trace) continue;
-      this.#arm(trace, nowMs + (trace.notBeforeMs > nowMs ? HEARD_AGAIN_MS : ROUND_AGAIN_MS));
+      const wasHeard = trace.heardElsewhereMs + trace.item.ttlMs > nowMs;
+      this.#arm(trace, nowMs + (wasHeard ? HEARD_AGAIN_MS : ROUND_AGAIN_MS));
     }
   }
 

@@ -47,9 +47,9 @@ export class Removals {
 
   #mayGo(item: InstanceItem, silentMs: number): boolean {
     this.#forgetOld();
-    if (this.#recent.has(idOf(item))) return true; // it was allowed before, and the store did not take it
     const scope = this.catalog.instances.scope(item.namespace, item.scope)!;
     if (scope.protection?.record.active && silentMs < this.protectedRemovalMs) return false;
+    if (this.#recent.has(idOf(item))) return true; // it was allowed before, and the store did not take it
     const gone = this.#counts.get(serviceOf(item)) ?? 0;
     return gone < Math.max(1, Math.floor(((scope.liveCount + gone) * REMOVAL_PERCENT) / 100));
   }

@@ -2,12 +2,12 @@
 // With `--cluster` several replicas share a store; `--failures 5` goes on until five seeds have failed, and one seed alone
 // prints more of its history with `--lines 1000`.
 import { parseArgs } from 'node:util';
+import { Simulation } from './alone/simulation.js';
 import { TRICKS } from './cluster/adversary.js';
 import { PLOTS } from './cluster/plots.js';
-
 import { runClusterSeed, runClusterSeeds, tell } from './cluster/run.js';
 import { FAULTS } from './cluster/trouble.js';
-import { Simulation, type Tally } from './simulation.js';
+import type { Tally } from './scene.js';
 
 /** What must have happened at least once, or the runs prove nothing. */
 export const MUST_HAPPEN = [
@@ -80,6 +80,9 @@ export const CLUSTER_MUST_HAPPEN = [
   'expiries',
   'disturbances',
   'handed over',
+  'protections_entered',
+  'protections_released',
+  'released by hand',
   'memberships_lost',
   'canaries_missed',
   'relists',

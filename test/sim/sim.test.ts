@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MUST_HAPPEN, runSeeds, table } from './run.js';
-import { Simulation } from './simulation.js';
+import { Simulation } from './alone/simulation.js';
 
 const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 500));
 

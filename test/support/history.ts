@@ -1,5 +1,5 @@
 import type { IWatchRequest, IWatchResponse } from 'etcd3';
-import { decode } from '../sim/checker.js';
+import { decode } from '../sim/records.js';
 import type { EtcdCluster } from './etcd.js';
 import { eventually } from './server.js';
 

@@ -1,5 +1,5 @@
 import type { Clients } from './clients.js';
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 import type { Crossing, Exchange, Onlooker, Server, Servers } from './servers.js';
 import type { Trouble } from './trouble.js';
 
@@ -48,9 +48,11 @@ export class Adversary implements Onlooker {
   readonly #prone: ReadonlySet<Trick>;
   readonly #evictions = new Map<Server, number>();
   readonly #lateJoins = new Map<Server, number>();
+  /** Whom to evict before any of the others lists what there is. */
+  readonly #unseen = new Map<Server, Server>();
 
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly servers: Servers,
     private readonly trouble: Trouble,
     private readonly clients: Clients,
@@ -96,6 +98,7 @@ export class Adversary implements Onlooker {
     const { dice } = this.scene;
     if (this.scene.calm) return 0;
     if (what === 'join') return this.#late(this.#lateJoins.get(server) ?? 0);
+    if (what === 'list') return this.#beforeList(server);
     if (what === 'touch' || what === 'heal') {
       if (!this.#plays('touch or heal late')) return 0;
       const ms = dice.between(50, 3_000);
@@ -171,6 +174,18 @@ export class Adversary implements Onlooker {
 
   delayJoin(server: Server, ms: number): void {
     this.#lateJoins.set(server, ms);
+  }
+
+  evictBeforeList(joiner: Server, listers: readonly Server[]): void {
+    for (const lister of listers) this.#unseen.set(lister, joiner);
+  }
+
+  #beforeList(lister: Server): number {
+    const joiner = this.#unseen.get(lister);
+    if (!joiner) return 0;
+    this.#unseen.delete(lister);
+    this.trouble.evict(joiner);
+    return 0;
   }
 
   resumed(server: Server): void {

@@ -1,6 +1,10 @@
-import { Broken, decode, isAiling, isShown, readStanding, type Standing } from '../checker.js';
+import { type Call, Checker, type Changes, type Death, listed } from '../checker.js';
+import { decode, isLiveOf, type Standing } from '../records.js';
+import type { Scene } from '../scene.js';
 
-const EXPIRED = 2;
+/** What everything in the world of one cluster shares. */
+export type ClusterScene = Scene<ClusterChecker>;
+
 /** What design section 4 promises; the simulation measures against these, whatever src/ says. */
 const GRACE_MS = 30_000;
 const LEASE_MS = 10_000;
@@ -11,18 +15,6 @@ const LEASE_OVER_MS = 1.1 * LEASE_MS;
 const SETTLED_MS = 1_000;
 /** Time is in fractions of milliseconds: less than this is rounding. */
 const ROUNDING_MS = 0.001;
-
-/** A call that a client made and whose outcome it may not know. */
-export interface ClusterCall {
-  readonly kind: 'register' | 'deregister';
-  readonly key: string;
-  readonly incarnation: string;
-  readonly ttlMs: number;
-  readonly replaces: bigint | undefined;
-  readonly from: number;
-  /** Infinity while nobody knows the outcome. */
-  to: number;
-}
 
 /** A beat or a Register that was acknowledged. */
 interface Ack {
@@ -58,26 +50,14 @@ export interface ProcessFacts {
   handedOverTo?: readonly string[];
 }
 
-/** The death of a client process, or its end without a word. */
-export interface Death {
-  readonly key: string;
-  readonly incarnation: string;
-  readonly lastReceived: number;
-}
-
 /**
  * Holds what a cluster did against the ten invariants of design section 4, "Members, beats and verdicts". It sees
  * everything that the store commits, everything that clients were told and what members said to one another, and knows
  * the wire and the store only by the compiled protos.
  */
-export class ClusterChecker {
-  /** Every state of every instance record, in order. */
-  readonly history = new Map<string, Standing[]>();
+export class ClusterChecker extends Checker {
   readonly processes = new Map<string, ProcessFacts>();
   readonly members = new Map<string, MemberKey>();
-  /** By service: from which revisions on it was protected, and was not. */
-  readonly #protections = new Map<string, { revision: bigint; active: boolean }[]>();
-  readonly #calls = new Map<string, ClusterCall[]>();
   readonly #acks = new Map<string, Ack[]>();
   /** Who promised what: the member keys with epochs, by instance and revision. */
   readonly #promises = new Map<string, Set<string>>();
@@ -85,16 +65,9 @@ export class ClusterChecker {
   readonly #faults: Span[] = [];
   /** When something began a grace: a start, a departure, a relist. */
   readonly #disturbances: number[] = [];
-  readonly #now: () => number;
   #anyMemberYet = false;
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  fail(invariant: string, what: string): never {
-    throw new Broken(`${invariant}: ${what} (at ${this.#now().toFixed(2)} ms)`);
-  }
+  /** Whose commit is being checked, and the epoch in which it was sent. */
+  #committing: { readonly by: string; readonly epoch: bigint | undefined } = { by: '', epoch: undefined };
 
   /** The world was not well for a while. */
   fault(from: number, to: number): void {
@@ -103,29 +76,17 @@ export class ClusterChecker {
 
   /** A grace begins at somebody, or may. */
   disturbed(): void {
-    this.#disturbances.push(this.#now());
+    this.#disturbances.push(this.now());
   }
 
   started(by: string): void {
-    this.processes.set(by, { startedAt: this.#now(), first: !this.#anyMemberYet });
+    this.processes.set(by, { startedAt: this.now(), first: !this.#anyMemberYet });
     this.disturbed();
   }
 
   crashed(by: string): void {
-    this.processes.get(by)!.crashedAt = this.#now();
-    this.fault(this.#now(), this.#now() + LEASE_OVER_MS);
-  }
-
-  began(
-    kind: ClusterCall['kind'],
-    key: string,
-    incarnation: string,
-    ttlMs = 0,
-    replaces: bigint | undefined = undefined,
-  ): ClusterCall {
-    const call: ClusterCall = { kind, key, incarnation, ttlMs, replaces, from: this.#now(), to: Infinity };
-    listed(this.#calls, key).push(call);
-    return call;
+    this.processes.get(by)!.crashedAt = this.now();
+    this.fault(this.now(), this.now() + LEASE_OVER_MS);
   }
 
   /** A member answered SILENT with a promise about a record at a revision. */
@@ -137,27 +98,17 @@ export class ClusterChecker {
   }
 
   /** The store committed a revision at the wish of a process; '' is the store itself. */
-  committed(
-    by: string,
-    epoch: bigint | undefined,
-    revision: bigint,
-    changes: readonly { key: string; value: Uint8Array | undefined }[],
-  ): void {
+  committed(by: string, epoch: bigint | undefined, revision: bigint, changes: Changes): void {
+    this.#committing = { by, epoch };
     for (const { key, value } of changes) {
       if (key.startsWith('m/')) this.#memberChanged(by, key, value, revision);
-      if (key.startsWith('p/') && value) this.#protection(key, value, revision);
-      if (!key.startsWith('i/')) continue;
-      if (!value) this.fail('1', `${key} was deleted`);
-      const states = listed(this.history, key);
-      const next = readStanding(key, value, revision, this.#now());
-      this.#checkStep(by, epoch, states.at(-1), next);
-      states.push(next);
+      this.recordChanged(key, value, revision);
     }
   }
 
   /** A heartbeat was acknowledged. */
   beatAcknowledged(by: string, key: string, incarnation: string, received: number): void {
-    const answered = this.#now();
+    const answered = this.now();
     const states = this.history.get(key) ?? [];
     const now = states.at(-1);
     if (now && now.removal === undefined && now.incarnation === incarnation && now.silent) {
@@ -165,69 +116,21 @@ export class ClusterChecker {
       const wrote = states.some((state) => isLiveOf(state, incarnation) && !state.silent && state.at > received);
       if (!wrote) this.fail('9', `${key} ${incarnation} was acknowledged by ${by} from memory while it was SILENT`);
     }
-    listed(this.#acks, `${key} ${incarnation}`).push({ received, answered, by, byMember: this.#wasMember(by) });
+    this.#acksOf(key, incarnation).push({ received, answered, by, byMember: this.#wasMember(by) });
   }
 
-  registered(by: string, call: ClusterCall, revision: bigint, received: number): void {
-    call.to = this.#now();
-    const wrote = this.history
-      .get(call.key)
-      ?.some((state) => state.visible === revision && isLiveOf(state, call.incarnation));
-    if (!wrote)
-      this.fail('6', `Register of ${call.key} was acknowledged at ${revision}, which the store does not have`);
-    listed(this.#acks, `${call.key} ${call.incarnation}`).push({
+  registered(by: string, call: Call, revision: bigint, received: number): void {
+    this.checkRegistered(call, revision);
+    this.#acksOf(call.key, call.incarnation).push({
       received,
-      answered: this.#now(),
+      answered: this.now(),
       by,
       byMember: this.#wasMember(by),
     });
   }
 
-  deregistered(call: ClusterCall, revision: bigint): void {
-    call.to = this.#now();
-    const wrote = this.history
-      .get(call.key)
-      ?.some((state) => state.revision === revision && state.removal !== undefined);
-    if (!wrote)
-      this.fail('6', `Deregister of ${call.key} was acknowledged at ${revision}, which the store does not have`);
-  }
-
-  /** A beat was rejected as NOT_REGISTERED or SUPERSEDED between two moments. */
-  rejected(reason: 'NOT_REGISTERED' | 'SUPERSEDED', key: string, incarnation: string, received: number): void {
-    const deserved = this.#during(key, received).some((state) =>
-      reason === 'NOT_REGISTERED'
-        ? !state || state.removal !== undefined
-        : state && state.removal === undefined && state.incarnation !== incarnation,
-    );
-    if (!deserved) this.fail('10', `${reason} was said to ${key} ${incarnation}, which held the id all along`);
-  }
-
-  standing(key: string): Standing | undefined {
-    return this.history.get(key)?.at(-1);
-  }
-
-  /** W1: a view equals the store at its revision. */
-  viewIs(services: readonly string[], view: ReadonlyMap<string, bigint>, revision: bigint): void {
-    for (const [key, states] of this.history) {
-      const state = states.findLast((one) => one.revision <= revision);
-      const shown =
-        state &&
-        services.includes(state.service) &&
-        state.removal === undefined &&
-        (isShown(state) || (isAiling(state) && this.#isProtected(state.service, revision)));
-      const expected = shown ? state.visible : undefined;
-      if (view.get(key) !== expected)
-        this.fail('W1', `a view at ${revision} shows ${key} at ${view.get(key)}, and the store has ${expected}`);
-    }
-  }
-
-  #protection(key: string, value: Uint8Array, revision: bigint): void {
-    const { active } = decode('rollcall.storage.v1.ProtectionRecord', value) as { active: boolean };
-    listed(this.#protections, key.split('/')[2]!).push({ revision, active });
-  }
-
-  #isProtected(service: string, revision: bigint): boolean {
-    return this.#protections.get(service)?.findLast((state) => state.revision <= revision)?.active ?? false;
+  #acksOf(key: string, incarnation: string): Ack[] {
+    return listed(this.#acks, `${key} ${incarnation}`);
   }
 
   #wasMember(by: string): boolean {
@@ -250,57 +153,18 @@ export class ClusterChecker {
       this.#anyMemberYet = true;
     } else if (known) {
       this.members.delete(key);
-      this.processes.get(known.by)!.departedAt = this.#now();
+      this.processes.get(known.by)!.departedAt = this.now();
     }
     this.disturbed();
   }
 
-  /** The states of a key between a moment and now; undefined: nothing stood there. */
-  #during(key: string, from: number): (Standing | undefined)[] {
-    const states = this.history.get(key) ?? [];
-    const before = states.findLast((state) => state.at <= from);
-    return [before, ...states.filter((state) => state.at > from)];
-  }
-
-  /** Every change of a record must have somebody who may have made it. */
-  #checkStep(by: string, epoch: bigint | undefined, before: Standing | undefined, next: Standing): void {
-    const live = before && before.removal === undefined ? before : undefined;
-    const open = (kind: ClusterCall['kind']): ClusterCall[] =>
-      listed(this.#calls, next.key).filter(
-        (call) =>
-          call.kind === kind &&
-          call.from <= next.at &&
-          call.to >= next.at &&
-          (kind === 'deregister' || call.incarnation === next.incarnation),
-      );
-    if (next.removal === EXPIRED) {
-      if (!live?.silent) this.fail('6', `${next.key} expired without having been SILENT`);
-      return;
-    }
-    if (next.removal !== undefined) {
-      if (open('deregister').length === 0) this.fail('6', `${next.key} was removed, and nobody asked for it`);
-      return;
-    }
-    if (live?.incarnation !== next.incarnation) {
-      const calls = open('register');
-      if (calls.length === 0) this.fail('8', `${next.key} came back or changed hands, and nobody registered it`);
-      const may = calls.some(({ replaces }) => replaces === undefined || !before || replaces === before.visible);
-      if (!may) this.fail('10', `${next.key} was taken over, which replaces_revision did not allow`);
-      return;
-    }
-    if (next.ttlMs !== live.ttlMs && !open('register').some(({ ttlMs }) => ttlMs === next.ttlMs)) {
-      this.fail('6', `the ttl of ${next.key} went from ${live.ttlMs} to ${next.ttlMs}, and nobody registered that`);
-    }
-    if (next.silent && !live.silent) this.#checkVerdict(by, epoch, live, next);
-  }
-
-  #checkVerdict(by: string, epoch: bigint | undefined, judged: Standing, verdict: Standing): void {
+  protected override checkVerdict(judged: Standing, verdict: Standing): void {
+    const { by, epoch } = this.#committing;
     this.#checkJury(by, epoch, judged);
     const [member] = [...this.members].find(([, one]) => one.by === by)!;
     const { key, incarnation, ttlMs, at } = verdict;
     const facts = this.processes.get(by)!;
-    const acks = listed(this.#acks, `${key} ${incarnation}`);
-    for (const ack of acks) {
+    for (const ack of this.#acksOf(key, incarnation)) {
       const { received, answered } = ack;
       if (answered <= at && at < received + ttlMs - ROUNDING_MS) {
         this.fail(
@@ -380,7 +244,7 @@ export class ClusterChecker {
       const replaced = states.some(
         (state) => state.at > lastReceived && state.at <= due && !isLiveOf(state, incarnation),
       );
-      if (replaced || due > this.#now()) continue;
+      if (replaced || due > this.now()) continue;
       if (until > due) {
         this.fail(
           calm ? 'E5' : 'E6',
@@ -414,16 +278,4 @@ export class ClusterChecker {
     }
     return due;
   }
-}
-
-function isLiveOf(state: Standing, incarnation: string): boolean {
-  return state.incarnation === incarnation && state.removal === undefined;
-}
-
-function listed<T>(map: Map<string, T[]>, key: string): T[] {
-  const known = map.get(key);
-  if (known) return known;
-  const list: T[] = [];
-  map.set(key, list);
-  return list;
 }

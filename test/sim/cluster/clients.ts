@@ -2,9 +2,9 @@ import { checkHeartbeats, checkRegister } from '../../../src/api/grpc/registry-r
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../../src/model/errors.js';
-import type { Death } from './checker.js';
+import type { Death } from '../checker.js';
 import type { Network } from './network.js';
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
 
 const TTLS_MS = [2_000, 3_000, 5_000];
@@ -19,14 +19,14 @@ type Balancing = 'sticky' | 'round-robin' | 'flapping';
 /** Chooses the replica for every call. */
 class Balancer {
   /** Where all beats go, whatever comes of it. */
-  static readonly lead = new WeakMap<Scene, string>();
+  static readonly lead = new WeakMap<ClusterScene, string>();
 
   readonly #kind: Balancing;
   #at: number;
   #until = 0;
 
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly servers: Servers,
   ) {
     this.#kind = scene.dice.pick(['sticky', 'sticky', 'round-robin', 'flapping']);
@@ -72,7 +72,7 @@ export class Clients {
   readonly #living = new Map<string, Set<(server: Server) => void>>();
 
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly network: Network,
     private readonly servers: Servers,
   ) {}
@@ -86,6 +86,20 @@ export class Clients {
   /** Another process takes over every id, beside the one that holds it. */
   takeOverAll(): void {
     for (const keys of this.#lives) this.scene.spawn(this.#process(keys, `run${this.scene.number()}`));
+  }
+
+  /** An operator ends the protection of a service, if it has one. */
+  async release(service: string): Promise<void> {
+    const { running } = this.servers;
+    if (running.length === 0) return;
+    try {
+      await this.#call(this.scene.dice.pick(running), ({ replica }) =>
+        replica.protection.release('default', service, 'operator'),
+      );
+      this.scene.count('released by hand');
+    } catch {
+      this.scene.count('not released by hand');
+    }
   }
 
   /** Every process that holds a key sends a beat at once. */

@@ -1,4 +1,4 @@
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 
 /** Where messages come from and go to: a node by its name, 'store', or 'clients'. */
 export type Place = string;
@@ -37,7 +37,7 @@ export class Network {
   /** How many times slower than usual. */
   slowness = 1;
 
-  constructor(private readonly scene: Scene) {}
+  constructor(private readonly scene: ClusterScene) {}
 
   isCut(from: Place, to: Place): boolean {
     return this.#cutOf(from, to) !== undefined;

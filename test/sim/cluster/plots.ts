@@ -1,5 +1,5 @@
 import type { Clients } from './clients.js';
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
 import type { Trouble } from './trouble.js';
 
@@ -10,6 +10,8 @@ export const PLOTS = [
   'joins-late-and-lags',
   'two-processes-at-a-lagging-replica',
   'leaves-under-beats',
+  'comes-and-goes-unseen',
+  'all-fall-silent-at-once',
 ] as const;
 export type Plot = (typeof PLOTS)[number];
 
@@ -22,10 +24,11 @@ const BEGINS_MS = [36_000, 48_000] as const;
  */
 export class Plots {
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly servers: Servers,
     private readonly trouble: Trouble,
     private readonly clients: Clients,
+    private readonly services: readonly string[],
   ) {}
 
   async play(plot: Plot): Promise<void> {
@@ -110,6 +113,35 @@ export class Plots {
         for (let j = 0; j < 60; j++) {
           this.#beatAll(server);
           await world.sleep(dice.between(0, 60));
+        }
+        return;
+      }
+      case 'comes-and-goes-unseen': {
+        for (let i = 0; i < 3; i++) {
+          const lookers = this.servers.running.filter(({ process, leaving }) => !process.paused && !leaving);
+          // Their watches say nothing until they list anew, and by then the joiner is gone, with all that it heard.
+          for (const looker of lookers) this.trouble.hang(looker);
+          const joiner = this.trouble.startNew();
+          if (!joiner) return;
+          this.clients.leadTo(joiner.node);
+          this.servers.onlooker?.evictBeforeList(joiner, lookers);
+          for (let j = 0; j < 120; j++) {
+            this.#beatAll(joiner);
+            await world.sleep(dice.between(50, 200));
+          }
+          this.clients.leadTo(undefined);
+          this.trouble.leave(joiner, 100_000);
+          await world.sleep(dice.between(2_000, 8_000));
+        }
+        return;
+      }
+      case 'all-fall-silent-at-once': {
+        for (let i = 0; i < 2; i++) {
+          this.clients.leadTo('nowhere');
+          await world.sleep(dice.between(6_000, 12_000));
+          if (dice.chance(0.4)) await Promise.all(this.services.map((service) => this.clients.release(service)));
+          this.clients.leadTo(undefined);
+          await world.sleep(dice.between(8_000, 12_000));
         }
       }
     }

@@ -4,7 +4,8 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Broken } from '../checker.js';
 import { PLOTS } from './plots.js';
-import type { Scene, Tally } from './scene.js';
+import type { Tally } from '../scene.js';
+import type { ClusterScene } from './checker.js';
 import { ClusterSimulation } from './simulation.js';
 
 /** How much of its past a world that broke a promise prints. */
@@ -34,7 +35,7 @@ export async function runClusterSeed(seed: number, tailLines = TAIL_LINES): Prom
 }
 
 /** The last lines that say something of the instance that the message names, or of no instance at all. */
-function tailOf({ lines }: Scene, message: string, count: number): string[] {
+function tailOf({ lines }: ClusterScene, message: string, count: number): string[] {
   const key = /i\/[^ ]+/.exec(message)?.[0];
   return lines.filter((line) => !key || !/ i\//.test(line) || line.includes(key)).slice(-count);
 }

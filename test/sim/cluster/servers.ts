@@ -3,14 +3,16 @@ import type { Random } from '../../../src/base/random.js';
 import type { Answer, HeardNote, Query } from '../../../src/health/heard.js';
 import type { PeerEnd } from '../../../src/cluster/peer-end.js';
 import type { MemberRef, PeerConnector } from '../../../src/health/peers.js';
-import { type Replica, startReplica } from '../../../src/replica.js';
+import { startReplica } from '../../../src/replica.js';
 import type { RevisionBatch } from '../../../src/store/store.js';
 import { MemoryStore } from '../../support/memory-store.js';
 import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';
-import { decode } from '../checker.js';
+import { changesOf } from '../checker.js';
+import { decode } from '../records.js';
 import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
+import type { WatchedServer } from '../watchers.js';
 import { type Network, Queue } from './network.js';
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 
 /** A caller among the members gives up after this. */
 const PEER_CALL_MS = 1_000;
@@ -18,14 +20,9 @@ const PEER_CALL_MS = 1_000;
 const REWATCH_MS = 1_000;
 
 /** A replica in a process. */
-export interface Server {
+export interface Server extends WatchedServer {
   /** The node it runs on, which is its address too. */
   readonly node: string;
-  /** Names the process: no other has this name. */
-  readonly name: string;
-  readonly process: SimProcess;
-  readonly replica: Replica;
-  readonly hub: WatchHub;
   readonly link: StoreLink;
   leaving: boolean;
 }
@@ -65,6 +62,8 @@ export interface Onlooker {
   evictAfterRewrite(server: Server, isolatedMs: number): void;
   /** The join of a server comes late to the store. */
   delayJoin(server: Server, ms: number): void;
+  /** A server is evicted when one of the others is about to list what there is. */
+  evictBeforeList(joiner: Server, listers: readonly Server[]): void;
   /** A member key was created. */
   joined(key: string): void;
 }
@@ -82,19 +81,14 @@ export class Servers {
   readonly #epochAtSend = new Map<string, bigint | undefined>();
 
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly network: Network,
   ) {
     const { world, checker } = scene;
     this.store = new MemoryStore(new SimProcess(world).clock, { exclusive: false });
     this.store.onCommit = (batch, by) => {
       this.#noteCommit(batch, by);
-      const changes = batch.changes.map((change) =>
-        change.kind === 'put'
-          ? { key: change.entry.key, value: change.entry.value }
-          : { key: change.key, value: undefined },
-      );
-      scene.guard(() => checker.committed(by, this.#epochAtSend.get(by), batch.revision, changes));
+      scene.guard(() => checker.committed(by, this.#epochAtSend.get(by), batch.revision, changesOf(batch)));
       for (const change of batch.changes)
         if (
           change.kind === 'put' &&

@@ -1,11 +1,12 @@
+import { Scene, type Tally } from '../scene.js';
+import { Watchers } from '../watchers.js';
 import { Adversary } from './adversary.js';
+import { ClusterChecker, type ClusterScene } from './checker.js';
 import { Clients } from './clients.js';
 import { Network } from './network.js';
 import { type Plot, Plots, PLOTS } from './plots.js';
-import { Scene, type Tally } from './scene.js';
 import { Servers } from './servers.js';
 import { Trouble } from './trouble.js';
-import { Watchers } from './watchers.js';
 
 /** How long a run lasts, in simulated time. */
 const RUN_MS = 175_000;
@@ -25,14 +26,14 @@ const CLIMATES = [
 
 /** Several replicas on one store, with clients, watchers, faults and an adversary, all from one seed. */
 export class ClusterSimulation {
-  readonly scene: Scene;
+  readonly scene: ClusterScene;
 
   /** `plot`: this one is played, whatever the seed says. */
   constructor(
     seed: number,
     private readonly plot?: Plot,
   ) {
-    this.scene = new Scene(seed);
+    this.scene = new Scene(seed, (now) => new ClusterChecker(now));
   }
 
   /** Throws what was broken. */
@@ -50,11 +51,11 @@ export class ClusterSimulation {
     for (let i = 0; i < replicas; i++) world.in(i === 0 ? 0 : dice.between(0, 3_000), () => void trouble.startNew());
     const keys = Array.from({ length: dice.pick([4, 5, 6, 8]) }, (_, i) => `i/default/${dice.pick(services)}/n${i}`);
     while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
-    const watchers = new Watchers(scene, servers, services);
+    const watchers = new Watchers(scene, () => servers.running, services);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     const plot = this.plot ?? (dice.chance(0.5) ? dice.pick(PLOTS) : undefined);
     const climate = plot ? CLIMATES[0]! : dice.pick(CLIMATES);
-    if (plot) scene.spawn(new Plots(scene, servers, trouble, clients).play(plot));
+    if (plot) scene.spawn(new Plots(scene, servers, trouble, clients, services).play(plot));
     scene.spawn(trouble.random(CALM_FROM_MS, climate.pauseMaxMs, climate.disturbs));
     world.at(CALM_FROM_MS, () => {
       scene.note('all is mended');

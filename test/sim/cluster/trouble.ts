@@ -1,6 +1,6 @@
 import type { Outage } from '../../support/memory-store.js';
 import { type Network, NOTICED_MS } from './network.js';
-import type { Scene } from './scene.js';
+import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
 
 /** No more replicas than this run at once. */
@@ -44,7 +44,7 @@ export class Trouble {
   #nodes = 0;
 
   constructor(
-    private readonly scene: Scene,
+    private readonly scene: ClusterScene,
     private readonly network: Network,
     private readonly servers: Servers,
   ) {}

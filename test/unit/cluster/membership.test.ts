@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NodeRecord, NodeState } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { NodeRecord, NodeState, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { protectionKey } from '../../../src/model/keys.js';
+import { EXPIRY_TTLS } from '../../../src/model/limits.js';
 import { ClusterStage, type Member } from '../cluster-stage.js';
 
 const TTL_MS = 3_000;
@@ -18,6 +20,8 @@ async function settled(leaseMs = LEASE_MS): Promise<{ stage: ClusterStage; a: Me
   await stage.pass(GRACE_MS + 1_000);
   return { stage, a, b };
 }
+
+const PAY_PROTECTION = protectionKey('default', 'pay');
 
 /** Beats every second at one replica, for a while. */
 async function beatFor(stage: ClusterStage, member: Member, id: string, ms: number): Promise<void> {
@@ -121,6 +125,37 @@ test('E6: who fell silent before a replica left cleanly is found a ttl after its
   await stage.untilTrue(() => stage.isSilent('dead'), TTL_MS);
   const silentAfter = stage.world.now - lastBeat;
   assert.ok(silentAfter >= TTL_MS && silentAfter <= TTL_MS + SOON_MS, `after ${silentAfter} ms`);
+});
+
+test('E5: what another replica has heard under a longer ttl does not count for longer once the ttl is shorter', async () => {
+  const { stage, a, b } = await settled();
+  const [judge, other] = judgesPay(a) ? [a, b] : [b, a];
+  await stage.register(judge, 'p1', 20);
+  let told = 0;
+  stage.onAsked = () => void told++;
+  await beatFor(stage, other, 'p1', 22_000);
+  assert.equal(told, 1, 'the judge was told of a beat that was less than a second old');
+  await stage.register(other, 'p1', TTL_MS / 1_000);
+  await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
+});
+
+test('E4: a protection that whoever judges does not see yet holds up removals all the same', async () => {
+  const { stage, a } = await settled();
+  await stage.register(a, 'p1');
+  await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
+  const value = ProtectionRecord.encode(ProtectionRecord.fromPartial({ writeId: 'w', active: true })).finish();
+  const protect = (): Promise<unknown> =>
+    stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: PAY_PROTECTION, value }] });
+  stage.loses = ({ changes }) => changes.some((change) => change.kind === 'put' && change.entry.key === PAY_PROTECTION);
+  await protect();
+  await stage.pass(EXPIRY_TTLS * TTL_MS + 5_000);
+  assert.equal(stage.isSilent('p1'), true, 'its removal was allowed, and refused');
+  stage.loses = () => false;
+  await protect();
+  await stage.pass(3_000);
+  assert.equal(stage.isSilent('p1'), true, 'now it is seen, and nothing is allowed');
+  // One instance is too few to be protected: after 5 s of that it ends by itself.
+  await stage.untilTrue(() => !stage.isSilent('p1'), 5_000);
 });
 
 test('a replica whose key is lost acknowledges nothing until it has joined again, under a new epoch', async () => {

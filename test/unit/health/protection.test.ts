@@ -8,6 +8,7 @@ import type { Protection as Shown } from '../../../src/gen/rollcall/v1/protectio
 import { Protection } from '../../../src/health/protection.js';
 import type { RollcallError } from '../../../src/model/errors.js';
 import { instanceKey, protectionKey } from '../../../src/model/keys.js';
+import { EXPIRY_TTLS } from '../../../src/model/limits.js';
 import { writeInstance } from '../../../src/model/records.js';
 import { matcher } from '../../../src/registry/filter.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
@@ -194,6 +195,12 @@ test('E4: a record that the store did not take is written again, and so is one t
   };
   await stage.untilTrue(() => service.isProtected, TTL_MS + 10_000);
   assert.ok(failures > 2);
+});
+
+test('E4: a record of a protection that cannot be read does not keep the dead', async () => {
+  const service = await Service.of(8, 7);
+  await service.stage.write({ kind: 'put', key: protectionKey('default', 'pay'), value: new Uint8Array([0xff]) });
+  await service.stage.untilTrue(() => service.liveCount === 7, TTL_MS * (1 + EXPIRY_TTLS) + SOON_MS);
 });
 
 /** What decides about protection, over a catalog that holds so many instances of one kind, and what it has written. */

@@ -5,7 +5,7 @@ import { HeartbeatItem, RejectionReason } from '../../../src/gen/rollcall/v1/hea
 import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
 import type { RollcallError } from '../../../src/model/errors.js';
 import type { RevisionBatch } from '../../../src/store/store.js';
-import { decode } from '../../sim/checker.js';
+import { decode } from '../../sim/records.js';
 import { Dice } from '../../support/dice.js';
 import { ClusterStage, type Member } from '../cluster-stage.js';
 

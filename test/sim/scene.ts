@@ -1,6 +1,6 @@
-import { Dice } from '../../support/dice.js';
-import { World } from '../world.js';
-import { ClusterChecker } from './checker.js';
+import { Dice } from '../support/dice.js';
+import type { Checker } from './checker.js';
+import { World } from './world.js';
 
 /** What a run did, by name, so that a run in which something never happened is noticed. */
 export type Tally = Map<string, number>;
@@ -9,10 +9,10 @@ export type Tally = Map<string, number>;
 const LINES_MAX = 20_000;
 
 /** What everything in one simulated world shares: time, chance, the checker and the memory of what happened. */
-export class Scene {
+export class Scene<C extends Checker = Checker> {
   readonly world = new World();
   readonly dice: Dice;
-  readonly checker = new ClusterChecker(() => this.world.now);
+  readonly checker: C;
   readonly tally: Tally = new Map();
   failure: Error | undefined;
   /** True: no more faults, and a quick network. */
@@ -20,8 +20,12 @@ export class Scene {
   #lines: string[] = [];
   #next = 1;
 
-  constructor(readonly seed: number) {
+  constructor(
+    readonly seed: number,
+    check: (now: () => number) => C,
+  ) {
     this.dice = new Dice(seed);
+    this.checker = check(() => this.world.now);
   }
 
   /** What happened, oldest first. */

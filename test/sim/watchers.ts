@@ -1,19 +1,30 @@
 import { EventEmitter } from 'node:events';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Ending } from '../../../src/api/grpc/calls.js';
-import { checkWatchServices } from '../../../src/api/grpc/registry-requests.js';
-import { servicesCodec } from '../../../src/api/grpc/watch-messages.js';
-import { WatchServicesRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
-import { RollcallError } from '../../../src/model/errors.js';
-import { decode } from '../checker.js';
+import { Ending } from '../../src/api/grpc/calls.js';
+import { checkWatchServices } from '../../src/api/grpc/registry-requests.js';
+import { servicesCodec } from '../../src/api/grpc/watch-messages.js';
+import { WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { RollcallError } from '../../src/model/errors.js';
+import type { Replica } from '../../src/replica.js';
+import type { WatchHub } from '../../src/api/grpc/watch-hub.js';
+import type { SimProcess } from './process.js';
+import { decode } from './records.js';
 import type { Scene } from './scene.js';
-import type { Server, Servers } from './servers.js';
+
+/** A server that can be watched. */
+export interface WatchedServer {
+  /** Names the process: no other has this name. */
+  readonly name: string;
+  readonly process: SimProcess;
+  readonly replica: Replica;
+  readonly hub: WatchHub;
+}
 
 /** Clients that follow all services, at one replica after the other, by the one rule of the protocol. */
 export class Watchers {
   constructor(
     private readonly scene: Scene,
-    private readonly servers: Servers,
+    private readonly running: () => readonly WatchedServer[],
     private readonly services: readonly string[],
   ) {}
 
@@ -22,9 +33,9 @@ export class Watchers {
     let view = new Map<string, bigint>();
     let token = '';
     let revision = 0n;
-    let last: Server | undefined;
+    let last: WatchedServer | undefined;
     for (;;) {
-      const ready = this.servers.running.filter(({ process, replica }) => !process.paused && replica.catalog.ready);
+      const ready = this.running().filter(({ process, replica }) => !process.paused && replica.catalog.ready);
       if (ready.length === 0) {
         await world.sleep(200);
         continue;
@@ -78,7 +89,11 @@ export class Watchers {
   }
 
   /** Opens a stream whose reader takes its time. */
-  #open(server: Server, token: string, read: (bytes: Uint8Array) => void): { ended: Promise<void>; close: () => void } {
+  #open(
+    server: WatchedServer,
+    token: string,
+    read: (bytes: Uint8Array) => void,
+  ): { ended: Promise<void>; close: () => void } {
     const { scene } = this;
     const { world, dice } = scene;
     const emitter = new EventEmitter();

@@ -1,19 +1,19 @@
-import { EventEmitter } from 'node:events';
-import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Ending } from '../../src/api/grpc/calls.js';
-import { checkHeartbeats, checkRegister, checkWatchServices } from '../../src/api/grpc/registry-requests.js';
-import { WatchHub } from '../../src/api/grpc/watch-hub.js';
-import { servicesCodec } from '../../src/api/grpc/watch-messages.js';
-import type { Random } from '../../src/base/random.js';
-import { HeartbeatItem } from '../../src/gen/rollcall/v1/heartbeat.js';
-import { RegisterRequest, WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
-import { RollcallError } from '../../src/model/errors.js';
-import { type Replica, startReplica } from '../../src/replica.js';
-import { MemoryStore, type Outage } from '../support/memory-store.js';
-import { Checker, decode, encode } from './checker.js';
-import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from './process.js';
-import { Dice } from '../support/dice.js';
-import { World } from './world.js';
+import { checkHeartbeats, checkRegister } from '../../../src/api/grpc/registry-requests.js';
+import { WatchHub } from '../../../src/api/grpc/watch-hub.js';
+import type { Random } from '../../../src/base/random.js';
+import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
+import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
+import { RollcallError } from '../../../src/model/errors.js';
+import { type Replica, startReplica } from '../../../src/replica.js';
+import type { Dice } from '../../support/dice.js';
+import { MemoryStore, type Outage } from '../../support/memory-store.js';
+import { changesOf, type Death } from '../checker.js';
+import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
+import { encode } from '../records.js';
+import { Scene, type Tally } from '../scene.js';
+import { type WatchedServer, Watchers } from '../watchers.js';
+import type { World } from '../world.js';
+import { AloneChecker } from './checker.js';
 
 /** How long a run lasts, in simulated time: room for a start grace, a silence, and five more ttl until the removal. */
 const RUN_MS = 150_000;
@@ -25,71 +25,38 @@ const TTLS_MS = [2_000, 3_000, 5_000];
 const CALL_MS = 3_000;
 const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3 };
 
-/** What a run did, by name, so that a run in which something never happened is noticed. */
-export type Tally = Map<string, number>;
-
-interface SimServer {
-  readonly process: SimProcess;
-  readonly replica: Replica;
-  readonly hub: WatchHub;
-}
-
 /** One replica on one store, with clients, watchers and faults, all from one seed. Throws Broken. */
 export class Simulation {
-  readonly tally: Tally = new Map();
-  readonly #world = new World();
+  readonly #scene: Scene<AloneChecker>;
+  readonly #world: World;
   readonly #dice: Dice;
-  readonly #checker = new Checker(() => this.#world.now);
+  readonly #checker: AloneChecker;
   readonly #store: MemoryStore;
-  readonly #deaths: { key: string; incarnation: string; lastReceived: number }[] = [];
-  #server: SimServer | undefined;
-  #failure: Error | undefined;
-  #next = 1;
+  readonly #deaths: Death[] = [];
+  #server: WatchedServer | undefined;
 
   constructor(seed: number) {
-    this.#dice = new Dice(seed);
-    const world = this.#world;
-    const clock = new SimProcess(world).clock;
-    this.#store = new MemoryStore(clock);
-    this.#store.latencyMs = () => this.#dice.between(0.2, this.#dice.chance(0.02) ? 400 : 4);
-    this.#store.onCommit = ({ revision, changes }) =>
-      this.#guard(() =>
-        this.#checker.committed(
-          revision,
-          changes.map((change) =>
-            change.kind === 'put'
-              ? { key: change.entry.key, value: change.entry.value }
-              : { key: change.key, value: undefined },
-          ),
-        ),
-      );
+    this.#scene = new Scene(seed, (now) => new AloneChecker(now));
+    const { world, dice, checker } = this.#scene;
+    this.#world = world;
+    this.#dice = dice;
+    this.#checker = checker;
+    this.#store = new MemoryStore(new SimProcess(world).clock);
+    this.#store.latencyMs = () => dice.between(0.2, dice.chance(0.02) ? 400 : 4);
+    this.#store.onCommit = (batch) => this.#scene.guard(() => checker.committed(batch.revision, changesOf(batch)));
   }
 
   async run(): Promise<Tally> {
+    const scene = this.#scene;
     this.#start();
-    for (let i = 0; i < 6; i++) this.#spawn(this.#life(`i/default/${this.#dice.pick(SERVICES)}/n${i % 4}`));
-    for (let i = 0; i < 2; i++) this.#spawn(this.#watch());
-    this.#spawn(this.#trouble());
-    for (let time = 1_000; time <= RUN_MS && this.#failure === undefined; time += 1_000) await this.#world.run(time);
-    if (this.#failure !== undefined) throw this.#failure;
-    this.#count('detections', this.#checker.checkDetection(this.#deaths));
-    return this.tally;
-  }
-
-  #spawn(work: Promise<void>): void {
-    work.catch((error: Error) => (this.#failure ??= error));
-  }
-
-  #guard(check: () => void): void {
-    try {
-      check();
-    } catch (error) {
-      this.#failure ??= error as Error;
-    }
-  }
-
-  #count(name: string, n = 1): void {
-    this.tally.set(name, (this.tally.get(name) ?? 0) + n);
+    for (let i = 0; i < 6; i++) scene.spawn(this.#life(`i/default/${this.#dice.pick(SERVICES)}/n${i % 4}`));
+    const watchers = new Watchers(scene, () => (this.#server ? [this.#server] : []), SERVICES);
+    for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
+    scene.spawn(this.#trouble());
+    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) await this.#world.run(time);
+    if (scene.failure) throw scene.failure;
+    scene.count('detections', this.#checker.checkDetection(this.#deaths));
+    return scene.tally;
   }
 
   // The server.
@@ -98,8 +65,8 @@ export class Simulation {
     const process = new SimProcess(this.#world);
     const { clock } = process;
     const dice = this.#dice;
-    const random: Random = { id: () => `id${this.#next++}`, fraction: () => dice.fraction() };
-    const telemetry = tallyingTelemetry(this.tally);
+    const random: Random = { id: () => `id${this.#scene.number()}`, fraction: () => dice.fraction() };
+    const telemetry = tallyingTelemetry(this.#scene.tally);
     const replica = startReplica({
       store: process.storeView(this.#store),
       clock,
@@ -112,7 +79,7 @@ export class Simulation {
     replica.ready.catch(() => undefined);
     const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
     hub.start();
-    this.#server = { process, replica, hub };
+    this.#server = { name: `run${this.#scene.number()}`, process, replica, hub };
     this.#checker.started();
     this.#checker.grace();
   }
@@ -122,7 +89,7 @@ export class Simulation {
     while (this.#world.now < CALM_FROM_MS) {
       await this.#world.sleep(dice.between(500, 15_000));
       const kind = dice.pick(['crash', 'stall', 'outage', 'compaction'] as const);
-      this.#count(kind);
+      this.#scene.count(kind);
       const from = this.#world.now;
       if (kind === 'crash') {
         this.#server?.process.kill();
@@ -136,7 +103,7 @@ export class Simulation {
         process.resume();
       } else if (kind === 'outage') {
         const outage = dice.pick<Outage>(['refuse', 'hang', 'lost-reply']);
-        this.#count(`outage ${outage}`);
+        this.#scene.count(`outage ${outage}`);
         this.#store.setOutage(outage);
         await this.#world.sleep(dice.between(50, 9_000));
         this.#store.setOutage(undefined);
@@ -174,13 +141,13 @@ export class Simulation {
       const { service, id, incarnation, revision } = standing;
       const call = this.#checker.began('deregister', key, '');
       const tombstone = encode('rollcall.storage.v1.InstanceRecord', {
-        writeId: `elsewhere${this.#next++}`,
+        writeId: `elsewhere${this.#scene.number()}`,
         instance: { namespace: 'default', service, id, incarnation },
         tombstone: { reason: 1, time: { seconds: 1n, nanos: 0 } },
       });
       await put(key, tombstone, revision).catch(() => undefined);
       call.to = this.#world.now;
-      this.#count('deregister elsewhere');
+      this.#scene.count('deregister elsewhere');
     }
   }
 
@@ -198,7 +165,7 @@ export class Simulation {
             .then(
               (answer) => server.process.dead || this.#world.in(this.#latency(), () => resolve({ answer, received })),
               (error: Error) => {
-                if (!(error instanceof RollcallError)) this.#failure ??= error;
+                if (!(error instanceof RollcallError)) this.#scene.failed(error);
                 this.#world.in(this.#latency(), () => reject(error));
               },
             );
@@ -217,11 +184,11 @@ export class Simulation {
   async #life(key: string): Promise<void> {
     await this.#world.sleep(this.#dice.between(0, 5_000));
     while (this.#world.now < CALM_FROM_MS) {
-      const process = this.#process(key, `run${this.#next++}`);
+      const process = this.#process(key, `run${this.#scene.number()}`);
       if (this.#dice.chance(0.25)) {
         // The next process comes while this one still runs.
-        this.#count('takeover');
-        this.#spawn(process);
+        this.#scene.count('takeover');
+        this.#scene.spawn(process);
         await this.#world.sleep(this.#dice.between(500, 10_000));
       } else {
         await process;
@@ -242,7 +209,7 @@ export class Simulation {
     while (this.#world.now < until) {
       if (dice.chance(0.05)) {
         ttlMs = dice.pick(TTLS_MS);
-        this.#count('ttl changed');
+        this.#scene.count('ttl changed');
         if (!(await this.#register(key, incarnation, ttlMs, heard))) return;
       }
       const verdict = await this.#beat(key, incarnation, heard);
@@ -265,7 +232,7 @@ export class Simulation {
   ): Promise<boolean> {
     const [, , service, id] = key.split('/');
     for (let tries = 0; tries < 8; tries++) {
-      const call = this.#checker.began('register', key, incarnation);
+      const call = this.#checker.began('register', key, incarnation, ttlMs);
       const request = RegisterRequest.fromPartial({
         instance: {
           service: service!,
@@ -280,12 +247,12 @@ export class Simulation {
         await this.#call(async (replica, received) => {
           heard(received);
           const { revision } = await replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
-          this.#guard(() => this.#checker.registered(call, revision, received));
+          this.#scene.guard(() => this.#checker.registered(call, revision, received));
         });
-        this.#count('register');
+        this.#scene.count('register');
         return true;
       } catch {
-        this.#count('register failed');
+        this.#scene.count('register failed');
         await this.#world.sleep(this.#dice.between(100, 1_500));
         if (this.#superseded(key, incarnation)) return false;
       }
@@ -310,7 +277,7 @@ export class Simulation {
         ]);
         const { rejected } = await replica.heartbeats.receive(items);
         const reason: number = rejected[0]?.reason ?? 0;
-        this.#guard(() => {
+        this.#scene.guard(() => {
           if (reason === 0) this.#checker.beatAcknowledged(key, incarnation, received);
           else if (reason !== REJECTED.RETRY) {
             this.#checker.rejected(
@@ -324,17 +291,17 @@ export class Simulation {
         return reason;
       }).then(
         ({ answer }) => {
-          this.#count(['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'][answer]!);
+          this.#scene.count(['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'][answer]!);
           return answer;
         },
         () => {
-          this.#count('beat failed');
+          this.#scene.count('beat failed');
           return REJECTED.RETRY;
         },
       );
     const first = beat();
     if (!this.#dice.chance(0.1)) return first;
-    this.#count('overlapping beat');
+    this.#scene.count('overlapping beat');
     await this.#world.sleep(this.#dice.between(0, 50));
     const second = await beat();
     return Math.min(await first, second);
@@ -352,9 +319,9 @@ export class Simulation {
             id: id!,
             incarnation,
           });
-          this.#guard(() => this.#checker.deregistered(call, revision));
+          this.#scene.guard(() => this.#checker.deregistered(call, revision));
         });
-        this.#count('deregister');
+        this.#scene.count('deregister');
         return;
       } catch (error) {
         if (error instanceof RollcallError && ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason))
@@ -362,102 +329,5 @@ export class Simulation {
         await this.#world.sleep(this.#dice.between(100, 1_000));
       }
     }
-  }
-
-  // The watchers.
-
-  /** Follows all services over one stream after the other, by the one rule of the protocol. */
-  async #watch(): Promise<void> {
-    const view = new Map<string, bigint>();
-    let token = '';
-    let revision = 0n;
-    for (;;) {
-      const server = this.#server;
-      if (!server || server.process.paused || !server.replica.catalog.ready) {
-        await this.#world.sleep(200);
-        continue;
-      }
-      this.#count(token === '' ? 'watch begun' : 'watch resumed');
-      let staged: { snapshot: boolean; changes: Map<string, bigint | undefined> } = {
-        snapshot: false,
-        changes: new Map(),
-      };
-      const { ended, close } = this.#open(server, token, (bytes) => {
-        const message = decode('rollcall.v1.WatchServicesResponse', bytes) as {
-          kind: number;
-          upserted: { service: string; id: string; revision: bigint }[];
-          removed: { service: string; id: string }[];
-          revision: bigint;
-          resumeToken: string;
-          resetReason: number;
-        };
-        if (message.resetReason !== 0) this.#count('watch reset');
-        if (message.kind === 1 && !staged.snapshot) staged = { snapshot: true, changes: new Map() };
-        for (const { service, id, revision: visible } of message.upserted)
-          staged.changes.set(`i/default/${service}/${id}`, visible);
-        for (const { service, id } of message.removed) staged.changes.set(`i/default/${service}/${id}`, undefined);
-        if (message.revision === 0n) return;
-        if (staged.snapshot) view.clear();
-        for (const [key, visible] of staged.changes) {
-          if (visible === undefined) view.delete(key);
-          else view.set(key, visible);
-        }
-        staged = { snapshot: false, changes: new Map() };
-        if (message.revision < revision)
-          this.#checker.fail('W1', `a stream went back from ${revision} to ${message.revision}`);
-        ({ revision } = message);
-        token = message.resumeToken;
-        this.#count('watch message applied');
-        this.#checker.viewIs(SERVICES, view, revision);
-      });
-      const life = this.#world.sleep(this.#dice.between(1_000, 40_000));
-      await Promise.race([ended, life]);
-      close();
-      if (this.#dice.chance(0.1)) token = '';
-    }
-  }
-
-  /** Opens a stream whose reader takes its time. */
-  #open(
-    server: SimServer,
-    token: string,
-    read: (bytes: Uint8Array) => void,
-  ): { ended: Promise<void>; close: () => void } {
-    const emitter = new EventEmitter();
-    let arrival = this.#world.now;
-    const write = (bytes: Uint8Array, sent: () => void): boolean => {
-      arrival = Math.max(arrival, this.#world.now + this.#dice.between(0.1, this.#dice.chance(0.02) ? 3_000 : 5));
-      this.#world.at(arrival, () => {
-        if (!server.process.dead && emitter.listenerCount('close') > 0) this.#guard(() => read(bytes));
-        server.process.deliver(sent);
-      });
-      return true;
-    };
-    const call = Object.assign(emitter, { write, request: {} }) as unknown as ServerWritableStream<unknown, unknown>;
-    const ending = new Ending(call, (error) => error as never);
-    const request = WatchServicesRequest.fromPartial({ services: SERVICES, resumeToken: token });
-    const { selection, filter } = checkWatchServices(request);
-    const ended = new Promise<void>((resolve) => {
-      ending.onEnd(resolve);
-      const look = (): void => (server.process.dead ? resolve() : void this.#world.in(500, look));
-      look();
-    });
-    try {
-      server.hub.open(
-        { collection: server.replica.catalog.instances, selection, codec: servicesCodec(filter), resumeToken: token },
-        call,
-        ending,
-      );
-    } catch (error) {
-      if (!(error instanceof RollcallError)) throw error;
-      ending.fail(error);
-    }
-    return {
-      ended,
-      close: () => {
-        emitter.emit('close');
-        emitter.removeAllListeners();
-      },
-    };
   }
 }

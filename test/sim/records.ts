@@ -1,0 +1,89 @@
+import { readFileSync } from 'node:fs';
+import {
+  create,
+  createFileRegistry,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
+
+/** The wire and the store as the compiled protos have them: what checks the program shares no code with it. */
+const registry = createFileRegistry(
+  fromBinary(FileDescriptorSetSchema, readFileSync(new URL('../../src/gen/image.binpb', import.meta.url))),
+);
+
+/** Decodes bytes by the name of their message; fields are in lower camel case, enums are numbers. */
+export function decode(name: string, bytes: Uint8Array): Record<string, unknown> {
+  return fromBinary(registry.getMessage(name) as DescMessage, bytes);
+}
+
+/** Encodes fields, named as `decode` names them, as the message of a name. */
+export function encode(name: string, fields: object): Uint8Array {
+  const message = registry.getMessage(name) as DescMessage;
+  return toBinary(message, create(message, fields as MessageInitShape<DescMessage>));
+}
+
+/** Removed for its silence: a RemovalReason. */
+export const EXPIRED = 2;
+
+/** An instance record as it stood from one revision on. */
+export interface Standing {
+  readonly at: number;
+  readonly revision: bigint;
+  readonly key: string;
+  readonly service: string;
+  readonly id: string;
+  readonly incarnation: string;
+  readonly ttlMs: number;
+  readonly silent: boolean;
+  readonly reported: number;
+  readonly removal: number | undefined;
+  /** The revision that users see. */
+  readonly visible: bigint;
+}
+
+/** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, and not silent. */
+export function isShown({ silent, reported }: Standing): boolean {
+  return !silent && (reported === 0 || reported === 1 || reported === 3);
+}
+
+/** What protection shows beside: silent, or reported unhealthy; but not what reports that it starts or drains. */
+export function isAiling({ silent, reported }: Standing): boolean {
+  return silent || reported === 4;
+}
+
+/** True: an incarnation holds the id. */
+export function isLiveOf(state: Standing, incarnation: string): boolean {
+  return state.incarnation === incarnation && state.removal === undefined;
+}
+
+export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
+  const record = decode('rollcall.storage.v1.InstanceRecord', value) as {
+    silent: boolean;
+    visibleRevision: bigint;
+    tombstone?: { reason: number };
+    instance: {
+      service: string;
+      id: string;
+      incarnation: string;
+      ttl?: { seconds: bigint; nanos: number };
+      reported?: { state: number };
+    };
+  };
+  const { service, id, incarnation, ttl, reported } = record.instance;
+  return {
+    at,
+    revision,
+    key,
+    service,
+    id,
+    incarnation,
+    ttlMs: ttl ? Number(ttl.seconds) * 1000 + ttl.nanos / 1e6 : 15_000,
+    silent: record.silent,
+    reported: reported?.state ?? 0,
+    removal: record.tombstone?.reason,
+    visible: record.visibleRevision || revision,
+  };
+}
