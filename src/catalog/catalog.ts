@@ -28,7 +28,7 @@ import {
   type ServiceProtection,
   underProtection,
 } from '../model/records.js';
-import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
+import { type Change, type Entry, putsOf, type Revision, type RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
 import { RevisionGate } from './revision-gate.js';
 
@@ -233,13 +233,10 @@ export class Catalog {
     for (const listener of this.#resetListeners) listener(isSameHistory);
   }
 
-  /** True: with these changes the store begins another history. */
-  startsEpoch({ changes }: RevisionBatch): boolean {
-    return changes.some(
-      (change) =>
-        change.kind === 'put' &&
-        change.entry.key === EPOCH_KEY &&
-        decode(EPOCH_KEY, change.entry.value, EpochRecord).epoch !== this.#epoch,
+  /** True: one of these entries says that the store has another history than the one that is held here. */
+  isOtherEpoch(entries: readonly Entry[]): boolean {
+    return entries.some(
+      ({ key, value }) => key === EPOCH_KEY && decode(EPOCH_KEY, value, EpochRecord).epoch !== this.#epoch,
     );
   }
 
@@ -271,10 +268,7 @@ export class Catalog {
   apply(batch: RevisionBatch): void {
     assert(batch.revision > this.#revision, `revision ${batch.revision} after ${this.#revision}`);
     // The horizon first: it says which deletions of the same revision are ours.
-    this.#putAll(
-      batch.changes.flatMap((change) => (change.kind === 'put' ? [change.entry] : [])),
-      false,
-    );
+    this.#putAll(putsOf(batch), false);
     for (const change of batch.changes) if (change.kind === 'delete') this.#deleted(change);
     this.#advance(batch.revision);
   }

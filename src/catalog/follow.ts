@@ -3,7 +3,7 @@ import { type Clock, delay } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
-import { Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
+import { Compacted, type Entry, putsOf, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
 import type { Catalog } from './catalog.js';
 import { settleEpoch } from './schema.js';
 
@@ -23,8 +23,10 @@ export class Follower implements Closeable {
   /** Ends the watch that is open, but not the following. */
   #again = new AbortController();
   #running: Promise<void> | undefined;
-  /** The epoch of a history that is over: what begins now must have another one. */
-  #endedEpoch: string | undefined;
+  /** The epochs of histories that are over. A store that was restored twice may show an older one than the last. */
+  readonly #endedEpochs = new Set<string>();
+  /** True: what begins now must have another epoch than any of these. */
+  #epochUnsettled = false;
 
   constructor(
     private readonly store: Store,
@@ -84,13 +86,15 @@ export class Follower implements Closeable {
   }
 
   async #list(): Promise<void> {
-    if (this.#endedEpoch !== undefined) await settleEpoch(this.store, this.random, this.#endedEpoch);
+    if (this.#epochUnsettled) await settleEpoch(this.store, this.random, this.#endedEpochs);
     const { revision, pages } = await this.store.list(WATCHED_RANGE);
     const entries: Entry[] = [];
     for await (const page of pages) for (const entry of page) entries.push(entry);
     if (this.#stop.signal.aborted) return;
     if (revision < this.catalog.revision) throw new RolledBack('a listing is older than what was seen before');
-    this.#endedEpoch = undefined;
+    // Whoever was cut off while the store was restored may find it further on than it ever was.
+    if (this.catalog.ready && this.catalog.isOtherEpoch(entries)) throw new RolledBack('the store has another epoch');
+    this.#epochUnsettled = false;
     this.catalog.replace(revision, entries);
     this.#backoff.reset();
     this.telemetry.counters.add('relists');
@@ -103,7 +107,7 @@ export class Follower implements Closeable {
     for await (const batch of this.store.watch(this.catalog.revision, signal)) {
       if (signal.aborted) return;
       // Another server, or an operator after a restore, has seen what this one could not.
-      if (this.catalog.startsEpoch(batch)) throw new RolledBack('the store has a new epoch');
+      if (this.catalog.isOtherEpoch(putsOf(batch))) throw new RolledBack('the store has a new epoch');
       this.catalog.apply(batch);
       this.#backoff.reset();
     }
@@ -113,7 +117,8 @@ export class Follower implements Closeable {
     const { revision, epoch } = this.catalog;
     this.telemetry.log.error({ revision: Number(revision), epoch, reason: message }, 'another store: beginning anew');
     this.telemetry.counters.add('rollbacks');
-    if (epoch !== '') this.#endedEpoch = epoch;
+    if (epoch !== '') this.#endedEpochs.add(epoch);
+    this.#epochUnsettled = true;
     this.catalog.reset(false);
   }
 }

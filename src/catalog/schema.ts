@@ -32,7 +32,7 @@ export async function prepareStore(
   const backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
   while (!stop.signal.aborted) {
     try {
-      await settleEpoch(store, random, undefined);
+      await settleEpoch(store, random, new Set());
       return;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
@@ -54,11 +54,11 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
   }
 }
 
-/** Makes sure that the store has an epoch other than `ended`; whoever writes it first is as good. */
-export async function settleEpoch(store: Store, random: Random, ended: string | undefined): Promise<void> {
+/** Makes sure that the store has an epoch, and none of those that have `ended`; whoever writes it first is as good. */
+export async function settleEpoch(store: Store, random: Random, ended: ReadonlySet<string>): Promise<void> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  if (entry && decode(EPOCH_KEY, entry.value, EpochRecord).epoch !== ended) return;
+  if (entry && !ended.has(decode(EPOCH_KEY, entry.value, EpochRecord).epoch)) return;
   await putWhere(store, random, EPOCH_KEY, entry?.modRevision ?? 0n, (writeId) =>
     EpochRecord.encode({ writeId, epoch: random.id() }).finish(),
   );
@@ -68,7 +68,7 @@ export async function settleEpoch(store: Store, random: Random, ended: string | 
 export async function newEpoch(store: Store, random: Random): Promise<string> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  await settleEpoch(store, random, entry && decode(EPOCH_KEY, entry.value, EpochRecord).epoch);
+  await settleEpoch(store, random, new Set(entry && [decode(EPOCH_KEY, entry.value, EpochRecord).epoch]));
   const { entry: written } = await store.get(EPOCH_KEY);
   return decode(EPOCH_KEY, written!.value, EpochRecord).epoch;
 }

@@ -7,7 +7,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { HeardNote } from '../health/heard.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
-import { MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
+import { EPOCH_KEY, MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
 import { decode, type MemberItem } from '../model/records.js';
 import { type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
 import { Canary } from './canary.js';
@@ -217,8 +217,10 @@ export class Membership implements Cluster, Closeable {
     await Promise.race([catalog.whenReady(), stopped]);
     while (!signal.aborted) {
       try {
+        await this.#checkEpoch();
         await this.#waitAfterUncleanEnds();
         if (signal.aborted) return;
+        await this.#checkEpoch();
         const over = new Promise<void>((resolve) => (this.#over = resolve));
         const member = await this.#join(this.#over);
         await over;
@@ -272,6 +274,18 @@ export class Membership implements Cluster, Closeable {
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
     return member;
+  }
+
+  /**
+   * Whoever comes back may have missed that the store was restored: where the new history is further on than the old one
+   * was, neither revisions nor the watch tell. Throws until the catalog is of the history that the store has.
+   */
+  async #checkEpoch(): Promise<void> {
+    const { catalog, relist, store } = this.parts;
+    const { entry } = await store.get(EPOCH_KEY);
+    if (!entry || !catalog.isOtherEpoch([entry])) return;
+    if (catalog.ready) relist();
+    throw new StoreUnavailable('the store has another epoch than the catalog');
   }
 
   #rewrite(): void {

@@ -25,7 +25,8 @@ import type { Closeable } from '../base/lifecycle.js';
  *       watch tells the others. Its epoch is the revision at which it was created.
  * - S13 Keys and values come back byte for byte; key order is byte order.
  * - S14 A store whose history was replaced by an older or another one is never followed silently: `watch`, or a
- *       `list` that was being read, ends with RolledBack.
+ *       `list` that was being read, ends with RolledBack. Whoever could not reach it until it was further on than it
+ *       ever had been cannot know by its revisions; then the epoch tells.
  */
 export interface Store extends Closeable {
   /** "embedded" or "etcd"; for people. */
@@ -200,6 +201,11 @@ export class StoreRefused extends Error {
 export function prefixRange(prefix: string): KeyRange {
   const last = prefix.charCodeAt(prefix.length - 1);
   return { start: prefix, end: prefix.slice(0, -1) + String.fromCharCode(last + 1) };
+}
+
+/** The entries that a revision put. */
+export function putsOf({ changes }: RevisionBatch): Entry[] {
+  return changes.flatMap((change) => (change.kind === 'put' ? [change.entry] : []));
 }
 
 /** True: `key` lies in `range`. Keys are ASCII, so that JavaScript's order is byte order. */

@@ -9,6 +9,13 @@ const PROTECTED_UNTIL = { percent: 35, count: 2 };
 /** No more of a service than this share, or one, is removed for its silence within a minute; its commit takes a moment. */
 const REMOVED = { percent: 15, withinMs: 59_000 };
 
+/** Whoever reaches the store sees within this that it was restored. */
+const SEEN_MS = 6_000;
+/** And within this it has a new epoch: an outage goes on for some seconds after the store went back. */
+const RENEWED_MS = 15_000;
+/** A replica that is cut off acknowledges beats by what it knows for 28.5 s; another lists anew after 10 s at most. */
+const RESTORE_NOTICED_MS = 40_000;
+
 /** A call that a client made, and whose outcome it may not know. */
 export interface Call {
   readonly kind: 'register' | 'deregister';
@@ -48,6 +55,13 @@ interface ProtectionStanding {
   readonly released: boolean;
 }
 
+/** What the store has held, from the first revision on. */
+export interface Past {
+  /** Every state of every instance record, in order. */
+  readonly history: ReadonlyMap<string, readonly Standing[]>;
+  readonly protections: ReadonlyMap<string, readonly ProtectionStanding[]>;
+}
+
 /** A promise that was broken. */
 export class Broken extends Error {
   override readonly name = 'Broken';
@@ -61,6 +75,10 @@ export abstract class Checker {
   /** Every state of every instance record, in order. */
   readonly history = new Map<string, Standing[]>();
   readonly #protections = new Map<string, ProtectionStanding[]>();
+  /** What the store had held whenever it was restored. */
+  readonly #pasts: Past[] = [];
+  #restoredAt = -Infinity;
+  #allMended = false;
   readonly #calls = new Map<string, Call[]>();
 
   constructor(
@@ -77,6 +95,34 @@ export abstract class Checker {
 
   standing(key: string): Standing | undefined {
     return this.history.get(key)?.at(-1);
+  }
+
+  /** What the store has held up to now, for `restored`. */
+  past(): Past {
+    return { history: copied(this.history), protections: copied(this.#protections) };
+  }
+
+  /** The store has gone back to what it held once: whatever was committed since has never been. */
+  restored({ history, protections }: Past): void {
+    this.#pasts.push(this.past());
+    this.#restoredAt = this.now();
+    replaceBy(this.history, history);
+    replaceBy(this.#protections, protections);
+  }
+
+  /** True: somebody may still act by what the store held before it was restored. */
+  protected get mayNotKnow(): boolean {
+    return this.now() - this.#restoredAt < RESTORE_NOTICED_MS;
+  }
+
+  /** True: what was sent then may be about what the store held before it was restored, and that may stand again. */
+  protected mayBeOfThePast(sentAt: number): boolean {
+    return sentAt < this.#restoredAt + SEEN_MS;
+  }
+
+  /** Nothing is broken any more, and everybody has had time to see what there is. */
+  allMended(): void {
+    this.#allMended = true;
   }
 
   /** A client makes a call. */
@@ -106,9 +152,7 @@ export abstract class Checker {
   /** A Register was acknowledged. */
   protected checkRegistered(call: Call, revision: bigint): void {
     call.to = this.now();
-    const wrote = this.history
-      .get(call.key)
-      ?.some((state) => state.visible === revision && isLiveOf(state, call.incarnation));
+    const wrote = this.#ever(call.key).some((state) => state.visible === revision && isLiveOf(state, call.incarnation));
     if (!wrote)
       this.fail('6', `Register of ${call.key} was acknowledged at ${revision}, which the store does not have`);
   }
@@ -116,15 +160,14 @@ export abstract class Checker {
   /** A Deregister was acknowledged. */
   deregistered(call: Call, revision: bigint): void {
     call.to = this.now();
-    const wrote = this.history
-      .get(call.key)
-      ?.some((state) => state.revision === revision && state.removal !== undefined);
+    const wrote = this.#ever(call.key).some((state) => state.revision === revision && state.removal !== undefined);
     if (!wrote)
       this.fail('6', `Deregister of ${call.key} was acknowledged at ${revision}, which the store does not have`);
   }
 
   /** A beat was rejected between two moments. */
   rejected(reason: 'NOT_REGISTERED' | 'SUPERSEDED', key: string, incarnation: string, received: number): void {
+    if (this.mayNotKnow) return;
     const deserved = this.#during(key, received).some((state) =>
       reason === 'NOT_REGISTERED'
         ? !state || state.removal !== undefined
@@ -133,19 +176,19 @@ export abstract class Checker {
     if (!deserved) this.fail('10', `${reason} was said to ${key} ${incarnation}, which held the id all along`);
   }
 
-  /** W1: a view equals the store at its revision. */
+  /** W1: a view equals the store at its revision; by a history that is over, as long as somebody may not know that. */
   viewIs(services: readonly string[], view: ReadonlyMap<string, bigint>, revision: bigint): void {
-    for (const [key, states] of this.history) {
-      const state = states.findLast((one) => one.revision <= revision);
-      const shown =
-        state &&
-        services.includes(state.service) &&
-        state.removal === undefined &&
-        (isShown(state) || (isAiling(state) && this.#protectionAt(state.service, revision)?.active));
-      const expected = shown ? state.visible : undefined;
-      if (view.get(key) !== expected)
-        this.fail('W1', `a view at ${revision} shows ${key} at ${view.get(key)}, and the store has ${expected}`);
-    }
+    const now = { history: this.history, protections: this.#protections };
+    const pasts = this.#allMended ? [] : this.#pasts;
+    if ([now, ...pasts].some((past) => differenceOf(past, services, view, revision) === undefined)) return;
+    // Nobody has given the store a new epoch yet, so that a token of the past is taken for one of now.
+    if (this.now() - this.#restoredAt < RENEWED_MS) return;
+    this.fail('W1', `a view at ${revision} shows ${differenceOf(now, services, view, revision)}`);
+  }
+
+  /** All states of a key, also of histories that are over. */
+  #ever(key: string): Standing[] {
+    return [this.history, ...this.#pasts.map(({ history }) => history)].flatMap((history) => history.get(key) ?? []);
   }
 
   /** The states of a key between a moment and now; undefined: nothing stood there. */
@@ -225,10 +268,6 @@ export abstract class Checker {
     states.push(next);
   }
 
-  #protectionAt(service: string, revision: bigint): ProtectionStanding | undefined {
-    return this.#protections.get(service)?.findLast((state) => state.revision <= revision);
-  }
-
   #everExceeded(service: string, since: bigint, threshold: Threshold): boolean {
     return this.#momentsSince(service, since).some((revision) => this.#exceeds(service, revision, threshold));
   }
@@ -257,6 +296,31 @@ export abstract class Checker {
 
 type Threshold = typeof PROTECTED_FROM;
 
+/** The first key of which a view shows something else than what stood at a revision. */
+function differenceOf(
+  { history, protections }: Past,
+  services: readonly string[],
+  view: ReadonlyMap<string, bigint>,
+  revision: bigint,
+): string | undefined {
+  const isProtected = (service: string): boolean =>
+    protections.get(service)?.findLast((state) => state.revision <= revision)?.active ?? false;
+  for (const [key, states] of history) {
+    const state = states.findLast((one) => one.revision <= revision);
+    const shown =
+      state &&
+      services.includes(state.service) &&
+      state.removal === undefined &&
+      (isShown(state) || (isAiling(state) && isProtected(state.service)));
+    const expected = shown ? state.visible : undefined;
+    if (view.get(key) !== expected) return `${key} at ${view.get(key)}, and the store has ${expected}`;
+  }
+  return undefined;
+}
+
+const copied = <T>(lists: ReadonlyMap<string, readonly T[]>): Map<string, T[]> =>
+  new Map([...lists].map(([key, list]) => [key, [...list]]));
+
 /** The list of a key, which is made when it is first asked for. */
 export function listed<T>(map: Map<string, T[]>, key: string): T[] {
   const known = map.get(key);
@@ -264,4 +328,9 @@ export function listed<T>(map: Map<string, T[]>, key: string): T[] {
   const list: T[] = [];
   map.set(key, list);
   return list;
+}
+
+function replaceBy<T>(lists: Map<string, T[]>, others: ReadonlyMap<string, readonly T[]>): void {
+  lists.clear();
+  for (const [key, list] of copied(others)) lists.set(key, list);
 }

@@ -99,6 +99,10 @@ export const CLUSTER_MUST_HAPPEN = [
   // What went wrong.
   ...FAULTS,
   'evicted',
+  'restored',
+  'restored with a new epoch',
+  'rollbacks',
+  'watch reset by a restore',
   'outage refuse',
   'outage hang',
   'outage lost-reply',

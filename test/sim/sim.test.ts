@@ -5,7 +5,7 @@ import { Simulation } from './alone/simulation.js';
 
 const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 500));
 
-test(`E1 E3 E5 I1 I3 W1 hold in ${SEEDS} simulated worlds with crashes, stalls, outages and compactions`, async (t) => {
+test(`E1 E3 E4 E5 I1 I3 W1 hold in ${SEEDS} simulated worlds with crashes, stalls, outages and compactions`, async (t) => {
   const tally = await runSeeds(1, SEEDS);
   t.diagnostic(`what happened:\n${table(tally)}`);
   const missing = MUST_HAPPEN.filter((name) => !tally.get(name));

@@ -11,6 +11,9 @@ import type { SimProcess } from './process.js';
 import { decode } from './records.js';
 import type { Scene } from './scene.js';
 
+/** A ResetReason: the revisions of before mean nothing any more. */
+const OTHER_STORE = 2;
+
 /** A server that can be watched. */
 export interface WatchedServer {
   /** Names the process: no other has this name. */
@@ -56,6 +59,10 @@ export class Watchers {
           resetReason: number;
         };
         if (message.resetReason !== 0) this.scene.count('watch reset');
+        if (message.resetReason === OTHER_STORE) {
+          this.scene.count('watch reset by a restore');
+          revision = 0n;
+        }
         if (message.kind === 1 && !snapshot) {
           snapshot = true;
           staged = new Map();

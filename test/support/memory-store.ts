@@ -34,6 +34,8 @@ export type Outage =
 export interface Backup {
   readonly revision: Revision;
   readonly entries: ReadonlyMap<string, Entry>;
+  /** The epochs of the members that had a lease, by their key. */
+  readonly leases: ReadonlyMap<string, Revision>;
 }
 
 /** A member key and when its holder was last heard of. */
@@ -114,11 +116,12 @@ export class MemoryStore implements Store {
 
   /** What the store holds now. */
   backup(): Backup {
-    return { revision: this.#revision, entries: new Map(this.#entries) };
+    const leases = new Map([...this.#leases].map(([key, { epoch }]) => [key, epoch]));
+    return { revision: this.#revision, entries: new Map(this.#entries), leases };
   }
 
   /** Goes back to what the store held once: whatever was committed since has never been. Leases have their full time. */
-  restore({ revision, entries }: Backup): void {
+  restore({ revision, entries, leases }: Backup): void {
     this.#entries.clear();
     for (const [key, entry] of entries) this.#entries.set(key, entry);
     this.#revision = revision;
@@ -126,10 +129,9 @@ export class MemoryStore implements Store {
     const past = this.#history;
     this.#history = new History(revision);
     past.compact(1n << 62n);
-    for (const [key, { check, epoch }] of this.#leases) {
-      if (this.#entries.get(key)?.createRevision === epoch) this.#leases.get(key)!.renewedMs = this.clock.now();
-      else check.cancel();
-    }
+    for (const { check } of this.#leases.values()) check.cancel();
+    this.#leases.clear();
+    for (const [key, epoch] of leases) this.#grant(key, epoch);
   }
 
   // What the store does, at once.
@@ -159,11 +161,8 @@ export class MemoryStore implements Store {
     const writes: Write[] = [{ kind: 'put', key, value }, ...also];
     const created = this.serveCommit({ writeId: '', compares: [{ key, modRevision: 0n }], writes }, by);
     if (!created.ok) return undefined;
-    const epoch = created.revision;
-    this.#leases.get(key)?.check.cancel();
-    const check = this.clock.every(this.leaseMs / 10, () => this.#checkLease(key, epoch));
-    this.#leases.set(key, { epoch, renewedMs: this.clock.now(), check });
-    return epoch;
+    this.#grant(key, created.revision);
+    return created.revision;
   }
 
   serveRewrite(key: string, epoch: Revision, value: Uint8Array, by = ''): boolean {
@@ -309,6 +308,12 @@ export class MemoryStore implements Store {
       this.#history.append(watched);
     }
     return results;
+  }
+
+  #grant(key: string, epoch: Revision): void {
+    this.#leases.get(key)?.check.cancel();
+    const check = this.clock.every(this.leaseMs / 10, () => this.#checkLease(key, epoch));
+    this.#leases.set(key, { epoch, renewedMs: this.clock.now(), check });
   }
 
   #checkLease(key: string, epoch: Revision): void {

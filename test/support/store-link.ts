@@ -49,6 +49,10 @@ export class StoreLink implements Store {
   member: Member | undefined;
   #outOfReachSinceMs: number | undefined;
   #listedEra: number;
+  /** The newest revision that an answer has shown. An older one means that the store was restored. */
+  #newest: Revision = 0n;
+  /** Called when it was. */
+  #rolledBack: () => void = () => undefined;
 
   constructor(
     private readonly store: MemoryStore,
@@ -83,8 +87,12 @@ export class StoreLink implements Store {
     let abort = (): void => undefined;
     const aborted = new Promise<void>((resolve) => (abort = resolve));
     signal.addEventListener('abort', abort);
+    const rolledBack = new Promise<never>((_, reject) => {
+      this.#rolledBack = () => reject(new RolledBack('the store has gone back'));
+    });
+    rolledBack.catch(() => undefined);
     const arrival = (ageMs: number): Promise<void> =>
-      Promise.race([aborted, new Promise<void>((resolve) => this.wire.watch(ageMs, signal, resolve))]);
+      Promise.race([aborted, rolledBack, new Promise<void>((resolve) => this.wire.watch(ageMs, signal, resolve))]);
     try {
       if (this.store.era !== this.#listedEra) throw new RolledBack('the store was restored');
       for await (const batch of this.store.serveWatch(after, signal)) {
@@ -142,6 +150,7 @@ export class StoreLink implements Store {
   }
 
   #ask<T>(parcel: Parcel, serve: () => T, patienceMs = PATIENCE_MS): Promise<T> {
+    const floor = this.#newest;
     return new Promise((resolve, reject) => {
       const fail = (why: string): void => {
         timer.cancel();
@@ -153,14 +162,24 @@ export class StoreLink implements Store {
         parcel,
         () => {
           const answer = serve();
+          const { revision } = this.store;
           this.wire.down(parcel, () => {
             timer.cancel();
             this.#outOfReachSinceMs = undefined;
+            this.#seen(revision, floor);
             resolve(answer);
           });
         },
         () => fail('the store refuses'),
       );
     });
+  }
+
+  /** An answer shows a revision; when it was asked for, `floor` had been seen. */
+  #seen(revision: Revision, floor: Revision): void {
+    if (revision < floor) {
+      this.#newest = revision;
+      this.#rolledBack();
+    } else if (revision > this.#newest) this.#newest = revision;
   }
 }

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { checkHeartbeats, checkRegister } from '../../src/api/grpc/registry-requests.js';
@@ -126,15 +127,16 @@ export class ClusterStage {
   #storeView(process: SimProcess): Store {
     const view = process.storeView(this.store);
     const isLost = (batch: RevisionBatch): boolean => this.loses(batch);
-    const delivered = (): Promise<void> | undefined => {
+    const delivered = (signal: AbortSignal): Promise<unknown> | undefined => {
       const ms = this.watchDelayMs();
-      return ms > 0 ? this.world.sleep(ms) : undefined;
+      return ms > 0 ? Promise.race([this.world.sleep(ms), once(signal, 'abort')]) : undefined;
     };
     return {
       ...view,
       watch: async function* (after, signal) {
         for await (const batch of view.watch(after, signal)) {
-          await delivered();
+          await delivered(signal);
+          if (signal.aborted) return;
           if (!isLost(batch)) yield batch;
         }
       },

@@ -31,6 +31,12 @@ interface MemberKey {
   readonly by: string;
 }
 
+/** When a commit was sent, and in which epoch its sender believed to be. */
+export interface Sent {
+  readonly at: number;
+  readonly epoch: bigint | undefined;
+}
+
 /** From one moment to another. */
 interface Span {
   readonly from: number;
@@ -58,6 +64,8 @@ export interface ProcessFacts {
 export class ClusterChecker extends Checker {
   readonly processes = new Map<string, ProcessFacts>();
   readonly members = new Map<string, MemberKey>();
+  /** Whose a member key is or was. */
+  readonly #everMembers = new Map<string, string>();
   readonly #acks = new Map<string, Ack[]>();
   /** Who promised what: the member keys with epochs, by instance and revision. */
   readonly #promises = new Map<string, Set<string>>();
@@ -66,8 +74,8 @@ export class ClusterChecker extends Checker {
   /** When something began a grace: a start, a departure, a relist. */
   readonly #disturbances: number[] = [];
   #anyMemberYet = false;
-  /** Whose commit is being checked, and the epoch in which it was sent. */
-  #committing: { readonly by: string; readonly epoch: bigint | undefined } = { by: '', epoch: undefined };
+  /** Whose commit is being checked, and when and in which epoch it was sent. */
+  #committing: Sent & { readonly by: string } = { by: '', epoch: undefined, at: 0 };
 
   /** The world was not well for a while. */
   fault(from: number, to: number): void {
@@ -98,12 +106,27 @@ export class ClusterChecker extends Checker {
   }
 
   /** The store committed a revision at the wish of a process; '' is the store itself. */
-  committed(by: string, epoch: bigint | undefined, revision: bigint, changes: Changes): void {
-    this.#committing = { by, epoch };
+  committed(by: string, sent: Sent, revision: bigint, changes: Changes): void {
+    this.#committing = { by, ...sent };
     for (const { key, value } of changes) {
       if (key.startsWith('m/')) this.#memberChanged(by, key, value, revision);
       this.recordChanged(key, value, revision);
     }
+  }
+
+  /** The store has gone back: members that joined since are gone, and those that left since are back, with a lease. */
+  memberKeysRestored(standing: ReadonlyMap<string, bigint>): void {
+    for (const [key, { by }] of [...this.members])
+      if (!standing.has(key)) {
+        this.members.delete(key);
+        this.processes.get(by)!.departedAt = this.now();
+      }
+    for (const [key, epoch] of standing) {
+      const by = this.#everMembers.get(key)!;
+      this.members.set(key, { epoch, by });
+      delete this.processes.get(by)!.departedAt;
+    }
+    this.disturbed();
   }
 
   /** A heartbeat was acknowledged. */
@@ -111,7 +134,7 @@ export class ClusterChecker extends Checker {
     const answered = this.now();
     const states = this.history.get(key) ?? [];
     const now = states.at(-1);
-    if (now && now.removal === undefined && now.incarnation === incarnation && now.silent) {
+    if (now && now.removal === undefined && now.incarnation === incarnation && now.silent && !this.mayNotKnow) {
       // A touch or a heal may have counted, and a verdict on what it wrote come before the answer left.
       const wrote = states.some((state) => isLiveOf(state, incarnation) && !state.silent && state.at > received);
       if (!wrote) this.fail('9', `${key} ${incarnation} was acknowledged by ${by} from memory while it was SILENT`);
@@ -150,6 +173,7 @@ export class ClusterChecker extends Checker {
     }
     if (value) {
       this.members.set(key, { epoch: revision, by });
+      this.#everMembers.set(key, by);
       this.#anyMemberYet = true;
     } else if (known) {
       this.members.delete(key);
@@ -159,11 +183,12 @@ export class ClusterChecker extends Checker {
   }
 
   protected override checkVerdict(judged: Standing, verdict: Standing): void {
-    const { by, epoch } = this.#committing;
+    const { by, epoch, at: sentAt } = this.#committing;
     this.#checkJury(by, epoch, judged);
     const [member] = [...this.members].find(([, one]) => one.by === by)!;
     const { key, incarnation, ttlMs, at } = verdict;
     const facts = this.processes.get(by)!;
+    if (this.mayBeOfThePast(sentAt)) return;
     for (const ack of this.#acksOf(key, incarnation)) {
       const { received, answered } = ack;
       if (answered <= at && at < received + ttlMs - ROUNDING_MS) {

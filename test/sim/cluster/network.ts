@@ -70,17 +70,18 @@ export class Network {
       if (refuse && dice.chance(0.5)) world.in(dice.between(1, 50), refuse);
       return;
     }
-    const latency = this.latency();
-    if (latency > QUICK_MS) this.scene.checker.fault(world.now, world.now + latency);
-    let arrival = world.now + latency + extraMs;
+    let arrival = world.now + this.latency() + extraMs;
     if (queue) arrival = queue.lastArrival = Math.max(queue.lastArrival, arrival);
     world.at(arrival, arrive);
   }
 
+  /** How long something is on its way from now on. */
   latency(): number {
-    const { dice, calm } = this.scene;
+    const { checker, dice, calm, world } = this.scene;
     if (calm) return dice.between(0.2, QUICK_MS);
-    return this.slowness * dice.between(0.2, dice.chance(SLOW) ? 600 : QUICK_MS);
+    const ms = this.slowness * dice.between(0.2, dice.chance(SLOW) ? 600 : QUICK_MS);
+    if (ms > QUICK_MS) checker.fault(world.now, world.now + ms);
+    return ms;
   }
 
   #cutOf(from: Place, to: Place): Cut | undefined {

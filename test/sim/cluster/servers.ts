@@ -12,12 +12,15 @@ import { decode } from '../records.js';
 import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
 import type { WatchedServer } from '../watchers.js';
 import { type Network, Queue } from './network.js';
-import type { ClusterScene } from './checker.js';
+import type { ClusterScene, Sent } from './checker.js';
 
 /** A caller among the members gives up after this. */
 const PEER_CALL_MS = 1_000;
 /** A watch that was cut finds its way back within this. */
 const REWATCH_MS = 1_000;
+
+/** The store itself commits, such as the end of a lease. */
+const NOBODY: Sent = { at: 0, epoch: undefined };
 
 /** A replica in a process. */
 export interface Server extends WatchedServer {
@@ -77,8 +80,10 @@ export class Servers {
   readonly #all: Server[] = [];
   /** How much later than the network has it a node sees what the store tells it. Infinity: it hangs until it watches anew. */
   readonly watchLagMs = new Map<string, number>();
-  readonly #hung = new WeakSet<object>();
-  readonly #epochAtSend = new Map<string, bigint | undefined>();
+  /** Watches that hang, with what has not been delivered to each. */
+  readonly #hung = new Map<object, (() => void)[]>();
+  /** Of what each process has committed last. */
+  readonly #sent = new Map<string, Sent>();
 
   constructor(
     private readonly scene: ClusterScene,
@@ -88,7 +93,7 @@ export class Servers {
     this.store = new MemoryStore(new SimProcess(world).clock, { exclusive: false });
     this.store.onCommit = (batch, by) => {
       this.#noteCommit(batch, by);
-      scene.guard(() => checker.committed(by, this.#epochAtSend.get(by), batch.revision, changesOf(batch)));
+      scene.guard(() => checker.committed(by, this.#sent.get(by) ?? NOBODY, batch.revision, changesOf(batch)));
       for (const change of batch.changes)
         if (
           change.kind === 'put' &&
@@ -164,6 +169,13 @@ export class Servers {
   /** The watch of a node says nothing any more, until the node watches anew. */
   hang(node: string): void {
     this.watchLagMs.set(node, Infinity);
+  }
+
+  /** The store starts anew, and no watch hangs any more. */
+  wakeHungWatches(): void {
+    const hung = [...this.#hung.values()];
+    this.#hung.clear();
+    for (const arrivals of hung) for (const arrive of arrivals) arrive();
   }
 
   // Messages between members.
@@ -259,7 +271,7 @@ export class Servers {
       up: (parcel, arrive, refuse) => {
         const what = this.#kindOf(parcel);
         const crossing = { server, parcel, what };
-        const epoch = server.link?.member?.epoch;
+        const sent = { at: scene.world.now, epoch: server.link?.member?.epoch };
         const refused = (): void => process.deliver(refuse);
         if (what !== 'probe' && what !== 'renew') scene.count(`sent ${what}`);
         process.send(() => {
@@ -271,7 +283,7 @@ export class Servers {
               () => {
                 if (store.outage === 'refuse') return void scene.world.in(1, refused);
                 if (store.outage === 'hang') return;
-                this.#epochAtSend.set(server.name, epoch);
+                this.#sent.set(server.name, sent);
                 arrive();
               },
               { refuse: refused, extraMs, ...queueOf(queues, parcel) },
@@ -293,11 +305,13 @@ export class Servers {
   #watchArrives(server: Server, ageMs: number, watch: object, arrive: () => void): void {
     const { world, dice } = this.scene;
     const { node } = server;
-    if (this.#hung.has(watch)) return;
+    const held = (): void => server.process.deliver(arrive);
+    const hung = this.#hung.get(watch);
+    if (hung) return void hung.push(held);
     const lag = this.watchLagMs.get(node) ?? 0;
     if (lag === Infinity) {
       this.watchLagMs.delete(node);
-      this.#hung.add(watch);
+      this.#hung.set(watch, [held]);
       this.scene.note(`the watch of ${server.name} hangs`);
       return;
     }

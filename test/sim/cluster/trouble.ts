@@ -1,10 +1,16 @@
 import type { Outage } from '../../support/memory-store.js';
 import { type Network, NOTICED_MS } from './network.js';
+import { encode } from '../records.js';
 import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
 
 /** No more replicas than this run at once. */
 const RUNNING_MAX = 5;
+
+/** A server that runs and can reach the store sees within this that it was restored. */
+const SPARED_MS = 20_000;
+/** Whoever is cut off may not see for so long that the store was restored. */
+const RESTORE_NOTICED_MS = 15_000;
 
 type Fault = (typeof FAULTS)[number];
 export const FAULTS = [
@@ -25,6 +31,7 @@ export const FAULTS = [
   'slow network',
   'eviction',
   'join',
+  'restore',
 ] as const;
 /** These begin a grace, during which nobody judges. */
 const DISTURBING: readonly Fault[] = [
@@ -35,6 +42,7 @@ const DISTURBING: readonly Fault[] = [
   'eviction',
   'suspend',
   'cut both ways',
+  'restore',
 ];
 
 /** Breaks things, at random moments or at the wish of the adversary, and mends them. */
@@ -42,6 +50,7 @@ export class Trouble {
   /** What mends what is broken now. */
   readonly #broken = new Set<() => void>();
   #nodes = 0;
+  #sparedUntil = -Infinity;
 
   constructor(
     private readonly scene: ClusterScene,
@@ -79,30 +88,33 @@ export class Trouble {
   // The faults, each for a while.
 
   crash(server: Server, awayMs: number): void {
+    if (this.#spares) return;
     this.servers.crash(server);
     this.#for(awayMs, 'crash', () => this.#restart(server.node));
   }
 
   leave(server: Server, awayMs: number): void {
+    if (this.#spares) return;
     const left = this.servers.leave(server);
     this.scene.spawn(left.then(() => this.#for(awayMs, 'leave', () => this.#restart(server.node))));
   }
 
   pause(server: Server, ms: number): void {
-    if (server.process.paused) return;
+    if (server.process.paused || this.#spares) return;
     server.process.pause();
     this.scene.note(`${server.name} is paused for ${ms.toFixed(0)} ms`);
     this.#for(ms, 'pause', () => this.#resume(server));
   }
 
   suspend(server: Server, ms: number): void {
-    if (server.process.paused) return;
+    if (server.process.paused || this.#spares) return;
     server.process.suspend();
     this.scene.note(`${server.name} is suspended for ${ms.toFixed(0)} ms`);
     this.#for(ms, 'suspend', () => this.#resume(server));
   }
 
   cut(from: string, to: string, ms: number): void {
+    if (this.#spares) return;
     this.scene.note(`no way from ${from} to ${to} for ${ms.toFixed(0)} ms`);
     this.#for(ms, 'cut', this.network.cut(from, to));
   }
@@ -142,6 +154,55 @@ export class Trouble {
     this.scene.count(`outage ${outage}`);
     this.servers.store.setOutage(outage);
     this.#for(ms, 'outage', () => this.servers.store.setOutage(undefined));
+  }
+
+  /**
+   * The store goes back to what it is now, after a while and an outage. Where nobody may live to notice it, an operator
+   * gives it a new epoch, as is written in docs/operations.md.
+   */
+  restore(afterMs: number, outageMs: number): void {
+    const { store } = this.servers;
+    const { checker } = this.scene;
+    const backup = store.backup();
+    const past = checker.past();
+    this.scene.world.in(afterMs, () => {
+      if (this.scene.calm || store.outage) return;
+      this.outage('refuse', outageMs);
+      this.scene.world.in(outageMs / 2, () => {
+        this.scene.note(`the store goes back from ${store.revision} to ${backup.revision}`);
+        this.scene.count('restored');
+        store.restore(backup);
+        this.servers.wakeHungWatches();
+        checker.restored(past);
+        checker.memberKeysRestored(backup.leases);
+        this.#mark(RESTORE_NOTICED_MS);
+        if (this.#hasWitness(backup.revision) && this.scene.dice.chance(0.5))
+          this.#sparedUntil = this.scene.world.now + SPARED_MS;
+        else {
+          this.scene.count('restored with a new epoch');
+          const value = encode('rollcall.storage.v1.EpochRecord', { epoch: `operator${this.scene.number()}` });
+          store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: 'epoch', value }] });
+        }
+      });
+    });
+  }
+
+  /** True: somebody has seen what the store has forgotten, and reaches it once its outage is over. */
+  #hasWitness(forgottenFrom: bigint): boolean {
+    return this.servers.running.some(
+      ({ node, process, leaving, replica: { catalog } }) =>
+        catalog.ready &&
+        catalog.revision > forgottenFrom &&
+        !process.paused &&
+        !leaving &&
+        !this.network.isCut('store', node) &&
+        !this.network.isCut(node, 'store'),
+    );
+  }
+
+  /** True: whoever runs must live to notice that the store was restored. */
+  get #spares(): boolean {
+    return this.scene.world.now < this.#sparedUntil;
   }
 
   #begin(fault: Fault, server: Server): void {
@@ -194,6 +255,8 @@ export class Trouble {
         return this.evict(server);
       case 'join':
         return void this.startNew();
+      case 'restore':
+        return this.restore(dice.between(100, 20_000), dice.between(100, 6_000));
     }
   }
 

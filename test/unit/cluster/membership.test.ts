@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NodeRecord, NodeState, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
-import { protectionKey } from '../../../src/model/keys.js';
+import { EpochRecord, NodeRecord, NodeState, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { BARRIER_KEY, EPOCH_KEY, protectionKey } from '../../../src/model/keys.js';
 import { EXPIRY_TTLS } from '../../../src/model/limits.js';
 import { ClusterStage, type Member } from '../cluster-stage.js';
 
@@ -172,6 +172,30 @@ test('a replica whose key is lost acknowledges nothing until it has joined again
   assert.ok(b.replica.membership!.view().epoch > epoch);
   assert.equal(b.replica.membership!.view().id, id);
   assert.notEqual(await stage.beat(b, 'p1'), 'FENCED');
+});
+
+test('S14 a member that was cut off while the store was restored begins anew when it is back, however far the store is by then', async () => {
+  const { stage, b } = await settled();
+  await stage.register(b, 'old');
+  const backup = stage.store.backup();
+  await stage.register(b, 'forgotten');
+  await stage.pass(1_000);
+  const { catalog, membership } = b.replica;
+  const { epoch, revision } = catalog;
+  // Its watch says nothing, as if the way to the store were cut, while somebody else sees to the store.
+  stage.watchDelayMs = () => 600_000;
+  await stage.pass(4_000);
+  stage.store.restore(backup);
+  const value = EpochRecord.encode({ writeId: '', epoch: 'another' }).finish();
+  await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
+  while (stage.store.revision <= revision + 10n)
+    await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: BARRIER_KEY, value }] });
+  stage.watchDelayMs = () => 0;
+  assert.equal(catalog.epoch, epoch, 'it does not know yet');
+  stage.store.serveRevocation(`m/${membership!.id}`, undefined);
+  await stage.untilTrue(() => catalog.epoch === 'another', 15_000);
+  assert.equal(catalog.instances.get('default', 'pay', 'forgotten'), undefined);
+  assert.notEqual(catalog.instances.get('default', 'pay', 'old'), undefined);
 });
 
 test('without the store beats are acknowledged until the fence, and from its return on', async () => {
