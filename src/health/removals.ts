@@ -32,6 +32,12 @@ export class Removals {
     private readonly protectedRemovalMs: number,
   ) {
     catalog.onInstance((change) => this.#seen(change));
+    catalog.onReset((isSameHistory) => {
+      if (isSameHistory) return;
+      // What was removed stands again, and may not go because it was allowed to once.
+      this.#recent.clear();
+      this.#counts.clear();
+    });
   }
 
   /** True: an instance that has been SILENT for so long may be removed now. It then counts as removed. */

@@ -184,11 +184,11 @@ export class ClusterChecker extends Checker {
 
   protected override checkVerdict(judged: Standing, verdict: Standing): void {
     const { by, epoch, at: sentAt } = this.#committing;
+    if (this.mayBeOfThePast(sentAt)) return;
     this.#checkJury(by, epoch, judged);
     const [member] = [...this.members].find(([, one]) => one.by === by)!;
     const { key, incarnation, ttlMs, at } = verdict;
     const facts = this.processes.get(by)!;
-    if (this.mayBeOfThePast(sentAt)) return;
     for (const ack of this.#acksOf(key, incarnation)) {
       const { received, answered } = ack;
       if (answered <= at && at < received + ttlMs - ROUNDING_MS) {

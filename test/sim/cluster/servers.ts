@@ -171,7 +171,7 @@ export class Servers {
     this.watchLagMs.set(node, Infinity);
   }
 
-  /** The store starts anew, and no watch hangs any more. */
+  /** No watch hangs any more. */
   wakeHungWatches(): void {
     const hung = [...this.#hung.values()];
     this.#hung.clear();

@@ -83,6 +83,7 @@ export class Trouble {
     for (const mend of [...this.#broken]) mend();
     for (const node of [...this.servers.byNode.keys()].slice(0, 3)) this.#restart(node);
     this.servers.watchLagMs.clear();
+    this.servers.wakeHungWatches();
   }
 
   // The faults, each for a while.

@@ -285,6 +285,19 @@ test('E4: nothing of a protected service is removed for its silence before the t
   assert.equal(service.isProtected, true);
 });
 
+test('E4: what was allowed to be removed before the store was restored counts for nothing afterwards', async () => {
+  const service = await Service.of(6, 3);
+  const { stage } = service;
+  await stage.untilTrue(() => service.silentCount === 3, TTL_MS + SOON_MS);
+  const backup = stage.store.backup();
+  await stage.untilTrue(() => service.liveCount === 4, 2 * MINUTE_MS);
+  stage.store.restore(backup);
+  await stage.untilTrue(() => service.liveCount === 6, 5_000);
+  await stage.untilTrue(() => service.liveCount === 5, MINUTE_MS);
+  await stage.pass(MINUTE_MS - 1_500);
+  assert.equal(service.liveCount, 5);
+});
+
 test('E4: of a service at most 15 %, or one instance, is removed per minute', async () => {
   for (const [count, silent, perMinute] of [
     [6, 3, 1],
