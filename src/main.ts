@@ -64,6 +64,8 @@ async function storeCommand([command, ...args]: readonly string[]): Promise<numb
 /** Serves until a signal or a fatal error ends it. */
 async function serve(args: readonly string[]): Promise<number> {
   const { settings, warnings } = readSettings(args, process.env);
+  // Whoever read our output may be gone: then lines are lost, and the server goes on.
+  for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const telemetry = processTelemetry(settings.logLevel, systemClock);
   const { log } = telemetry;
   for (const warning of warnings) log.warn({}, warning);
@@ -122,9 +124,6 @@ function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log 
 
 `);
 }
-
-// Whoever read our output may be gone: then lines are lost, and the process goes on.
-for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
 
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),

@@ -97,8 +97,8 @@ export async function renewEpoch(
     throw new Error(`there is no data folder ${settings.dataDir}`);
   const store = await openStore(settings, telemetry, fail);
   try {
-    const nodes = await memberNodes(store);
-    return { epoch: await newEpoch(store, systemRandom), nodes };
+    const epoch = await newEpoch(store, systemRandom);
+    return { epoch, nodes: await memberNodes(store) };
   } finally {
     await store.close();
   }

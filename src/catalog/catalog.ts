@@ -233,13 +233,6 @@ export class Catalog {
     for (const listener of this.#resetListeners) listener(isSameHistory);
   }
 
-  /** True: one of these entries says that the store has another history than the one that is held here. */
-  isOtherEpoch(entries: readonly Entry[]): boolean {
-    return entries.some(
-      ({ key, value }) => key === EPOCH_KEY && decode(EPOCH_KEY, value, EpochRecord).epoch !== this.#epoch,
-    );
-  }
-
   /** Takes in a whole listing: what differs from what is held becomes a change. */
   replace(revision: Revision, entries: readonly Entry[]): void {
     assert(revision >= this.#revision, `listing at ${revision} is older than the catalog at ${this.#revision}`);
@@ -257,6 +250,7 @@ export class Catalog {
       if (!keys.has(item.key)) this.#delete(item.key, item);
     for (const { id } of [...this.#members.values()]) if (!keys.has(memberKey(id))) this.#memberGone(id);
     for (const key of this.#facts.keys()) if (!keys.has(key)) this.#factGone(key);
+    for (const key of [...this.#unreadable.keys()]) if (!keys.has(key)) this.#settled(key);
     const again = this.#ready;
     this.#ready = true;
     this.#advance(revision);

@@ -3,9 +3,10 @@ import { type Clock, delay } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
+import { EPOCH_KEY } from '../model/keys.js';
 import { Compacted, type Entry, putsOf, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
 import type { Catalog } from './catalog.js';
-import { settleEpoch } from './schema.js';
+import { epochOf, settleEpoch } from './schema.js';
 
 /** Waits between tries to list or watch: short, because everything waits for it; capped, so that a dead store is left alone. */
 const RETRY_BASE_MS = 50;
@@ -25,6 +26,8 @@ export class Follower implements Closeable {
   #running: Promise<void> | undefined;
   /** The epochs of histories that are over. A store that was restored twice may show an older one than the last. */
   readonly #endedEpochs = new Set<string>();
+  /** The epoch of the history that is followed. '': none is yet. */
+  #epoch = '';
   /** True: what begins now must have another epoch than any of these. */
   #epochUnsettled = false;
 
@@ -93,9 +96,10 @@ export class Follower implements Closeable {
     if (this.#stop.signal.aborted) return;
     if (revision < this.catalog.revision) throw new RolledBack('a listing is older than what was seen before');
     // Whoever was cut off while the store was restored may find it further on than it ever was.
-    if (this.catalog.ready && this.catalog.isOtherEpoch(entries)) throw new RolledBack('the store has another epoch');
+    if (this.#isOther(entries)) throw new RolledBack('the store has another epoch');
     this.#epochUnsettled = false;
     this.catalog.replace(revision, entries);
+    this.#epoch = this.catalog.epoch;
     this.#backoff.reset();
     this.telemetry.counters.add('relists');
   }
@@ -107,17 +111,28 @@ export class Follower implements Closeable {
     for await (const batch of this.store.watch(this.catalog.revision, signal)) {
       if (signal.aborted) return;
       // Another server, or an operator after a restore, has seen what this one could not.
-      if (this.catalog.isOtherEpoch(putsOf(batch))) throw new RolledBack('the store has a new epoch');
+      if (this.#isOther(putsOf(batch))) throw new RolledBack('the store has a new epoch');
       this.catalog.apply(batch);
       this.#backoff.reset();
     }
   }
 
+  /** True: one of these entries names another history than the one that is followed, or one that is over. */
+  #isOther(entries: readonly Entry[]): boolean {
+    const epoch = epochOf(entries.find(({ key }) => key === EPOCH_KEY));
+    if (epoch === undefined) return false;
+    return (this.#epoch !== '' && epoch !== this.#epoch) || this.#endedEpochs.has(epoch);
+  }
+
   #forget({ message }: RolledBack): void {
-    const { revision, epoch } = this.catalog;
-    this.telemetry.log.error({ revision: Number(revision), epoch, reason: message }, 'another store: beginning anew');
+    const { revision } = this.catalog;
+    this.telemetry.log.error(
+      { revision: Number(revision), epoch: this.#epoch, reason: message },
+      'another store: beginning anew',
+    );
     this.telemetry.counters.add('rollbacks');
-    if (epoch !== '') this.#endedEpochs.add(epoch);
+    if (this.#epoch !== '') this.#endedEpochs.add(this.#epoch);
+    this.#epoch = '';
     this.#epochUnsettled = true;
     this.catalog.reset(false);
   }

@@ -5,8 +5,8 @@ import type { Log } from '../base/observe.js';
 import type { Random } from '../base/random.js';
 import { EpochRecord, SchemaRecord } from '../gen/rollcall/storage/v1/records.js';
 import { EPOCH_KEY, SCHEMA_KEY } from '../model/keys.js';
-import { decode } from '../model/records.js';
-import { type Revision, type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
+import { BadRecord, decode } from '../model/records.js';
+import { type Entry, type Revision, type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
 
 /** The number of the layout that this program writes, and the lowest that can read what it writes. */
 const SCHEMA = { writtenBy: 1, minReader: 1 };
@@ -58,7 +58,8 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
 export async function settleEpoch(store: Store, random: Random, ended: ReadonlySet<string>): Promise<void> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  if (entry && !ended.has(decode(EPOCH_KEY, entry.value, EpochRecord).epoch)) return;
+  const epoch = epochOf(entry);
+  if (epoch !== undefined && !ended.has(epoch)) return;
   await putWhere(store, random, EPOCH_KEY, entry?.modRevision ?? 0n, (writeId) =>
     EpochRecord.encode({ writeId, epoch: random.id() }).finish(),
   );
@@ -68,9 +69,19 @@ export async function settleEpoch(store: Store, random: Random, ended: ReadonlyS
 export async function newEpoch(store: Store, random: Random): Promise<string> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  await settleEpoch(store, random, new Set(entry && [decode(EPOCH_KEY, entry.value, EpochRecord).epoch]));
+  await settleEpoch(store, random, new Set([epochOf(entry) ?? '']));
   const { entry: written } = await store.get(EPOCH_KEY);
   return decode(EPOCH_KEY, written!.value, EpochRecord).epoch;
+}
+
+/** The epoch that an entry names. Undefined: there is none, or it cannot be read. */
+export function epochOf(entry: Entry | undefined): string | undefined {
+  try {
+    return entry && decode(entry.key, entry.value, EpochRecord).epoch;
+  } catch (error) {
+    if (error instanceof BadRecord) return undefined;
+    throw error;
+  }
 }
 
 /** Writes a record if `modRevision` stands there (0n: nothing). */

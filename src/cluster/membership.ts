@@ -7,9 +7,9 @@ import type { Catalog } from '../catalog/catalog.js';
 import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { HeardNote } from '../health/heard.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
-import { EPOCH_KEY, MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
-import { decode, type MemberItem } from '../model/records.js';
-import { type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
+import { MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
+import { BadRecord, type MemberItem, readMember } from '../model/records.js';
+import { type Entry, type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
 import { Canary } from './canary.js';
 import { Fence, REWRITE_MS } from './fence.js';
 import { Judges } from './judges.js';
@@ -217,10 +217,8 @@ export class Membership implements Cluster, Closeable {
     await Promise.race([catalog.whenReady(), stopped]);
     while (!signal.aborted) {
       try {
-        await this.#checkEpoch();
         await this.#waitAfterUncleanEnds();
         if (signal.aborted) return;
-        await this.#checkEpoch();
         const over = new Promise<void>((resolve) => (this.#over = resolve));
         const member = await this.#join(this.#over);
         await over;
@@ -242,7 +240,8 @@ export class Membership implements Cluster, Closeable {
     const { ms: waitMs, after } = await this.#nodeHistory.wait();
     if (waitMs === 0) return;
     const untilMs = clock.now() + waitMs;
-    const isAlone = (): boolean => [...catalog.members.values()].every(({ record }) => record.node === node);
+    const isAlone = (): boolean =>
+      catalog.ready && [...catalog.members.values()].every(({ record }) => record.node === node);
     if (isAlone()) return;
     this.#setState({ name: 'WAITING', untilMs });
     telemetry.log.warn({ waitMs }, 'the last membership of this node ended uncleanly; waiting before the next');
@@ -274,18 +273,6 @@ export class Membership implements Cluster, Closeable {
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
     return member;
-  }
-
-  /**
-   * Whoever comes back may have missed that the store was restored: where the new history is further on than the old one
-   * was, neither revisions nor the watch tell. Throws until the catalog is of the history that the store has.
-   */
-  async #checkEpoch(): Promise<void> {
-    const { catalog, relist, store } = this.parts;
-    const { entry } = await store.get(EPOCH_KEY);
-    if (!entry || !catalog.isOtherEpoch([entry])) return;
-    if (catalog.ready) relist();
-    throw new StoreUnavailable('the store has another epoch than the catalog');
   }
 
   #rewrite(): void {
@@ -391,6 +378,7 @@ export class Membership implements Cluster, Closeable {
   }
 
   #setState(state: State): void {
+    if (this.#state.name === 'GONE') return;
     this.#state = state;
     if (state.name === 'WAITING') this.#servingListener(false);
     else if (state.name === 'IN') this.#servingListener(true);
@@ -429,10 +417,19 @@ export class Membership implements Cluster, Closeable {
   }
 }
 
-/** The nodes of all members, as the store has them now. */
+/** The nodes of all members, as the store has them now; of a record that cannot be read, its key. */
 export async function memberNodes(store: Store): Promise<string[]> {
-  const nodes: string[] = [];
+  const nodes = new Set<string>();
   const { pages } = await store.list(prefixRange(MEMBERS));
-  for await (const page of pages) for (const { key, value } of page) nodes.push(decode(key, value, MemberRecord).node);
-  return nodes.sort();
+  for await (const page of pages) for (const entry of page) nodes.add(nodeOf(entry));
+  return [...nodes].sort();
+}
+
+function nodeOf(entry: Entry): string {
+  try {
+    return readMember(entry).record.node;
+  } catch (error) {
+    if (error instanceof BadRecord) return entry.key;
+    throw error;
+  }
 }

@@ -182,12 +182,12 @@ export class Judge implements Closeable {
   }
 
   async #expire(traces: readonly Trace[]): Promise<void> {
-    const cases = traces.map(({ item }) => ({ item, unprotected: this.#protectionNow(item) }));
+    const cases = traces.map(({ item }) => ({ item, protection: this.#protectionNow(item) }));
     try {
-      await this.#commit(cases, [], 'expiries', ({ item, unprotected }) => {
+      await this.#commit(cases, [], 'expiries', ({ item, protection }) => {
         const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, this.#stamp());
         const txn = this.store.instanceTxn(record, item.modRevision);
-        return { ...txn, compares: [...txn.compares, unprotected] };
+        return { ...txn, compares: [...txn.compares, protection] };
       });
     } catch (error) {
       this.#failed(error, 'no removal');

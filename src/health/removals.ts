@@ -66,11 +66,12 @@ export class Removals {
     this.#note(idOf(before ?? after), after);
   }
 
+  /** Counts from now on: what was allowed once more, or is seen to have happened at last, has not been so for long. */
   #note(id: string, item: InstanceItem): void {
-    if (this.#recent.has(id)) return;
     const service = serviceOf(item);
+    const isNew = !this.#recent.delete(id);
     this.#recent.set(id, { service, stampMs: this.liveness.stamp() });
-    this.#counts.set(service, (this.#counts.get(service) ?? 0) + 1);
+    if (isNew) this.#counts.set(service, (this.#counts.get(service) ?? 0) + 1);
   }
 
   #forgetOld(): void {

@@ -25,8 +25,7 @@ import type { Closeable } from '../base/lifecycle.js';
  *       watch tells the others. Its epoch is the revision at which it was created.
  * - S13 Keys and values come back byte for byte; key order is byte order.
  * - S14 A store whose history was replaced by an older or another one is never followed silently: `watch`, or a
- *       `list` that was being read, ends with RolledBack. Whoever could not reach it until it was further on than it
- *       ever had been cannot know by its revisions; then the epoch tells.
+ *       `list` that was being read, ends with RolledBack, also where the new history is further on than the old one.
  */
 export interface Store extends Closeable {
   /** "embedded" or "etcd"; for people. */

@@ -366,6 +366,36 @@ test('S14 a store that was restored from an older state is noticed by list and b
   assert.equal(again.error, undefined);
 });
 
+for (const seenBy of ['listing', 'watch'])
+  test(`S14 a store that was cut off while etcd was restored, and finds it further on than it ever was, notices by what its ${seenBy} has shown`, async (t) => {
+    const { store, etcd, proxy, direct } = await behindProxy(t);
+    const [node] = etcd.nodes;
+    await fill(direct, 5);
+    await node!.end('SIGTERM');
+    const backup = await node!.copyData();
+    node!.start();
+    await etcd.healthy();
+    if (seenBy === 'listing') await fill(direct, 5);
+    const { revision } = await listAll(store);
+    const watching = new Watching(t, store, revision);
+    if (seenBy === 'watch') {
+      const lost = await fill(direct, 5);
+      await eventually(() => watching.revisions.length === lost.length);
+    }
+    proxy.mode = 'blackhole';
+    await node!.end();
+    await node!.restoreData(backup);
+    node!.start();
+    await etcd.healthy();
+    const { revision: behind } = await eventually(() => direct.get('i/hot').catch(() => undefined));
+    assert.ok(behind < revision + BigInt(watching.revisions.length), 'it went back');
+    await fill(direct, 50);
+    proxy.mode = 'pass';
+    proxy.cut();
+    assert.ok((await eventually(() => watching.error, 20_000)) instanceof RolledBack);
+    assert.equal(watching.revisions.length, seenBy === 'watch' ? 5 : 0, 'nothing of the other history was told');
+  });
+
 test('a token of etcd that runs out is replaced, on calls and on the watch; a wrong password is said and not hammered', async (t) => {
   const etcd = await startEtcd(t, { args: ['--auth-token', 'simple', '--auth-token-ttl', '1'] });
   const { auth } = etcd.admin;

@@ -10,11 +10,11 @@ const PROTECTED_UNTIL = { percent: 35, count: 2 };
 const REMOVED = { percent: 15, withinMs: 59_000 };
 
 /** Whoever reaches the store sees within this that it was restored. */
-const SEEN_MS = 6_000;
+const REACHED_MS = 6_000;
 /** And within this it has a new epoch: an outage goes on for some seconds after the store went back. */
 const RENEWED_MS = 15_000;
 /** A replica that is cut off acknowledges beats by what it knows for 28.5 s; another lists anew after 10 s at most. */
-const RESTORE_NOTICED_MS = 40_000;
+const CUT_OFF_MS = 40_000;
 
 /** A call that a client made, and whose outcome it may not know. */
 export interface Call {
@@ -112,12 +112,12 @@ export abstract class Checker {
 
   /** True: somebody may still act by what the store held before it was restored. */
   protected get mayNotKnow(): boolean {
-    return this.now() - this.#restoredAt < RESTORE_NOTICED_MS;
+    return this.now() - this.#restoredAt < CUT_OFF_MS;
   }
 
   /** True: what was sent then may be about what the store held before it was restored, and that may stand again. */
   protected mayBeOfThePast(sentAt: number): boolean {
-    return sentAt < this.#restoredAt + SEEN_MS;
+    return sentAt < this.#restoredAt + REACHED_MS;
   }
 
   /** Nothing is broken any more, and everybody has had time to see what there is. */
@@ -186,9 +186,10 @@ export abstract class Checker {
     this.fail('W1', `a view at ${revision} shows ${differenceOf(now, services, view, revision)}`);
   }
 
-  /** All states of a key, also of histories that are over. */
+  /** All states of a key, also of histories that are over, as long as somebody may not know that. */
   #ever(key: string): Standing[] {
-    return [this.history, ...this.#pasts.map(({ history }) => history)].flatMap((history) => history.get(key) ?? []);
+    const pasts = this.#allMended ? [] : this.#pasts;
+    return [this.history, ...pasts.map(({ history }) => history)].flatMap((history) => history.get(key) ?? []);
   }
 
   /** The states of a key between a moment and now; undefined: nothing stood there. */
@@ -315,6 +316,7 @@ function differenceOf(
     const expected = shown ? state.visible : undefined;
     if (view.get(key) !== expected) return `${key} at ${view.get(key)}, and the store has ${expected}`;
   }
+  for (const key of view.keys()) if (!history.has(key)) return `${key}, of which the store has never heard`;
   return undefined;
 }
 

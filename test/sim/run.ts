@@ -33,6 +33,8 @@ export const MUST_HAPPEN = [
   'expiries',
   'heals',
   'touches',
+  'protections_entered',
+  'protections_released',
   'commits_refused',
   'commits_failed',
   'relists',

@@ -32,6 +32,7 @@ export type Outage =
 
 /** What a store held at one moment. */
 export interface Backup {
+  readonly era: number;
   readonly revision: Revision;
   readonly entries: ReadonlyMap<string, Entry>;
   /** The epochs of the members that had a lease, by their key. */
@@ -65,6 +66,8 @@ export class MemoryStore implements Store {
   readonly #committedMs = new WeakMap<RevisionBatch, number>();
   #history = new History(0n);
   #era = 0;
+  /** Of every history but the first: with which one it begins, and up to where. */
+  readonly #origins = new Map<number, { readonly era: number; readonly revision: Revision }>();
   #revision: Revision = 0n;
   #outage: Outage | undefined;
   #outageSinceMs = 0;
@@ -95,6 +98,27 @@ export class MemoryStore implements Store {
     return this.#era;
   }
 
+  /** True: what a history held up to a revision is a part of the present one. */
+  continues(era: number, revision: Revision): boolean {
+    const shared = new Map<number, Revision>();
+    let upTo = this.#revision;
+    for (let at: number | undefined = this.#era; at !== undefined;) {
+      shared.set(at, upTo);
+      const origin = this.#origins.get(at);
+      if (origin && origin.revision < upTo) upTo = origin.revision;
+      at = origin?.era;
+    }
+    let limit = revision;
+    for (let at = era; ;) {
+      const common = shared.get(at);
+      const origin = this.#origins.get(at);
+      if (common !== undefined) return limit === revision && (at === this.#era || revision <= common);
+      if (!origin) return false;
+      if (origin.revision < limit) limit = origin.revision;
+      at = origin.era;
+    }
+  }
+
   /** Begins or ends an outage. No lease runs out meanwhile, and all have their full time afterwards, as with etcd. */
   setOutage(outage: Outage | undefined): void {
     if (outage && !this.#outage) this.#outageSinceMs = this.clock.now();
@@ -117,15 +141,15 @@ export class MemoryStore implements Store {
   /** What the store holds now. */
   backup(): Backup {
     const leases = new Map([...this.#leases].map(([key, { epoch }]) => [key, epoch]));
-    return { revision: this.#revision, entries: new Map(this.#entries), leases };
+    return { era: this.#era, revision: this.#revision, entries: new Map(this.#entries), leases };
   }
 
   /** Goes back to what the store held once: whatever was committed since has never been. Leases have their full time. */
-  restore({ revision, entries, leases }: Backup): void {
+  restore({ era, revision, entries, leases }: Backup): void {
     this.#entries.clear();
     for (const [key, entry] of entries) this.#entries.set(key, entry);
     this.#revision = revision;
-    this.#era++;
+    this.#origins.set(++this.#era, { era, revision });
     const past = this.#history;
     this.#history = new History(revision);
     past.compact(1n << 62n);

@@ -22,6 +22,8 @@ const PATIENCE_MS = 5_000;
 /** A renewal that got no answer within this is given up: the next one is due. */
 const RENEW_PATIENCE_MS = 2_000;
 const PROBE_MS = 3_000;
+/** The wait before a watch that could not be opened is opened again. */
+const REOPEN_MS = 200;
 const RENEWALS_PER_LEASE = 3;
 
 /** A message on its way between a process and the store. */
@@ -48,11 +50,14 @@ export class StoreLink implements Store {
   /** The membership that this process believes it has. */
   member: Member | undefined;
   #outOfReachSinceMs: number | undefined;
-  #listedEra: number;
   /** The newest revision that an answer has shown. An older one means that the store was restored. */
   #newest: Revision = 0n;
-  /** Called when it was. */
-  #rolledBack: () => void = () => undefined;
+  /** Counts how often it was, as far as this process has seen. */
+  #histories = 0;
+  /** Of the last listing: how often that was until then, and the history it showed. */
+  #listed = { histories: 0, era: 0 };
+  /** Called when the store is seen to have been restored. */
+  #onRolledBack: () => void = () => undefined;
 
   constructor(
     private readonly store: MemoryStore,
@@ -60,13 +65,13 @@ export class StoreLink implements Store {
     private readonly clock: Clock,
     private readonly by: string,
   ) {
-    this.#listedEra = store.era;
     clock.every(PROBE_MS, () => void this.#ask({ kind: 'probe' }, () => undefined).catch(() => undefined));
   }
 
   list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
+    const histories = this.#histories;
     return this.#ask({ kind: 'list' }, () => {
-      if (what === 'entries') this.#listedEra = this.store.era;
+      if (what === 'entries') this.#listed = { histories, era: this.store.era };
       return this.store.serveList(range, what);
     });
   }
@@ -83,30 +88,59 @@ export class StoreLink implements Store {
     return this.#ask({ kind: 'commit', txns }, () => this.store.serveCommitEach(guard, txns, this.by));
   }
 
+  /**
+   * A store that is restored cuts its streams. A watch goes on behind what it has delivered, if that is a part of the
+   * history which it finds there: of what it has seen last, etcd is asked whether it still stands.
+   */
   async *watch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
+    const watch = {};
     let abort = (): void => undefined;
     const aborted = new Promise<void>((resolve) => (abort = resolve));
     signal.addEventListener('abort', abort);
     const rolledBack = new Promise<never>((_, reject) => {
-      this.#rolledBack = () => reject(new RolledBack('the store has gone back'));
+      this.#onRolledBack = () => reject(new RolledBack('the store has gone back'));
     });
     rolledBack.catch(() => undefined);
+    if (this.#histories !== this.#listed.histories) this.#onRolledBack();
     const arrival = (ageMs: number): Promise<void> =>
-      Promise.race([aborted, rolledBack, new Promise<void>((resolve) => this.wire.watch(ageMs, signal, resolve))]);
+      Promise.race([aborted, rolledBack, new Promise<void>((resolve) => this.wire.watch(ageMs, watch, resolve))]);
+    let cursor = after;
+    let { era } = this.#listed;
     try {
-      if (this.store.era !== this.#listedEra) throw new RolledBack('the store was restored');
-      for await (const batch of this.store.serveWatch(after, signal)) {
-        await arrival(this.store.ageMs(batch));
+      for (;;) {
+        const isSame = await Promise.race([aborted, rolledBack, this.#continues(era, cursor, signal)]);
         if (signal.aborted) return;
-        yield batch;
-        if (signal.aborted) return;
+        if (!isSame) throw new RolledBack('the store has another history');
+        ({ era } = this.store);
+        try {
+          for await (const batch of this.store.serveWatch(cursor, signal)) {
+            await arrival(this.store.ageMs(batch));
+            if (signal.aborted) return;
+            cursor = batch.revision;
+            yield batch;
+            if (signal.aborted) return;
+          }
+        } catch (error) {
+          await arrival(0);
+          if (signal.aborted) return;
+          if (this.store.era === era) throw error;
+        }
       }
-    } catch (error) {
-      await arrival(0);
-      if (!signal.aborted) throw error;
     } finally {
       signal.removeEventListener('abort', abort); // what listens keeps all of its world alive
     }
+  }
+
+  /** Before a watch is opened the history is looked at, as soon as the store answers. */
+  async #continues(era: number, cursor: Revision, signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      try {
+        return await this.#ask({ kind: 'probe' }, () => this.store.continues(era, cursor));
+      } catch {
+        await new Promise<void>((resolve) => void this.clock.after(REOPEN_MS, resolve));
+      }
+    }
+    return true;
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
@@ -179,7 +213,8 @@ export class StoreLink implements Store {
   #seen(revision: Revision, floor: Revision): void {
     if (revision < floor) {
       this.#newest = revision;
-      this.#rolledBack();
+      this.#histories++;
+      this.#onRolledBack();
     } else if (revision > this.#newest) this.#newest = revision;
   }
 }

@@ -29,7 +29,7 @@ import { KeySpace } from './keys.js';
 import { Kv, PAGE_PATIENCE } from './kv.js';
 import { type EtcdMember, joinMember } from './member.js';
 import { checkEtcd } from './start-check.js';
-import { watchRange } from './watch.js';
+import { type Listed, watchRange } from './watch.js';
 
 /** How often etcd is asked for a sign of life: what an answer to a read says of its age is as exact as this. */
 const PROBE_MS = 3_000;
@@ -68,8 +68,8 @@ export class EtcdStore implements Store {
   #probing: Timer | undefined;
   #checked = false;
   readonly #telemetry: Telemetry;
-  /** The history to which the revisions of the last list belong. */
-  #listed: AbortSignal;
+  /** What the last list came from. */
+  #listed: Listed;
   #full: Timer | undefined;
 
   constructor(private readonly options: EtcdOptions) {
@@ -78,7 +78,7 @@ export class EtcdStore implements Store {
     this.#endpoints = new Endpoints(connection, clock);
     this.#keys = new KeySpace(prefix);
     this.#kv = new Kv(this.#endpoints, this.#keys.key(PROBE_KEY), this.#telemetry.log);
-    this.#listed = this.#kv.history;
+    this.#listed = { history: this.#kv.history, newest: undefined };
     this.#commits = new GroupCommit(this.#kv, this.#keys, () => this.#becomeFull());
   }
 
@@ -90,12 +90,12 @@ export class EtcdStore implements Store {
   }
 
   async list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
-    const history = this.#kv.history;
-    if (what === 'entries') this.#listed = history;
+    const listed: Listed = { history: this.#kv.history, newest: undefined };
+    if (what === 'entries') this.#listed = listed;
     const { key, range_end } = this.#keys.range(range);
     const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: what === 'keys' };
     const first = await this.#page(request);
-    return { revision: first.revision, pages: this.#pages(first, request, history) };
+    return { revision: first.revision, pages: this.#pages(first, request, listed) };
   }
 
   async get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
@@ -164,9 +164,11 @@ export class EtcdStore implements Store {
     };
   }
 
-  async *#pages(first: Page, request: IRangeRequest, history: AbortSignal): AsyncGenerator<readonly Entry[]> {
+  async *#pages(first: Page, request: IRangeRequest, listed: Listed): AsyncGenerator<readonly Entry[]> {
     for (let page = first; ;) {
-      if (history.aborted) throw new RolledBack('etcd has another history than before');
+      if (listed.history.aborted) throw new RolledBack('etcd has another history than before');
+      for (const entry of page.entries)
+        if (entry.modRevision > (listed.newest?.modRevision ?? 0n)) listed.newest = entry;
       if (page.entries.length > 0) yield page.entries;
       if (!page.next) return;
       page = await this.#page({ ...request, key: page.next, revision: String(first.revision) });

@@ -1,8 +1,8 @@
 import type { IRangeRequest, IRangeResponse, IResponseHeader, ITxnRequest, ITxnResponse } from 'etcd3';
 import type { Log } from '../../base/observe.js';
-import type { Revision } from '../store.js';
+import type { Entry, Revision } from '../store.js';
 import type { Endpoints, Patience } from './endpoints.js';
-import { EtcdFailure } from './failures.js';
+import { EtcdFailure, failureOf } from './failures.js';
 
 /** A read or a commit: fails over in under 2 s, and is given up well before the caller's own deadline of 10 s. */
 export const CALL_PATIENCE: Patience = { attemptMs: 1_500, withinMs: 5_000 };
@@ -58,6 +58,23 @@ export class Kv {
     await this.range({ key: this.probeKey, keys_only: true });
   }
 
+  /**
+   * Makes sure that an entry that was read once still stands in the history: it may have been replaced by one that is
+   * further on, of which no revision tells. Values are unique, as each carries the id of its write. Throws if it was.
+   */
+  async confirm(key: Buffer, { value, modRevision }: Entry): Promise<void> {
+    let answer: IRangeResponse;
+    try {
+      answer = await this.range({ key, revision: String(modRevision) });
+    } catch (error) {
+      if (failureOf(error).kind === 'COMPACTED') return; // too old to say
+      throw error;
+    }
+    const [found] = answer.kvs;
+    if (found && BigInt(found.mod_revision) === modRevision && found.value.equals(value)) return;
+    this.#begin(answer.header, this.#newest);
+  }
+
   #isOlder({ cluster_id, revision }: IResponseHeader, floor: Revision): boolean {
     return (this.#cluster !== undefined && cluster_id !== this.#cluster) || BigInt(revision) < floor;
   }
@@ -80,7 +97,11 @@ export class Kv {
       this.log.warn({ floor: Number(floor) }, 'etcd answered with an older state than it had shown, and recovered');
       throw new EtcdFailure('UNREACHABLE', 'etcd answered with an older state');
     }
-    const { cluster_id, revision } = answer.header;
+    this.#begin(answer.header, floor);
+  }
+
+  /** Another history begins. Throws. */
+  #begin({ cluster_id, revision }: IResponseHeader, floor: Revision): never {
     const fields = { seen: Number(floor), revision: Number(revision), cluster: cluster_id, before: this.#cluster };
     this.log.error(fields, 'etcd has another history than before: it was restored or replaced');
     this.#newest = BigInt(revision);

@@ -3,7 +3,16 @@ import { Backoff } from '../../base/backoff.js';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Telemetry } from '../../base/observe.js';
 import type { Random } from '../../base/random.js';
-import { type Change, Compacted, type KeyRange, type Revision, type RevisionBatch, RolledBack } from '../store.js';
+import {
+  type Change,
+  Compacted,
+  type Entry,
+  type KeyRange,
+  putsOf,
+  type Revision,
+  type RevisionBatch,
+  RolledBack,
+} from '../store.js';
 import type { Endpoints } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';
 import type { KeySpace } from './keys.js';
@@ -27,19 +36,29 @@ export interface WatchParts {
   readonly telemetry: Telemetry;
 }
 
+/** What a listing came from. */
+export interface Listed {
+  /** Aborted when the history that its revisions belong to is over. */
+  readonly history: AbortSignal;
+  /** The entry that was written last. Undefined: there was none. */
+  newest: Entry | undefined;
+}
+
 /**
  * Watches a range over one stream after the other, until `signal` is aborted. Ends with Compacted, and with RolledBack
- * once `history`, to which `after` belongs, is over. Each stream begins behind the last revision that was delivered, never
+ * once the history to which `after` belongs is over: before a stream is opened the entry that was seen last is looked for
+ * in it. Each stream begins behind the last revision that was delivered, never
  * behind what a header says: in the middle of catching up etcd stamps its messages with a later revision.
  */
 export async function* watchRange(
   parts: WatchParts,
   range: KeyRange,
   after: Revision,
-  history: AbortSignal,
+  { history, newest }: Listed,
   signal: AbortSignal,
 ): AsyncGenerator<RevisionBatch> {
-  const { endpoints, kv, clock, telemetry } = parts;
+  const { endpoints, keys, kv, clock, telemetry } = parts;
+  let seen = newest;
   const backoff = new Backoff(parts.random, RETRY_BASE_MS, RETRY_MAX_MS);
   let cursor = after;
   let choice = 0;
@@ -49,14 +68,15 @@ export async function* watchRange(
     const stream = new Stream(parts, range, AbortSignal.any([signal, history]));
     try {
       // A watch of a revision that etcd does not have yet waits, or tells old events: the history is looked at first.
-      await kv.probe();
+      await (seen ? kv.confirm(keys.key(seen.key), seen) : kv.probe());
       for await (const response of stream.responses(cursor, choice)) {
-        for (const batch of batchesOf(response, parts.keys)) {
+        for (const batch of batchesOf(response, keys)) {
           if (batch.revision <= cursor) {
             telemetry.counters.add('watch_repeats');
             continue;
           }
           cursor = batch.revision;
+          seen = putsOf(batch).at(-1) ?? seen;
           yield batch;
           if (signal.aborted) return;
         }

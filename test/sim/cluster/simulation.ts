@@ -15,7 +15,7 @@ const CALM_FROM_MS = 100_000;
 /** No new process after this, so that the last deaths are seen. */
 const LIFE_UNTIL_MS = 168_000;
 /** Whatever was broken: after this everybody sees the store as it is. */
-const SEEN_MS = 20_000;
+const ALL_SEEN_MS = 20_000;
 const SERVICES = ['pay', 'cart', 'mail'];
 
 /** How a world is: the pauses between its faults, and how often a fault is one that makes everybody wait for a grace. */
@@ -66,7 +66,7 @@ export class ClusterSimulation {
       checker.fault(CALM_FROM_MS, CALM_FROM_MS + 15_000);
     });
 
-    world.at(CALM_FROM_MS + SEEN_MS, () => checker.allMended());
+    world.at(CALM_FROM_MS + ALL_SEEN_MS, () => checker.allMended());
 
     for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) await world.run(time);
     servers.close();

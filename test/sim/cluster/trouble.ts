@@ -9,8 +9,8 @@ const RUNNING_MAX = 5;
 
 /** A server that runs and can reach the store sees within this that it was restored. */
 const SPARED_MS = 20_000;
-/** Whoever is cut off may not see for so long that the store was restored. */
-const RESTORE_NOTICED_MS = 15_000;
+/** Nothing is on time for so long after a restore. */
+const RESTORE_FELT_MS = 15_000;
 
 type Fault = (typeof FAULTS)[number];
 export const FAULTS = [
@@ -176,7 +176,7 @@ export class Trouble {
         this.servers.wakeHungWatches();
         checker.restored(past);
         checker.memberKeysRestored(backup.leases);
-        this.#mark(RESTORE_NOTICED_MS);
+        this.#mark(RESTORE_FELT_MS);
         if (this.#hasWitness(backup.revision) && this.scene.dice.chance(0.5))
           this.#sparedUntil = this.scene.world.now + SPARED_MS;
         else {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { EPOCH_KEY } from '../../../src/model/keys.js';
 import { Stage } from '../stage.js';
 
 test('S14 a store that goes back more than once has an epoch that it has never had, also where its own is one of before', async () => {
@@ -15,4 +16,14 @@ test('S14 a store that goes back more than once has an epoch that it has never h
     assert.ok(!epochs.includes(catalog.epoch), `${catalog.epoch} after ${epochs.join(', ')}`);
     epochs.push(catalog.epoch);
   }
+});
+
+test('an epoch that cannot be read is an alarm, and holds up nothing', async () => {
+  const stage = await Stage.ready();
+  await stage.write({ kind: 'put', key: EPOCH_KEY, value: new Uint8Array([0xff]) });
+  stage.store.compactAll();
+  await stage.until(stage.register({ id: 'p1' }));
+  await stage.untilTrue(() => stage.replica.catalog.instances.liveCount === 1, 1_000);
+  assert.equal(stage.count('BAD_RECORD'), 1);
+  assert.equal(stage.count('rollbacks'), 0);
 });

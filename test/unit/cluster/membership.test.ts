@@ -174,15 +174,14 @@ test('a replica whose key is lost acknowledges nothing until it has joined again
   assert.notEqual(await stage.beat(b, 'p1'), 'FENCED');
 });
 
-test('S14 a member that was cut off while the store was restored begins anew when it is back, however far the store is by then', async () => {
+test('S14 a member whose watch says nothing while the store is restored begins anew when it lists, however far the store is by then', async () => {
   const { stage, b } = await settled();
   await stage.register(b, 'old');
   const backup = stage.store.backup();
   await stage.register(b, 'forgotten');
   await stage.pass(1_000);
-  const { catalog, membership } = b.replica;
+  const { catalog } = b.replica;
   const { epoch, revision } = catalog;
-  // Its watch says nothing, as if the way to the store were cut, while somebody else sees to the store.
   stage.watchDelayMs = () => 600_000;
   await stage.pass(4_000);
   stage.store.restore(backup);
@@ -190,9 +189,7 @@ test('S14 a member that was cut off while the store was restored begins anew whe
   await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
   while (stage.store.revision <= revision + 10n)
     await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: BARRIER_KEY, value }] });
-  stage.watchDelayMs = () => 0;
   assert.equal(catalog.epoch, epoch, 'it does not know yet');
-  stage.store.serveRevocation(`m/${membership!.id}`, undefined);
   await stage.untilTrue(() => catalog.epoch === 'another', 15_000);
   assert.equal(catalog.instances.get('default', 'pay', 'forgotten'), undefined);
   assert.notEqual(catalog.instances.get('default', 'pay', 'old'), undefined);
@@ -262,6 +259,24 @@ test('a node that has waited joins as soon as it can: a store that is out just t
   assert.equal(state(), 'OUT');
   stage.store.setOutage(undefined);
   await stage.untilTrue(() => state() === 'IN', 5_000);
+});
+
+test('a node that waits is not alone because its catalog is read anew', async () => {
+  const stage = new ClusterStage();
+  await stage.start('a');
+  const b = await stage.start('b');
+  await stage.pass(1_000);
+  stage.kill(b);
+  await stage.pass(LEASE_MS + 5_000);
+  const again = stage.begin('b');
+  const { catalog, membership } = again.replica;
+  await stage.untilTrue(() => membership!.view().state === 'WAITING', 1_000);
+  const { epoch } = catalog;
+  stage.store.latencyMs = () => 1_000; // long enough for somebody to look while there is nothing
+  stage.store.restore(stage.store.backup());
+  await stage.untilTrue(() => !catalog.ready, 5_000);
+  await stage.untilTrue(() => catalog.ready && catalog.epoch !== epoch, 20_000);
+  assert.equal(membership!.view().state, 'WAITING');
 });
 
 test('a membership that has lasted, or that was left, makes nobody wait', async () => {

@@ -7,7 +7,7 @@ import { Health, Liveness, RemovalReason, ReportedState } from '../../../src/gen
 import type { Protection as Shown } from '../../../src/gen/rollcall/v1/protection.js';
 import { Protection } from '../../../src/health/protection.js';
 import type { RollcallError } from '../../../src/model/errors.js';
-import { instanceKey, protectionKey } from '../../../src/model/keys.js';
+import { BARRIER_KEY, instanceKey, protectionKey } from '../../../src/model/keys.js';
 import { EXPIRY_TTLS } from '../../../src/model/limits.js';
 import { writeInstance } from '../../../src/model/records.js';
 import { matcher } from '../../../src/registry/filter.js';
@@ -22,6 +22,8 @@ const TTL_MS = TTL_S * 1_000;
 const SOON_MS = 600;
 const LEAVE_AFTER_MS = 5_000;
 const MINUTE_MS = 60_000;
+/** After a listing every ttl begins anew. */
+const GRACE_MS = 30_000;
 /** Every id beats so often. */
 const BEAT_MS = 500;
 
@@ -201,6 +203,22 @@ test('E4: a record of a protection that cannot be read does not keep the dead', 
   const service = await Service.of(8, 7);
   await service.stage.write({ kind: 'put', key: protectionKey('default', 'pay'), value: new Uint8Array([0xff]) });
   await service.stage.untilTrue(() => service.liveCount === 7, TTL_MS * (1 + EXPIRY_TTLS) + SOON_MS);
+});
+
+test('E4: a record of a protection that could not be read, and is gone, does not keep the dead either', async () => {
+  const service = await Service.of(8, 7);
+  const { stage } = service;
+  const key = protectionKey('default', 'pay');
+  await stage.write({ kind: 'put', key, value: new Uint8Array([0xff]) });
+  await stage.pass(100);
+  assert.equal(stage.count('BAD_RECORD'), 1);
+  const release = stage.holdWatch();
+  await stage.write({ kind: 'put', key: BARRIER_KEY, value: new Uint8Array() });
+  await stage.write({ kind: 'delete', key });
+  stage.store.compactAll(); // it is listed anew, and nobody is told of the deletion
+  release();
+  await stage.untilTrue(() => stage.count('BAD_RECORD cleared') === 1, 1_000);
+  await stage.untilTrue(() => service.liveCount === 7, GRACE_MS + TTL_MS * (1 + EXPIRY_TTLS) + SOON_MS);
 });
 
 /** What decides about protection, over a catalog that holds so many instances of one kind, and what it has written. */
