@@ -97,8 +97,8 @@ export async function renewEpoch(
     throw new Error(`there is no data folder ${settings.dataDir}`);
   const store = await openStore(settings, telemetry, fail);
   try {
-    const epoch = await newEpoch(store, systemRandom);
-    return { epoch, nodes: await memberNodes(store) };
+    const nodes = await memberNodes(store); // before they begin anew, and leave for a moment
+    return { epoch: await newEpoch(store, systemRandom), nodes };
   } finally {
     await store.close();
   }
