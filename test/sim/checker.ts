@@ -110,7 +110,12 @@ export abstract class Checker {
     replaceBy(this.#protections, protections);
   }
 
-  /** True: somebody may still act by what the store held before it was restored. */
+  /** True: maybe nobody has seen yet that the store was restored. */
+  protected get mayNotHaveSeen(): boolean {
+    return this.now() - this.#restoredAt < RENEWED_MS;
+  }
+
+  /** True: somebody who is cut off may still act by what the store held before it was restored. */
   protected get mayNotKnow(): boolean {
     return this.now() - this.#restoredAt < CUT_OFF_MS;
   }
@@ -182,7 +187,7 @@ export abstract class Checker {
     const pasts = this.#allMended ? [] : this.#pasts;
     if ([now, ...pasts].some((past) => differenceOf(past, services, view, revision) === undefined)) return;
     // Nobody has given the store a new epoch yet, so that a token of the past is taken for one of now.
-    if (this.now() - this.#restoredAt < RENEWED_MS) return;
+    if (this.mayNotHaveSeen) return;
     this.fail('W1', `a view at ${revision} shows ${differenceOf(now, services, view, revision)}`);
   }
 
@@ -258,6 +263,8 @@ export abstract class Checker {
     const states = listed(this.#protections, service);
     const before = states.at(-1);
     const next = { revision, active, released };
+    states.push(next);
+    if (this.mayNotHaveSeen) return;
     const since = before?.revision ?? 0n;
     if (active && before?.released) this.fail('E4', `${service} is protected again after it was released`);
     if (active && !this.#everExceeded(service, since, PROTECTED_FROM))
@@ -266,7 +273,6 @@ export abstract class Checker {
       this.fail('E4', `the protection of ${service} ended, and at no time since ${since} were few enough unhealthy`);
     if (before?.released && !active && !released && !this.#everCalm(service, since, PROTECTED_FROM))
       this.fail('E4', `the release of ${service} was forgotten, and it was not below the threshold since ${since}`);
-    states.push(next);
   }
 
   #everExceeded(service: string, since: bigint, threshold: Threshold): boolean {

@@ -272,6 +272,7 @@ export class Servers {
         const what = this.#kindOf(parcel);
         const crossing = { server, parcel, what };
         const sent = { at: scene.world.now, epoch: server.link?.member?.epoch };
+        const { era } = store;
         const refused = (): void => process.deliver(refuse);
         if (what !== 'probe' && what !== 'renew') scene.count(`sent ${what}`);
         process.send(() => {
@@ -281,7 +282,8 @@ export class Servers {
               node,
               'store',
               () => {
-                if (store.outage === 'refuse') return void scene.world.in(1, refused);
+                // What was on its way when the store was restored was on a connection that is cut.
+                if (store.outage === 'refuse' || store.era !== era) return void scene.world.in(1, refused);
                 if (store.outage === 'hang') return;
                 this.#sent.set(server.name, sent);
                 arrive();
