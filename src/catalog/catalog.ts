@@ -28,7 +28,7 @@ import {
   type ServiceProtection,
   underProtection,
 } from '../model/records.js';
-import { type Change, type Entry, putsOf, type Revision, type RevisionBatch } from '../store/store.js';
+import type { Change, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { Collection, type ItemChange } from './collection.js';
 import { RevisionGate } from './revision-gate.js';
 
@@ -262,7 +262,10 @@ export class Catalog {
   apply(batch: RevisionBatch): void {
     assert(batch.revision > this.#revision, `revision ${batch.revision} after ${this.#revision}`);
     // The horizon first: it says which deletions of the same revision are ours.
-    this.#putAll(putsOf(batch), false);
+    this.#putAll(
+      batch.changes.flatMap((change) => (change.kind === 'put' ? [change.entry] : [])),
+      false,
+    );
     for (const change of batch.changes) if (change.kind === 'delete') this.#deleted(change);
     this.#advance(batch.revision);
   }

@@ -4,7 +4,7 @@ import type { Closeable } from '../base/lifecycle.js';
 import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
 import { EPOCH_KEY } from '../model/keys.js';
-import { Compacted, type Entry, putsOf, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
+import { Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../store/store.js';
 import type { Catalog } from './catalog.js';
 import { epochOf, settleEpoch } from './schema.js';
 
@@ -96,7 +96,8 @@ export class Follower implements Closeable {
     if (this.#stop.signal.aborted) return;
     if (revision < this.catalog.revision) throw new RolledBack('a listing is older than what was seen before');
     // Whoever was cut off while the store was restored may find it further on than it ever was.
-    if (this.#isOther(entries)) throw new RolledBack('the store has another epoch');
+    if (this.#isOther(entries.find(({ key }) => key === EPOCH_KEY)))
+      throw new RolledBack('the store has another epoch');
     this.#epochUnsettled = false;
     this.catalog.replace(revision, entries);
     this.#epoch = this.catalog.epoch;
@@ -111,15 +112,17 @@ export class Follower implements Closeable {
     for await (const batch of this.store.watch(this.catalog.revision, signal)) {
       if (signal.aborted) return;
       // Another server, or an operator after a restore, has seen what this one could not.
-      if (this.#isOther(putsOf(batch))) throw new RolledBack('the store has a new epoch');
+      for (const change of batch.changes)
+        if (change.kind === 'put' && change.entry.key === EPOCH_KEY && this.#isOther(change.entry))
+          throw new RolledBack('the store has a new epoch');
       this.catalog.apply(batch);
       this.#backoff.reset();
     }
   }
 
-  /** True: one of these entries names another history than the one that is followed, or one that is over. */
-  #isOther(entries: readonly Entry[]): boolean {
-    const epoch = epochOf(entries.find(({ key }) => key === EPOCH_KEY));
+  /** True: the record of the epoch names another history than the one that is followed, or one that is over. */
+  #isOther(entry: Entry | undefined): boolean {
+    const epoch = epochOf(entry);
     if (epoch === undefined) return false;
     return (this.#epoch !== '' && epoch !== this.#epoch) || this.#endedEpochs.has(epoch);
   }

@@ -5,7 +5,7 @@ import type { Log } from '../base/observe.js';
 import type { Random } from '../base/random.js';
 import { EpochRecord, SchemaRecord } from '../gen/rollcall/storage/v1/records.js';
 import { EPOCH_KEY, SCHEMA_KEY } from '../model/keys.js';
-import { BadRecord, decode } from '../model/records.js';
+import { decode, ifReadable } from '../model/records.js';
 import { type Entry, type Revision, type Store, StoreRefused, StoreUnavailable } from '../store/store.js';
 
 /** The number of the layout that this program writes, and the lowest that can read what it writes. */
@@ -76,12 +76,7 @@ export async function newEpoch(store: Store, random: Random): Promise<string> {
 
 /** The epoch that an entry names. Undefined: there is none, or it cannot be read. */
 export function epochOf(entry: Entry | undefined): string | undefined {
-  try {
-    return entry && decode(entry.key, entry.value, EpochRecord).epoch;
-  } catch (error) {
-    if (error instanceof BadRecord) return undefined;
-    throw error;
-  }
+  return entry && ifReadable(() => decode(entry.key, entry.value, EpochRecord).epoch);
 }
 
 /** Writes a record if `modRevision` stands there (0n: nothing). */

@@ -8,8 +8,8 @@ import { MemberRecord, MembergenRecord } from '../gen/rollcall/storage/v1/record
 import type { HeardNote } from '../health/heard.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
 import { MEMBERGEN_KEY, memberKey, MEMBERS } from '../model/keys.js';
-import { BadRecord, type MemberItem, readMember } from '../model/records.js';
-import { type Entry, type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
+import { ifReadable, type MemberItem, readMember } from '../model/records.js';
+import { type Member, prefixRange, type Store, StoreUnavailable } from '../store/store.js';
 import { Canary } from './canary.js';
 import { Fence, REWRITE_MS } from './fence.js';
 import { Judges } from './judges.js';
@@ -421,15 +421,7 @@ export class Membership implements Cluster, Closeable {
 export async function memberNodes(store: Store): Promise<string[]> {
   const nodes = new Set<string>();
   const { pages } = await store.list(prefixRange(MEMBERS));
-  for await (const page of pages) for (const entry of page) nodes.add(nodeOf(entry));
+  for await (const page of pages)
+    for (const entry of page) nodes.add(ifReadable(() => readMember(entry).record.node) ?? entry.key);
   return [...nodes].sort();
-}
-
-function nodeOf(entry: Entry): string {
-  try {
-    return readMember(entry).record.node;
-  } catch (error) {
-    if (error instanceof BadRecord) return entry.key;
-    throw error;
-  }
 }

@@ -7,7 +7,7 @@ import type { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
 import { protectionKey } from '../model/keys.js';
 import {
-  BadRecord,
+  ifReadable,
   type InstanceItem,
   readProtection,
   type ServiceProtection,
@@ -256,12 +256,7 @@ function exceeds({ total, ailing }: Service, count: number, percent: number): bo
 
 /** What stands at a key. A record that cannot be read protects nothing. */
 function readable({ key, value, modRevision }: Entry): ServiceProtection | undefined {
-  try {
-    return readProtection(key, value, modRevision);
-  } catch (error) {
-    if (error instanceof BadRecord) return undefined;
-    throw error;
-  }
+  return ifReadable(() => readProtection(key, value, modRevision));
 }
 
 function notProtected(namespace: string, service: string): RollcallError {

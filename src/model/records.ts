@@ -178,6 +178,16 @@ export function writeConfig(writeId: string, config: Config): Uint8Array {
   return ConfigRecord.encode({ writeId, config: { ...config, revision: 0n } }).finish();
 }
 
+/** What `read` reads. Undefined: the record cannot be read. */
+export function ifReadable<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof BadRecord) return undefined;
+    throw error;
+  }
+}
+
 /** Decodes a record; any failure is a BadRecord that names the key. */
 export function decode<T>(key: string, value: Uint8Array, message: { decode(bytes: Uint8Array): T }): T {
   try {

@@ -202,11 +202,6 @@ export function prefixRange(prefix: string): KeyRange {
   return { start: prefix, end: prefix.slice(0, -1) + String.fromCharCode(last + 1) };
 }
 
-/** The entries that a revision put. */
-export function putsOf({ changes }: RevisionBatch): Entry[] {
-  return changes.flatMap((change) => (change.kind === 'put' ? [change.entry] : []));
-}
-
 /** True: `key` lies in `range`. Keys are ASCII, so that JavaScript's order is byte order. */
 export function inRange(range: KeyRange, key: string): boolean {
   return key >= range.start && key < range.end;

@@ -97,6 +97,15 @@ export abstract class Checker {
     return this.history.get(key)?.at(-1);
   }
 
+  /**
+   * True: another incarnation holds the id. A real process would learn it from a beat; one that never got an answer to its
+   * Register just stops.
+   */
+  isSuperseded(key: string, incarnation: string): boolean {
+    const standing = this.standing(key);
+    return standing !== undefined && standing.removal === undefined && standing.incarnation !== incarnation;
+  }
+
   /** What the store has held up to now, for `restored`. */
   past(): Past {
     return { history: copied(this.history), protections: copied(this.#protections) };

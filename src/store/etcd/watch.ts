@@ -8,7 +8,6 @@ import {
   Compacted,
   type Entry,
   type KeyRange,
-  putsOf,
   type Revision,
   type RevisionBatch,
   RolledBack,
@@ -76,7 +75,7 @@ export async function* watchRange(
             continue;
           }
           cursor = batch.revision;
-          seen = putsOf(batch).at(-1) ?? seen;
+          for (const change of batch.changes) if (change.kind === 'put') seen = change.entry;
           yield batch;
           if (signal.aborted) return;
         }

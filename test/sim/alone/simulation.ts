@@ -1,8 +1,7 @@
-import { checkHeartbeats, checkRegister } from '../../../src/api/grpc/registry-requests.js';
+import { checkHeartbeats } from '../../../src/api/grpc/registry-requests.js';
 import { WatchHub } from '../../../src/api/grpc/watch-hub.js';
 import type { Random } from '../../../src/base/random.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
-import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import { type Replica, startReplica } from '../../../src/replica.js';
 import type { Dice } from '../../support/dice.js';
@@ -10,6 +9,7 @@ import { MemoryStore, type Outage } from '../../support/memory-store.js';
 import { changesOf, type Death } from '../checker.js';
 import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
 import { encode } from '../records.js';
+import { registrationOf } from '../requests.js';
 import { Scene, type Tally } from '../scene.js';
 import { type WatchedServer, Watchers } from '../watchers.js';
 import type { World } from '../world.js';
@@ -230,23 +230,12 @@ export class Simulation {
     ttlMs: number,
     heard: (received: number) => void,
   ): Promise<boolean> {
-    const [, , service, id] = key.split('/');
     for (let tries = 0; tries < 8; tries++) {
       const call = this.#checker.began('register', key, incarnation, ttlMs);
-      const request = RegisterRequest.fromPartial({
-        instance: {
-          service: service!,
-          id: id!,
-          address: '10.0.0.1',
-          port: 80,
-          ttl: { seconds: BigInt(ttlMs / 1000), nanos: 0 },
-        },
-        incarnation,
-      });
       try {
         await this.#call(async (replica, received) => {
           heard(received);
-          const { revision } = await replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
+          const { revision } = await replica.registrations.register(registrationOf(key, incarnation, ttlMs));
           this.#scene.guard(() => this.#checker.registered(call, revision, received));
         });
         this.#scene.count('register');
@@ -254,16 +243,10 @@ export class Simulation {
       } catch {
         this.#scene.count('register failed');
         await this.#world.sleep(this.#dice.between(100, 1_500));
-        if (this.#superseded(key, incarnation)) return false;
+        if (this.#checker.isSuperseded(key, incarnation)) return false;
       }
     }
     return false;
-  }
-
-  /** A real process would learn it from a beat; one that never got an answer to its Register just stops here. */
-  #superseded(key: string, incarnation: string): boolean {
-    const standing = this.#checker.standing(key);
-    return standing !== undefined && standing.removal === undefined && standing.incarnation !== incarnation;
   }
 
   async #beat(key: string, incarnation: string, heard: (received: number) => void): Promise<number> {

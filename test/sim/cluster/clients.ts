@@ -1,8 +1,8 @@
-import { checkHeartbeats, checkRegister } from '../../../src/api/grpc/registry-requests.js';
+import { checkHeartbeats } from '../../../src/api/grpc/registry-requests.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
-import { RegisterRequest } from '../../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import type { Death } from '../checker.js';
+import { registrationOf } from '../requests.js';
 import type { Network } from './network.js';
 import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
@@ -246,25 +246,13 @@ export class Clients {
     tombstonesOnly = false,
   ): Promise<boolean> {
     const { scene } = this;
-    const [, , service, id] = key.split('/');
     for (let tries = 0; tries < 10; tries++) {
       const call = scene.checker.began('register', key, incarnation, ttlMs, replaces);
-      const request = RegisterRequest.fromPartial({
-        instance: {
-          service: service!,
-          id: id!,
-          address: '10.0.0.1',
-          port: 80,
-          ttl: { seconds: BigInt(ttlMs / 1000), nanos: 0 },
-        },
-        incarnation,
-        ...(replaces !== undefined && { replacesRevision: replaces }),
-      });
       try {
         await this.#call(balancer.pick(), async ({ name, process, replica }) => {
           heard(key);
           const received = scene.world.now;
-          const { revision } = await replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
+          const { revision } = await replica.registrations.register(registrationOf(key, incarnation, ttlMs, replaces));
           if (process.dead) return;
           scene.note(`${name} acknowledges Register of ${key} ${incarnation}, received at ${received.toFixed(2)}`);
           scene.guard(() => scene.checker.registered(name, call, revision, received));
@@ -282,16 +270,10 @@ export class Clients {
         scene.count('register failed');
         balancer.failed();
         await scene.world.sleep(scene.dice.between(50, 800));
-        if (this.#superseded(key, incarnation)) return false;
+        if (this.scene.checker.isSuperseded(key, incarnation)) return false;
       }
     }
     return false;
-  }
-
-  /** A real process would learn it from a beat; one that never got an answer to its Register just stops here. */
-  #superseded(key: string, incarnation: string): boolean {
-    const standing = this.scene.checker.standing(key);
-    return standing !== undefined && standing.removal === undefined && standing.incarnation !== incarnation;
   }
 
   /** Beats, at another replica where one fails; what came of each id. */
