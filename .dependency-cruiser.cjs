@@ -1,17 +1,23 @@
-// Imports point down only: base <- model, gen <- store <- catalog <- registry, health, config <- replica <- api <- server.
+// Imports point down only: base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- main.
+const everywhere = ['base', 'model', 'gen'];
 const layers = [
   ['base', []],
   ['gen', []],
   ['model', ['base', 'gen']],
-  ['store', ['base', 'model', 'gen']],
-  ['catalog', ['base', 'model', 'gen', 'store/store']],
-  ['registry', ['base', 'model', 'gen', 'store/store', 'catalog']],
-  ['health', ['base', 'model', 'gen', 'store/store', 'catalog']],
-  ['cluster', ['base', 'model', 'gen', 'store/store', 'catalog', 'health']],
-  ['config', ['base', 'model', 'gen', 'store/store', 'catalog']],
+  ['store', everywhere],
+  ['catalog', [...everywhere, 'store/store']],
+  ['domain/registry', [...everywhere, 'store/store', 'catalog']],
+  ['domain/health', [...everywhere, 'store/store', 'catalog']],
+  ['domain/config', [...everywhere, 'store/store', 'catalog']],
+  ['domain/retention', [...everywhere, 'store/store', 'catalog']],
+  ['domain/cluster', [...everywhere, 'store/store', 'catalog', 'domain/health']],
+  ['domain', [...everywhere, 'store/store', 'catalog']],
+  ['api', [...everywhere, 'catalog', 'domain', 'telemetry', 'edges/grpc/calls']],
+  ['edges/grpc', [...everywhere, 'api', 'domain']],
+  ['edges/peer', [...everywhere, 'domain/health']],
+  ['edges/loopback', ['base', 'domain/health']],
   ['telemetry', ['base']],
   ['settings', ['base', 'telemetry']],
-  ['api', ['base', 'model', 'gen', 'catalog', 'registry', 'health', 'config', 'cluster', 'replica', 'telemetry']],
 ];
 
 const own = (folder) => `^src/${folder}(/|\\.ts$)`;
@@ -35,11 +41,11 @@ module.exports = {
     onlyFrom('one-importer-of-lmdb', 'node_modules/(lmdb|@lmdb)/', '^src/store/embedded/'),
     onlyFrom('one-importer-of-pino', 'node_modules/pino/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
-    onlyFrom('grpc-only-at-the-edges', 'node_modules/@grpc/', '^src/(api/grpc|api/peer|gen|store/etcd)/'),
+    onlyFrom('grpc-only-at-the-edges', 'node_modules/@grpc/', '^src/(edges/grpc|edges/peer|api|gen|store/etcd)/'),
     {
       name: 'domain-runs-no-grpc',
       severity: 'error',
-      from: { path: '^src/(model|catalog|registry|health|config|cluster)/' },
+      from: { path: '^src/(model|catalog|domain)/' },
       to: { path: '^src/gen/.*_service\\.ts$', dependencyTypesNot: ['type-only'] },
     },
   ],

@@ -5,7 +5,7 @@
 //
 // A patch begins with one sentence that says what is broken, and then says
 //   Breaks: W2                                 the promise: of docs/guarantees.md, or S1 to S13 of the store port
-//   Run: test/unit/api/grpc/watch-hub.test.ts  the test files that must fall, with spaces between them
+//   Run: test/unit/api/watch/hub.test.ts  the test files that must fall, with spaces between them
 //   Only: W2                                   optional: the pattern of the names of the tests to run
 //   Env: ROLLCALL_SIM_SEEDS=60                 optional: variables of the tests
 //   Needs: build                               optional: the tests start the built server

@@ -1,6 +1,6 @@
 import type { Clock } from '../../src/base/clock.js';
 import type { Telemetry } from '../../src/base/observe.js';
-import type { SelfBeat } from '../../src/health/liveness-clock.js';
+import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
 

@@ -1,4 +1,4 @@
-import { checkRegister } from '../../src/api/grpc/registry-requests.js';
+import { checkRegister } from '../../src/api/registry/checks.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 
 /** What a Register of an instance comes to behind the API; `replaces`: the revision that it may take the place of. */

@@ -1,12 +1,12 @@
 import { EventEmitter } from 'node:events';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Ending } from '../../src/api/grpc/calls.js';
-import { checkWatchServices } from '../../src/api/grpc/registry-requests.js';
-import { servicesCodec } from '../../src/api/grpc/watch-messages.js';
+import { Ending } from '../../src/edges/grpc/calls.js';
+import { checkWatchServices } from '../../src/api/registry/checks.js';
+import { servicesCodec } from '../../src/api/watch/messages.js';
 import { WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../src/model/errors.js';
-import type { Replica } from '../../src/replica.js';
-import type { WatchHub } from '../../src/api/grpc/watch-hub.js';
+import type { Replica } from '../../src/domain/replica.js';
+import type { WatchHub } from '../../src/api/watch/hub.js';
 import type { SimProcess } from './process.js';
 import { decode } from './records.js';
 import type { Scene } from './scene.js';

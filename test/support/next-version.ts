@@ -17,18 +17,18 @@ const CHANGES: readonly (readonly [file: string, text: string, becomes: string])
   ...['rollcall/storage/v1/records.proto InstanceRecord', 'rollcall/peer/v1/peer_service.proto LastHeardRequest'].map(
     fieldIn,
   ),
-  ['src/api/grpc/registry-requests.ts', '    revision: 0n,\n', '    revision: 0n,\n    next: given.next,\n'],
+  ['src/api/registry/checks.ts', '    revision: 0n,\n', '    revision: 0n,\n    next: given.next,\n'],
   [
     'src/model/records.ts',
     'encode({ ...record, instance: stored })',
     "encode({ ...record, next: 'b', instance: stored })",
   ],
   [
-    'src/cluster/membership.ts',
+    'src/domain/cluster/membership.ts',
     '      protocolVersion: PROTOCOL_VERSION,\n',
     "      protocolVersion: 2,\n      next: 'c',\n",
   ],
-  ['src/api/peer/peer-client.ts', '{ to, promise, queries:', "{ to, promise, next: 'd', queries:"],
+  ['src/edges/peer/peer-client.ts', '{ to, promise, queries:', "{ to, promise, next: 'd', queries:"],
 ];
 
 function fieldIn(place: string): readonly [string, string, string] {

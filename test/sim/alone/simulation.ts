@@ -1,9 +1,9 @@
-import { checkHeartbeats } from '../../../src/api/grpc/registry-requests.js';
-import { WatchHub } from '../../../src/api/grpc/watch-hub.js';
+import { checkHeartbeats } from '../../../src/api/registry/checks.js';
+import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { RollcallError } from '../../../src/model/errors.js';
-import { type Replica, startReplica } from '../../../src/replica.js';
+import { type Replica, startReplica } from '../../../src/domain/replica.js';
 import type { Dice } from '../../support/dice.js';
 import { MemoryStore, type Outage } from '../../support/memory-store.js';
 import { changesOf, type Death } from '../checker.js';

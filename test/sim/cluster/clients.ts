@@ -1,4 +1,4 @@
-import { checkHeartbeats } from '../../../src/api/grpc/registry-requests.js';
+import { checkHeartbeats } from '../../../src/api/registry/checks.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import type { Death } from '../checker.js';

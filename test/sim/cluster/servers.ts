@@ -1,9 +1,9 @@
-import { WatchHub } from '../../../src/api/grpc/watch-hub.js';
+import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
-import type { Answer, HeardNote, Query } from '../../../src/health/heard.js';
-import type { PeerEnd } from '../../../src/cluster/peer-end.js';
-import type { MemberRef, PeerConnector } from '../../../src/health/peers.js';
-import { startReplica } from '../../../src/replica.js';
+import type { Answer, HeardNote, Query } from '../../../src/domain/health/heard.js';
+import type { PeerEnd } from '../../../src/domain/cluster/peer-end.js';
+import type { MemberRef, PeerConnector } from '../../../src/domain/health/peers.js';
+import { startReplica } from '../../../src/domain/replica.js';
 import type { RevisionBatch } from '../../../src/store/store.js';
 import { MemoryStore } from '../../support/memory-store.js';
 import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';

@@ -6,8 +6,8 @@ import { InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/stor
 import { Health, InstanceFilter, ReportedState } from '../../../src/gen/rollcall/v1/instance.js';
 import { instanceKey, protectionKey } from '../../../src/model/keys.js';
 import { writeInstance, writeProtection } from '../../../src/model/records.js';
-import { matcher } from '../../../src/registry/filter.js';
-import { serviceSelection } from '../../../src/registry/watching.js';
+import { matcher } from '../../../src/domain/registry/filter.js';
+import { serviceSelection } from '../../../src/domain/registry/watching.js';
 import type { Entry } from '../../../src/store/store.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
 import { World } from '../../sim/world.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RollcallError } from '../../../src/model/errors.js';
-import { Stage } from '../stage.js';
+import { Stage } from '../../support/stage.js';
 
 const BARRIER = { minRevision: 0n, barrier: true };
 

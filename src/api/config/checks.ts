@@ -1,0 +1,222 @@
+import { findSyntaxFault, formatName, inferFormat } from '../../domain/config/formats.js';
+import type { Draft, WriteRequest } from '../../domain/config/publishing.js';
+import { configSelection } from '../../domain/config/watching.js';
+import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import type {
+  ConfigDraft,
+  DeleteConfigRequest,
+  GetConfigRequest,
+  ListConfigsRequest,
+  ListConfigVersionsRequest,
+  PublishConfigRequest,
+  RollbackConfigRequest,
+  WatchConfigRequest,
+} from '../../gen/rollcall/v1/config_service.js';
+import { LIMITS } from '../../model/limits.js';
+import { CONFIG_KEY, CONFIG_PREFIX_PATTERN, GROUP } from '../../model/names.js';
+import { hashSelection } from '../../model/tokens.js';
+import { Checker } from '../call/check.js';
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const VERSION = /^[0-9]{1,19}$/;
+
+interface WriteFields {
+  namespace: string;
+  group: string;
+  author: string;
+  comment: string;
+  requestId: string;
+}
+
+/** What every write of configs says of itself. */
+function checkWrite(check: Checker, request: WriteFields): WriteRequest {
+  return {
+    namespace: check.namespace(request.namespace),
+    group: check.nameOrDefault('group', request.group, GROUP),
+    author: check.chars('author', request.author, LIMITS.LABEL_CHARS.value),
+    comment: check.bytes('comment', request.comment, LIMITS.COMMENT_BYTES.value),
+    requestId: check.runId('request_id', request.requestId || undefined) ?? '',
+  };
+}
+
+export function checkPublish(request: PublishConfigRequest): { write: WriteRequest; drafts: Draft[] } {
+  const check = new Checker();
+  const write = checkWrite(check, request);
+  if (request.configs.length === 0) check.refuse('configs', 'must have at least one config');
+  check.count('configs', request.configs.length, LIMITS.PUBLISH_CONFIGS.value, 'configs');
+  const keys = new Set<string>();
+  let bytes = 0;
+  const drafts = request.configs.slice(0, LIMITS.PUBLISH_CONFIGS.value).map((draft, i) => {
+    const field = `configs[${i}]`;
+    if (keys.has(draft.key)) check.refuse(`${field}.key`, 'is used by another config of the request');
+    keys.add(draft.key);
+    bytes += draft.content ? Buffer.byteLength(draft.content.value) : 0;
+    for (const [name, value] of draft.labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
+    return checkDraft(check, field, draft);
+  });
+  if (bytes > LIMITS.PUBLISH_BYTES.value)
+    check.refuse(
+      'configs',
+      `must have up to ${LIMITS.PUBLISH_BYTES.value} bytes of content and labels together; they have ${bytes}`,
+    );
+  check.done();
+  return { write, drafts };
+}
+
+function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
+  const key = check.name(`${field}.key`, draft.key, CONFIG_KEY);
+  check.labels(`${field}.labels`, draft.labels);
+  if (draft.expectedVersion !== undefined) check.notNegative(`${field}.expected_version`, draft.expectedVersion);
+  const given = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
+  if (!draft.content) check.refuse(`${field}.text`, 'is required (or data)');
+  const format = given || inferFormat(key, draft.content?.$case === 'data');
+  const content = checkContent(check, field, format, draft.content ?? { $case: 'text', value: '' });
+  return { key, content, format, labels: draft.labels, expectedVersion: draft.expectedVersion };
+}
+
+/** The content in the case that its format asks for. Text must be UTF-8; it is refused, never repaired. */
+function checkContent(
+  check: Checker,
+  field: string,
+  format: ConfigFormat,
+  content: Draft['content'],
+): Draft['content'] {
+  if (format === ConfigFormat.CONFIG_FORMAT_BINARY) {
+    return { $case: 'data', value: content.$case === 'data' ? content.value : Buffer.from(content.value) };
+  }
+  let text: string;
+  try {
+    text = content.$case === 'text' ? content.value : utf8.decode(content.value);
+  } catch {
+    check.refuse(`${field}.data`, `must be UTF-8 text in format ${formatName(format)}`);
+    return content;
+  }
+  if (Buffer.byteLength(text) <= LIMITS.PUBLISH_BYTES.value) {
+    const fault = findSyntaxFault(format, text);
+    if (fault) {
+      check.refuse(
+        `${field}.${content.$case}`,
+        `does not parse as ${formatName(format)}: line ${fault.line}, column ${fault.column}: ${fault.message}`,
+      );
+    }
+  }
+  return { $case: 'text', value: text };
+}
+
+interface ConfigName {
+  readonly namespace: string;
+  readonly group: string;
+  readonly key: string;
+}
+
+function checkName(check: Checker, request: { namespace: string; group: string; key: string }): ConfigName {
+  return {
+    namespace: check.namespace(request.namespace),
+    group: check.nameOrDefault('group', request.group, GROUP),
+    key: check.name('key', request.key, CONFIG_KEY),
+  };
+}
+
+export function checkGetConfig(request: GetConfigRequest): ConfigName {
+  const check = new Checker();
+  const name = checkName(check, request);
+  check.notNegative('version', request.version);
+  check.notNegative('min_revision', request.minRevision);
+  check.watcher(request.watcher);
+  check.done();
+  return name;
+}
+
+export function checkDelete(request: DeleteConfigRequest): { write: WriteRequest; key: string } {
+  const check = new Checker();
+  const write = checkWrite(check, request);
+  const key = check.name('key', request.key, CONFIG_KEY);
+  if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
+  check.done();
+  return { write, key };
+}
+
+export function checkRollback(request: RollbackConfigRequest): { write: WriteRequest; key: string } {
+  const check = new Checker();
+  const write = checkWrite(check, request);
+  const key = check.name('key', request.key, CONFIG_KEY);
+  if (request.version < 1n) check.refuse('version', `must be 1 or more; it is ${request.version}`);
+  if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
+  check.done();
+  return { write, key };
+}
+
+export function checkListConfigs(request: ListConfigsRequest): {
+  namespace: string;
+  group: string;
+  prefix: string;
+  size: number;
+  after: readonly string[];
+  selection: string;
+} {
+  const check = new Checker();
+  const namespace = check.namespace(request.namespace);
+  const group = request.group && check.name('group', request.group, GROUP);
+  const prefix = checkPrefix(check, 'prefix', request.prefix);
+  const selection = hashSelection(['ListConfigs', namespace, group, prefix]);
+  const { size, after } = check.page(request, selection);
+  check.notNegative('min_revision', request.minRevision);
+  check.done();
+  return { namespace, group, prefix, size, after, selection };
+}
+
+export function checkListVersions(
+  request: ListConfigVersionsRequest,
+): ConfigName & { size: number; before: bigint; selection: string } {
+  const check = new Checker();
+  const name = checkName(check, request);
+  const selection = hashSelection(['ListConfigVersions', name]);
+  const { size, after } = check.page(request, selection);
+  const [before = '0'] = after;
+  if (!VERSION.test(before)) check.refuse('page_token', 'is not a next_page_token of this list');
+  check.notNegative('min_revision', request.minRevision);
+  check.done();
+  return { ...name, size, before: BigInt(before), selection };
+}
+
+export function checkWatchConfig(request: WatchConfigRequest): ReturnType<typeof configSelection> {
+  const check = new Checker();
+  const namespace = check.namespace(request.namespace);
+  if (request.all && request.filters.length > 0) check.refuse('filters', 'must be empty when all is set');
+  if (!request.all && request.filters.length === 0) check.refuse('filters', 'is required unless all is set');
+  check.count('filters', request.filters.length, LIMITS.WATCH_CONFIG_FILTERS.value, 'filters');
+  const filters = request.filters.slice(0, LIMITS.WATCH_CONFIG_FILTERS.value).map((filter, i) => {
+    const field = `filters[${i}]`;
+    check.count(`${field}.keys`, filter.keys.length, LIMITS.WATCH_CONFIG_KEYS.value, 'keys');
+    check.count(`${field}.prefixes`, filter.prefixes.length, LIMITS.WATCH_CONFIG_PREFIXES.value, 'prefixes');
+    filter.keys
+      .slice(0, LIMITS.WATCH_CONFIG_KEYS.value)
+      .forEach((key, k) => check.name(`${field}.keys[${k}]`, key, CONFIG_KEY));
+    filter.prefixes.slice(0, LIMITS.WATCH_CONFIG_PREFIXES.value).forEach((prefix, k) => {
+      if (prefix === '')
+        check.refuse(
+          `${field}.prefixes[${k}]`,
+          'must not be empty; to watch the whole group give neither keys nor prefixes',
+        );
+      checkPrefix(check, `${field}.prefixes[${k}]`, prefix);
+    });
+    return {
+      group: check.nameOrDefault(`${field}.group`, filter.group, GROUP),
+      keys: filter.keys,
+      prefixes: filter.prefixes,
+    };
+  });
+  check.watcher(request.watcher);
+  check.done();
+  return configSelection(namespace, request.all ? undefined : filters);
+}
+
+function checkPrefix(check: Checker, field: string, prefix: string): string {
+  if (prefix !== '' && !CONFIG_PREFIX_PATTERN.test(prefix)) {
+    check.refuse(
+      field,
+      `must be up to ${LIMITS.CONFIG_KEY_CHARS.value} letters, digits, ".", "_", "-" or "/", without empty, "." or ".." segments`,
+    );
+  }
+  return prefix;
+}

@@ -1,0 +1,36 @@
+import type { Config } from '../../gen/rollcall/v1/config.js';
+import { RollcallError } from '../../model/errors.js';
+import { fromTimestamp } from '../../model/time.js';
+
+/** The config as lists and replies to writes carry it. */
+export function withoutContent(config: Config): Config {
+  return { ...config, content: undefined };
+}
+
+/** The content as bytes. */
+export function contentBytes(content: Config['content']): Buffer {
+  if (!content) return Buffer.alloc(0);
+  return content.$case === 'text' ? Buffer.from(content.value) : content.value;
+}
+
+/** The bytes of a config without its content, about: names, labels and comment, with room for the rest. */
+export function headBytes({ namespace, group, key, comment, author, labels }: Config): number {
+  let bytes = 200 + namespace.length + group.length + key.length + author.length + Buffer.byteLength(comment);
+  for (const [name, value] of labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + 8;
+  return bytes;
+}
+
+export function configNotFound(namespace: string, group: string, key: string): RollcallError {
+  return new RollcallError(
+    'CONFIG_NOT_FOUND',
+    `config ${key} does not exist in group ${group} of namespace ${namespace}`,
+    {
+      metadata: { namespace, group, key },
+    },
+  );
+}
+
+/** When a version was published, in wall-clock milliseconds. */
+export function publishedAtMs({ publishTime }: Config): number {
+  return publishTime ? fromTimestamp(publishTime) : 0;
+}

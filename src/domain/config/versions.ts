@@ -1,0 +1,81 @@
+import type { Clock } from '../../base/clock.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import { firstOf, page, type Page } from '../../catalog/paging.js';
+import type { StoreGate } from '../../catalog/store-gate.js';
+import type { Config } from '../../gen/rollcall/v1/config.js';
+import { RollcallError } from '../../model/errors.js';
+import { versionKey, versionsPrefix } from '../../model/keys.js';
+import { LIMITS } from '../../model/limits.js';
+import { type ConfigItem, readConfig } from '../../model/records.js';
+import { prefixRange } from '../../store/store.js';
+import { configNotFound, headBytes, publishedAtMs, withoutContent } from './content.js';
+
+const DAY_MS = 86_400_000;
+
+/** Reads configs: current ones from memory, older versions from the store. */
+export class Versions {
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly store: StoreGate,
+    private readonly clock: Clock,
+  ) {}
+
+  /** The current version. */
+  current(namespace: string, group: string, key: string): Config {
+    const item = this.catalog.configs.get(namespace, group, key);
+    if (!item || item.config.deleted) throw configNotFound(namespace, group, key);
+    return item.config;
+  }
+
+  /** One version, as long as it is kept. */
+  async get(namespace: string, group: string, key: string, version: bigint): Promise<Config> {
+    const head = this.catalog.configs.get(namespace, group, key);
+    if (head?.config.version === version) return head.config;
+    const { entry } = await this.store.get(versionKey(namespace, group, key, version));
+    const config = entry && readConfig(entry.key, entry.value, entry.modRevision).config;
+    if (config && this.#isKept(config, head?.config)) return config;
+    if (!head && !config) throw configNotFound(namespace, group, key);
+    const metadata = { namespace, group, key, version: String(version) };
+    throw new RollcallError('VERSION_NOT_FOUND', `config ${key} has no version ${version}, or it is no longer kept`, {
+      metadata,
+    });
+  }
+
+  /** The kept versions, newest first, without content. `before` 0n: from the newest. */
+  async list(namespace: string, group: string, key: string, size: number, before: bigint): Promise<Page<Config>> {
+    const head = this.catalog.configs.get(namespace, group, key);
+    const entries = await this.store.list(prefixRange(versionsPrefix(namespace, group, key)));
+    const kept = entries
+      .map((entry) => readConfig(entry.key, entry.value, entry.modRevision).config)
+      .filter((config) => this.#isKept(config, head?.config) && (before === 0n || config.version < before))
+      .reverse();
+    if (kept.length === 0 && !head) throw configNotFound(namespace, group, key);
+    return firstOf(kept, size, ({ version }) => String(version), withoutContent, headBytes);
+  }
+
+  /** The configs of a namespace, by group and key, without content. `after` is the group and key of the last one seen. */
+  heads(namespace: string, group: string, prefix: string, size: number, after: readonly string[]): Page<Config> {
+    const all: ConfigItem[] = [];
+    for (const { value: scope } of this.catalog.configs.namespace(namespace)?.scopes.values() ?? []) {
+      if (group && scope.name !== group) continue;
+      for (const item of scope.live()) if (item.name.startsWith(prefix)) all.push(item);
+    }
+    const place = ({ scope, name }: ConfigItem): string => `${scope}/${name}`;
+    const behind = after.join('/');
+    return page(
+      all.filter((item) => place(item) > behind),
+      size,
+      place,
+      ({ config }) => withoutContent(config),
+      ({ config }) => headBytes(config),
+    );
+  }
+
+  #isKept(config: Config, head: Config | undefined): boolean {
+    if (!head || config.version === head.version) return true;
+    const youngest = head.version - BigInt(LIMITS.CONFIG_VERSIONS.value);
+    return (
+      config.version > youngest && publishedAtMs(config) > this.clock.wall() - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS
+    );
+  }
+}

@@ -1,0 +1,207 @@
+import { createHash } from 'node:crypto';
+import type { CounterBoard } from '../../base/observe.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Scope, ScopeView } from '../../catalog/collection.js';
+import { page, type Page } from '../../catalog/paging.js';
+import { type Health, type Instance } from '../../gen/rollcall/v1/instance.js';
+import type { Protection } from '../../gen/rollcall/v1/protection.js';
+import type { Subset } from '../../gen/rollcall/v1/registry_service.js';
+import { RollcallError } from '../../model/errors.js';
+import type { ConfigItem, InstanceItem, Item } from '../../model/records.js';
+import type { Collection } from '../../catalog/collection.js';
+import { type Matcher } from './filter.js';
+
+/** What a filter leaves of a service. The same object is given as long as the service does not change. */
+export interface Selected {
+  /** Ordered by id. */
+  readonly instances: readonly Instance[];
+  readonly hiddenCount: number;
+  /** Undefined: the service is not protected. */
+  readonly protection: Protection | undefined;
+}
+
+/** How the instances of a service are. */
+export interface ServiceCounts {
+  readonly service: string;
+  readonly byHealth: ReadonlyMap<Health, number>;
+  readonly revision: bigint;
+  readonly protection: Protection | undefined;
+}
+
+/** A service that is protected. */
+export interface ProtectedService {
+  readonly namespace: string;
+  readonly service: string;
+  readonly protection: Protection;
+}
+
+/** What a namespace holds. */
+export interface NamespaceCounts {
+  readonly namespace: string;
+  readonly services: number;
+  readonly instances: number;
+  readonly configs: number;
+}
+
+/** The most filters whose result is remembered for one state of a service. */
+const REMEMBERED_FILTERS = 16;
+const NOTHING: Selected = { instances: [], hiddenCount: 0, protection: undefined };
+
+/** Answers who serves a name, from memory. */
+export class Discovery {
+  readonly #selected = new WeakMap<ScopeView<InstanceItem>, Map<string, Selected>>();
+
+  constructor(
+    private readonly catalog: Catalog,
+    private readonly counters: CounterBoard,
+  ) {}
+
+  /** The instances of a service that a filter leaves. */
+  discover(namespace: string, service: string, filter: Matcher, subset: Subset | undefined): Selected {
+    this.counters.add('discovers');
+    const scope = this.catalog.instances.scope(namespace, service);
+    if (!scope) return NOTHING;
+    const selected = this.#select(scope, filter);
+    return subset ? { ...selected, instances: pick(selected.instances, subset) } : selected;
+  }
+
+  get(namespace: string, service: string, id: string): Instance {
+    const item = this.catalog.instances.get(namespace, service, id);
+    if (item && item.removedAtMs === undefined) return item.instance;
+    throw new RollcallError('INSTANCE_NOT_FOUND', `${service}/${id} is not registered in namespace ${namespace}`, {
+      metadata: { namespace, service, id },
+    });
+  }
+
+  /** The services of a namespace, by name. */
+  services(namespace: string, size: number, after: string): Page<ServiceCounts> {
+    const live = liveScopes(this.catalog.instances, namespace).filter(({ name }) => name > after);
+    return page(
+      live,
+      size,
+      ({ name }) => name,
+      (scope) => counts(scope),
+    );
+  }
+
+  /** The namespaces that hold anything, by name. */
+  namespaces(size: number, after: string): Page<NamespaceCounts> {
+    const { instances, configs } = this.catalog;
+    const names = new Set([...instances.namespaces().keys(), ...configs.namespaces().keys()]);
+    const all = [...names]
+      .filter((name) => name > after)
+      .map((namespace) => {
+        const services = liveScopes<InstanceItem>(instances, namespace);
+        return {
+          namespace,
+          services: services.length,
+          instances: sum(services),
+          configs: sum(liveScopes<ConfigItem>(configs, namespace)),
+        };
+      });
+    const used = all.filter((counted) => counted.instances + counted.configs > 0);
+    return page(
+      used,
+      size,
+      ({ namespace }) => namespace,
+      (counted) => counted,
+    );
+  }
+
+  /** How many namespaces hold anything, and how many services have an instance. */
+  totals(): { namespaces: number; services: number } {
+    const namespaces = new Set<string>();
+    let services = 0;
+    for (const [name] of this.catalog.instances.namespaces()) {
+      const live = liveScopes(this.catalog.instances, name).length;
+      services += live;
+      if (live > 0) namespaces.add(name);
+    }
+    for (const [name] of this.catalog.configs.namespaces()) {
+      if (liveScopes(this.catalog.configs, name).length > 0) namespaces.add(name);
+    }
+    return { namespaces: namespaces.size, services };
+  }
+
+  /** The services that are protected, by namespace and name: `max` of them, and how many there are. */
+  protectedServices(max: number): { count: number; services: ProtectedService[] } {
+    const active = [...this.catalog.protections].filter(({ record }) => record.active);
+    active.sort((a, b) => (a.key < b.key ? -1 : 1));
+    const services = active.slice(0, max).flatMap(({ namespace, service }) => {
+      const protection = protectionOf(this.catalog.instances.scope(namespace, service)!);
+      return protection ? [{ namespace, service, protection }] : [];
+    });
+    return { count: active.length, services };
+  }
+
+  #select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
+    let remembered = this.#selected.get(scope.view);
+    if (!remembered) this.#selected.set(scope.view, (remembered = new Map<string, Selected>()));
+    let selected = remembered.get(filter.key);
+    if (!selected) {
+      selected = select(scope, filter);
+      if (remembered.size < REMEMBERED_FILTERS) remembered.set(filter.key, selected);
+    }
+    return selected;
+  }
+}
+
+/** What a filter leaves of a scope, ordered by id. */
+function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
+  const instances: Instance[] = [];
+  let hiddenCount = 0;
+  for (const item of scope.live()) {
+    if (!filter.matches(item.instance)) continue;
+    if (filter.shows(item)) instances.push(item.instance);
+    else hiddenCount++;
+  }
+  instances.sort((a, b) => (a.id < b.id ? -1 : 1));
+  return { instances, hiddenCount, protection: protectionOf(scope) };
+}
+
+/** How many of a scope match a filter but are hidden by their health. */
+export function hiddenCount(scope: Scope<InstanceItem>, filter: Matcher): number {
+  let hidden = 0;
+  for (const item of scope.live()) if (filter.matches(item.instance) && !filter.shows(item)) hidden++;
+  return hidden;
+}
+
+/** What is said of the protection of a service. Undefined: it is not protected. */
+export function protectionOf(scope: Scope<InstanceItem>): Protection | undefined {
+  if (!scope.protection?.record.active) return undefined;
+  const { revision, record } = scope.protection;
+  let unhealthyCount = 0;
+  let totalCount = 0;
+  for (const { beating, ailing } of scope.live()) {
+    if (!beating) continue;
+    totalCount++;
+    if (ailing) unhealthyCount++;
+  }
+  return { revision, since: record.time, unhealthyCount, totalCount };
+}
+
+/** Rendezvous hashing: each caller gets its own stable few, and callers spread evenly. */
+function pick(instances: readonly Instance[], { size, key }: Subset): readonly Instance[] {
+  if (instances.length <= size) return instances;
+  const score = ({ id }: Instance): string => createHash('sha1').update(key).update('\0').update(id).digest('hex');
+  return instances
+    .map((instance) => ({ instance, score: score(instance) }))
+    .sort((a, b) => (a.score < b.score ? -1 : 1))
+    .slice(0, size)
+    .map(({ instance }) => instance)
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function liveScopes<T extends Item>(collection: Collection<T>, namespace: string): Scope<T>[] {
+  const scopes = [...(collection.namespace(namespace)?.scopes.values() ?? [])].map(({ value }) => value);
+  return scopes.filter(({ liveCount }) => liveCount > 0);
+}
+
+const sum = (scopes: readonly { liveCount: number }[]): number =>
+  scopes.reduce((total, { liveCount }) => total + liveCount, 0);
+
+function counts(scope: Scope<InstanceItem>): ServiceCounts {
+  const byHealth = new Map<Health, number>();
+  for (const { instance } of scope.live()) byHealth.set(instance.health, (byHealth.get(instance.health) ?? 0) + 1);
+  return { service: scope.name, byHealth, revision: scope.revision, protection: protectionOf(scope) };
+}

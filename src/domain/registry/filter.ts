@@ -1,0 +1,39 @@
+import { type Instance, type InstanceFilter } from '../../gen/rollcall/v1/instance.js';
+import { VISIBLE_BY_DEFAULT } from '../../model/health.js';
+import type { InstanceItem } from '../../model/records.js';
+
+/** A filter made ready for use. */
+export interface Matcher {
+  /** Equal filters have equal keys. */
+  readonly key: string;
+  /** True: every part but the health matches. */
+  matches(instance: Instance): boolean;
+  /** True: its health is one that is shown. */
+  shows(item: Pick<InstanceItem, 'instance' | 'sheltered'>): boolean;
+}
+
+/**
+ * Makes a filter ready. Unset: everything, in the states that are shown by default; protection adds to these, and not
+ * to states that were asked for.
+ */
+export function matcher(filter: InstanceFilter | undefined): Matcher {
+  const tags = [...new Set(filter?.tags)].sort();
+  const metadata = [...(filter?.metadata ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+  const version = filter?.version ?? '';
+  const { region = '', zone = '', subZone = '' } = filter?.locality ?? {};
+  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
+  const matchesAll = tags.length === 0 && metadata.length === 0 && !version && !region && !zone && !subZone;
+  return {
+    key: JSON.stringify([tags, metadata, version, region, zone, subZone, asked && [...asked].sort((a, b) => a - b)]),
+    shows: ({ instance: { health }, sheltered }) =>
+      asked ? asked.has(health) : sheltered || VISIBLE_BY_DEFAULT.includes(health),
+    matches: (instance) =>
+      matchesAll ||
+      (tags.every((tag) => instance.tags.includes(tag)) &&
+        metadata.every(([key, value]) => instance.metadata.get(key) === value) &&
+        (!version || instance.version === version) &&
+        (!region || instance.locality?.region === region) &&
+        (!zone || instance.locality?.zone === zone) &&
+        (!subZone || instance.locality?.subZone === subZone)),
+  };
+}
