@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { GrpcServer } from './edges/grpc/grpc-server.js';
-import { connectPeer } from './edges/peer/peer-client.js';
+import { openApi, openDispatcher } from './api/api.js';
+import { GrpcEdge } from './edges/grpc/grpc-edge.js';
+import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
+import { peerConnector } from './edges/peer/connector.js';
 import { delay, systemClock } from './base/clock.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
-import { memberNodes } from './domain/cluster/membership.js';
-import { type Replica, startReplica } from './domain/replica.js';
+import { memberNodes } from './domain/cluster/view.js';
+import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import type { Store } from './store/store.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
@@ -23,40 +25,34 @@ export interface RunningServer extends Closeable {
 }
 
 /**
- * Starts a server: store, replica, gRPC, and only then health checks are told yes. Closing goes the other way.
- * `onFatal` is told of what the process cannot go on after.
+ * Starts a server: the store, the replica, the API and its edges, in this order. Health checks answer SERVING last.
+ * Closing goes the other way. `onFatal` is called with an error after which the process cannot go on.
  */
 export async function startServer(
   settings: Settings,
   telemetry: ProcessTelemetry,
   onFatal: (error: Error) => void,
 ): Promise<RunningServer> {
-  const clock = systemClock;
-  const random = systemRandom;
+  const parts = { clock: systemClock, random: systemRandom, telemetry };
   const closers = new Closers();
   try {
     const store = closers.add(await openStore(settings.store, telemetry, onFatal));
-    const selfBeat = closers.add(await LoopbackSelfBeat.open(clock));
-    const grpc = new GrpcServer(clock, random, telemetry);
+    const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
+    const dispatcher = openDispatcher(parts);
+    const grpc = new GrpcEdge({ ...parts, dispatcher });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
-    const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
-    const cluster = store.exclusive ? undefined : { node: settings.node ?? address, address, connect: connectPeer };
+    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort);
     const { protectedRemovalMs } = settings;
-    const replica = closers.add(
-      startReplica({ store, clock, random, telemetry, selfBeat, protectedRemovalMs, cluster }),
-    );
+    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectedRemovalMs, cluster }));
+    const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
+    const api = closers.add(openApi(replica, dispatcher, about, parts));
     closers.add(grpc);
-    const about = {
-      version: VERSION,
-      startedAtMs: clock.wall(),
-      storeKind: store.kind,
-      alarms: () => telemetry.alarms.raised(),
-    };
-    grpc.offer(replica, about);
+    grpc.offer(api.methods);
     await replica.ready;
     grpc.serve();
-    replica.membership?.onServing((serving) => (serving ? grpc.serve() : grpc.stopServing()));
+    const follow = (serving: boolean): void => (serving ? grpc.serve() : grpc.stopServing());
+    replica.membership?.onServing(follow, closers.addSignal());
     return { grpcPort, close: () => stop(grpc, replica, closers) };
   } catch (error) {
     await closers.close();
@@ -64,11 +60,17 @@ export async function startServer(
   }
 }
 
+/** The identity of this process in a cluster. */
+function clusterSettings({ host, node, advertise }: Settings, grpcPort: number): ClusterSettings {
+  const address = advertise ?? `${advertisedHost(host)}:${grpcPort}`;
+  return { node: node ?? address, address, connect: peerConnector((target) => new GrpcPeerStub(target)) };
+}
+
 /**
- * Stops: health checks are told no, the cluster is left while calls are still taken, and then everything is closed. A
- * store that does not answer must not hold up the end.
+ * Stops: health checks answer NOT_SERVING, the cluster is left while calls are still taken, and then everything is closed.
+ * A store that does not answer must not hold up the end.
  */
-async function stop(grpc: GrpcServer, replica: Replica, closers: Closers): Promise<void> {
+async function stop(grpc: GrpcEdge, replica: Replica, closers: Closers): Promise<void> {
   grpc.stopServing();
   const timeUp = new AbortController();
   await Promise.race([replica.leave(), delay(systemClock, LEAVE_MAX_MS, timeUp.signal)]);
@@ -76,15 +78,15 @@ async function stop(grpc: GrpcServer, replica: Replica, closers: Closers): Promi
   await closers.close();
 }
 
-/** Where others reach this server: a host that stands for every address of the machine is none. */
+/** The host at which others reach this server. A host that means every address of the machine cannot be called. */
 function advertisedHost(host: string): string {
   if (host === '0.0.0.0' || host === '::') return hostname();
   return host.includes(':') ? `[${host}]` : host;
 }
 
 /**
- * Gives the store that the settings name a new epoch: the last step of a restore. Returns it, and the nodes whose member
- * keys stand in the store: their servers run, or ran less than a lease before the backup was taken.
+ * Gives the store of the settings a new epoch: the last step of a restore. Returns the epoch, and the nodes whose member
+ * keys are in the store: their servers run, or ran less than a lease before the backup was taken.
  */
 export async function renewEpoch(
   settings: StoreSettings,
@@ -97,14 +99,14 @@ export async function renewEpoch(
     throw new Error(`there is no data folder ${settings.dataDir}`);
   const store = await openStore(settings, telemetry, fail);
   try {
-    const nodes = await memberNodes(store); // before they begin anew, and leave for a moment
+    const nodes = await memberNodes(store); // before the members list again, and leave for a moment
     return { epoch: await newEpoch(store, systemRandom), nodes };
   } finally {
     await store.close();
   }
 }
 
-/** Opens the store that the settings name. An etcd that does not answer is no reason to fail: it is waited for. */
+/** Opens the store of the settings. It does not fail if etcd is unreachable: the replica waits for it. */
 async function openStore(
   settings: StoreSettings,
   telemetry: ProcessTelemetry,

@@ -1,18 +1,25 @@
 /** Something that was started. */
 export interface Closeable {
-  /** Stops it and waits for what it still does. Safe to call twice. */
+  /** Stops and waits for work in flight. Idempotent. */
   close(): Promise<void> | void;
 }
 
-/** Closes what was started, in reverse order, once. */
+/** Closes everything that was started, in reverse order, once. */
 export class Closers implements Closeable {
   readonly #started: Closeable[] = [];
   #closing: Promise<void> | undefined;
 
-  /** Remembers `started` for closing, and hands it back. */
+  /** Adds `started`, and returns it. */
   add<T extends Closeable>(started: T): T {
     this.#started.push(started);
     return started;
+  }
+
+  /** A signal that is aborted when its turn comes. */
+  addSignal(): AbortSignal {
+    const controller = new AbortController();
+    this.add({ close: () => controller.abort() });
+    return controller.signal;
   }
 
   close(): Promise<void> {

@@ -1,23 +1,23 @@
 import { assert } from '../base/assert.js';
 import { LinkedList, type Node } from '../base/linked-list.js';
-import type { Item, ServiceProtection } from '../model/records.js';
+import type { Item } from '../model/item.js';
 
 /**
  * The items of one scope (a service, a config group), by name and by recency.
  *
- * The order by recency is what makes a watch a cursor: what changed after a revision is what lies behind
- * it, found by walking back from the end.
+ * The order by recency makes a watch a cursor: the items that changed after a revision are found by walking back from the
+ * end.
  */
 export class Scope<T extends Item> {
   readonly items = new Map<string, Node<T>>();
   readonly order = new LinkedList<T>();
   /** The newest visible change. */
   revision = 0n;
-  /** How many items exist; the others are remembered removals. */
+  /** The number of items that exist; the others are tombstones. */
   liveCount = 0;
-  /** Of a service: its protection, as it was recorded last. */
-  protection: ServiceProtection | undefined;
-  /** A new object after every visible change: what is derived from the scope can hang on it in a WeakMap. */
+  /** The items of other kinds that bear on this scope as a whole, by the name of their kind. */
+  readonly joined = new Map<string, Item>();
+  /** A new object after every visible change. Results derived from the scope are cached on it in a WeakMap. */
   view: ScopeView<T> = { scope: this };
   readonly listeners = new Set<() => void>();
 
@@ -26,12 +26,18 @@ export class Scope<T extends Item> {
     readonly name: string,
   ) {}
 
-  /** What exists, in no particular order. */
+  /** The items that exist, in no particular order. */
   *live(): Generator<T> {
     for (const { value } of this.items.values()) if (value.removedAtMs === undefined) yield value;
   }
 
-  /** What changed visibly after `cursor`, oldest change first. */
+  /** Returns true if an item that bears on the scope as a whole changed visibly after `cursor`. */
+  isMarkedSince(cursor: bigint): boolean {
+    for (const { revision } of this.joined.values()) if (revision > cursor) return true;
+    return false;
+  }
+
+  /** The items that changed visibly after `cursor`, oldest change first. */
   since(cursor: bigint): T[] {
     const changed: T[] = [];
     for (let node = this.order.last; node && node.value.revision > cursor; node = node.prev) changed.push(node.value);
@@ -49,22 +55,22 @@ export class Namespace<T extends Item> {
   readonly scopes = new Map<string, Node<Scope<T>>>();
   readonly order = new LinkedList<Scope<T>>();
   readonly listeners = new Set<() => void>();
-  /** By its lower case, the name that was first there. */
+  /** The first known spelling of each name, by the name in lower case. */
   readonly #spellings = new Map<string, string>();
 
-  /** A scope is there. */
+  /** Takes in that a scope exists. */
   spelled(name: string): void {
     const lower = name.toLowerCase();
     if (!this.#spellings.has(lower)) this.#spellings.set(lower, name);
   }
 
-  /** A scope is gone. */
+  /** Takes in that a scope is gone. */
   unspelled(name: string): void {
     const lower = name.toLowerCase();
     if (this.#spellings.get(lower) === name) this.#spellings.delete(lower);
   }
 
-  /** A scope whose name is the same but for case. Of several it knows the first: for a hint that is enough. */
+  /** A scope whose name differs only in case. It knows the first of several, which is enough for a hint. */
   spelledLike(name: string): Scope<T> | undefined {
     const known = this.#spellings.get(name.toLowerCase());
     return known === undefined ? undefined : this.scopes.get(known)?.value;
@@ -76,7 +82,7 @@ export class Namespace<T extends Item> {
   }
 }
 
-/** What stood and what stands at a key after a change. */
+/** The item at a key before and after a change. `undefined`: there was none, or there is none. */
 export interface ItemChange<T extends Item> {
   readonly before: T | undefined;
   readonly after: T | undefined;
@@ -88,13 +94,19 @@ export class Collection<T extends Item> {
   readonly #changed = new Set<Scope<T>>();
   #liveCount = 0;
   #itemCount = 0;
+  #bytes = 0;
 
-  /** How many items exist. */
+  /** The size of all records, tombstones included. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The number of items that exist. */
   get liveCount(): number {
     return this.#liveCount;
   }
 
-  /** How many removals are remembered. */
+  /** The number of tombstones. */
   get tombstoneCount(): number {
     return this.#itemCount - this.#liveCount;
   }
@@ -121,19 +133,24 @@ export class Collection<T extends Item> {
         for (const { value } of scope.items.values()) yield value;
   }
 
-  /** The remembered removals. */
+  /** The items that exist. */
+  *live(): Generator<T> {
+    for (const item of this.all()) if (item.removedAtMs === undefined) yield item;
+  }
+
+  /** The tombstones. */
   *tombstones(): Generator<T> {
     for (const item of this.all()) if (item.removedAtMs !== undefined) yield item;
   }
 
-  /** Puts an item in. Its revision must not be older than that of any visible change before it. */
+  /** Puts an item in. Its revision must not be older than that of any earlier visible change. */
   put(item: T): ItemChange<T> {
     const scope = this.#scopeOf(item);
     const place = scope.items.get(item.name);
     const before = place?.value;
     this.#count(scope, before, item);
     if (place && before && before.revision === item.revision) {
-      place.value = item; // an invisible change keeps its place
+      place.value = item; // a touch keeps its place
       return { before, after: item };
     }
     assert(item.revision > (before?.revision ?? 0n), `revision of ${item.key} goes back`);
@@ -143,12 +160,12 @@ export class Collection<T extends Item> {
     } else {
       scope.items.set(item.name, scope.order.push(item));
     }
-    this.#touch(scope, item.revision);
+    this.#markChanged(scope, item.revision);
     return { before, after: item };
   }
 
-  /** Forgets an item. This is no visible change: only a removal may be forgotten, or everything. */
-  forget(item: T): ItemChange<T> {
+  /** Takes an item out. This is no visible change: only a tombstone may be taken out, or everything. */
+  evict(item: T): ItemChange<T> {
     const namespace = this.#namespaces.get(item.namespace);
     const scope = namespace?.scopes.get(item.scope);
     const place = scope?.value.items.get(item.name);
@@ -160,18 +177,22 @@ export class Collection<T extends Item> {
     return { before: place.value, after: undefined };
   }
 
-  /** Sets what is recorded of the protection of a service. Undefined: nothing. Moves no cursor: see `touch`. */
-  protect(namespace: string, name: string, protection: ServiceProtection | undefined): void {
-    this.#scopeNode(namespace, name).value.protection = protection;
-    if (!protection) this.#dropScopeIfUnused(namespace, name);
+  /**
+   * Attaches an item of another kind to the scope that it bears on; `undefined` detaches it. This moves no cursor; see
+   * `markChanged`.
+   */
+  attach(namespace: string, name: string, kind: string, item: Item | undefined): void {
+    const { value: scope } = this.#scopeNode(namespace, name);
+    if (item) scope.joined.set(kind, item);
+    else if (scope.joined.delete(kind) || scope.items.size === 0) this.#dropScopeIfUnused(namespace, name);
   }
 
-  /** Marks a visible change of a scope as a whole. Its revision must not be older than that of any before it. */
-  touch(namespace: string, name: string, revision: bigint): void {
-    this.#touch(this.#scopeNode(namespace, name).value, revision);
+  /** Marks a visible change of a scope as a whole. Its revision must not be older than that of any earlier change. */
+  markChanged(namespace: string, name: string, revision: bigint): void {
+    this.#markChanged(this.#scopeNode(namespace, name).value, revision);
   }
 
-  /** Calls `listener` after a visible change of a scope, whether it exists yet or not. Returns the way to stop. */
+  /** Calls `listener` after a visible change of a scope, which need not exist yet. Returns a function that stops it. */
   listenToScope(namespace: string, name: string, listener: () => void): () => void {
     return this.#listen(
       () => this.#scopeNode(namespace, name).value.listeners,
@@ -180,7 +201,7 @@ export class Collection<T extends Item> {
     );
   }
 
-  /** Calls `listener` after a visible change anywhere in a namespace. Returns the way to stop. */
+  /** Calls `listener` after a visible change anywhere in a namespace. Returns a function that stops it. */
   listenToNamespace(name: string, listener: () => void): () => void {
     return this.#listen(
       () => this.#namespaceOf(name).listeners,
@@ -189,7 +210,7 @@ export class Collection<T extends Item> {
     );
   }
 
-  /** Tells the listeners of everything that changed visibly since the last call. */
+  /** Calls the listeners of every scope that changed visibly since the last call. */
   notify(): void {
     const namespaces = new Set<string>();
     for (const scope of this.#changed) {
@@ -216,8 +237,8 @@ export class Collection<T extends Item> {
   }
 
   #dropIfUnused(namespace: Namespace<T>, scope: Node<Scope<T>>): void {
-    const { items, listeners, protection } = scope.value;
-    if (items.size > 0 || listeners.size > 0 || protection) return;
+    const { items, listeners, joined } = scope.value;
+    if (items.size > 0 || listeners.size > 0 || joined.size > 0) return;
     namespace.scopes.delete(scope.value.name);
     namespace.unspelled(scope.value.name);
     namespace.order.remove(scope);
@@ -257,10 +278,11 @@ export class Collection<T extends Item> {
     scope.liveCount += difference;
     this.#liveCount += difference;
     this.#itemCount += (after ? 1 : 0) - (before ? 1 : 0);
+    this.#bytes += (after?.bytes ?? 0) - (before?.bytes ?? 0);
   }
 
   /** Marks a visible change of a scope. */
-  #touch(scope: Scope<T>, revision: bigint): void {
+  #markChanged(scope: Scope<T>, revision: bigint): void {
     const namespace = this.#namespaceOf(scope.namespace);
     scope.revision = revision;
     scope.view = { scope };

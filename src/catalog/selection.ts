@@ -1,17 +1,17 @@
-import type { Item } from '../model/records.js';
+import type { Item } from '../model/item.js';
 import type { Revision } from '../store/store.js';
 import type { Collection, Scope } from './collection.js';
 
-/** What a watch looks at: whole scopes of one namespace, and of them the items that it wants. */
+/** The selection of a watch: whole scopes of one namespace, and the items of them that it wants. */
 export interface Selection<T extends Item> {
   /** Equal selections have equal keys: the hash of RPC, namespace, scopes and filter. */
   readonly key: string;
   readonly namespace: string;
-  /** The scopes. Undefined: every scope of the namespace, also those to come. */
+  /** The scopes. `undefined`: every scope of the namespace, later ones included. */
   readonly scopes: readonly string[] | undefined;
-  /** True: the item belongs to the view as it is now. Not asked for removed items. */
+  /** Returns true if the item belongs to the view now. Not asked about removed items. */
   wants(item: T): boolean;
-  /** True: the item can never belong to the view, so that its changes are nobody's business. */
+  /** Returns true if the item can never belong to the view, so that its changes are left out. */
   ignores(item: T): boolean;
 }
 
@@ -20,15 +20,15 @@ export interface Delta<T extends Item> {
   /** 0n: a snapshot. */
   readonly from: Revision;
   readonly to: Revision;
-  /** What belongs to the view now, oldest change first. */
+  /** Items that belong to the view now, oldest change first. */
   readonly upserted: readonly T[];
-  /** What was removed, or belongs to the view no longer (or never did). */
+  /** Items that were removed, or that do not belong to the view (and perhaps never did). */
   readonly removed: readonly T[];
-  /** The scopes that changed; in a snapshot, those that have anything. */
+  /** The scopes that changed; in a snapshot, those that hold anything. */
   readonly scopes: readonly Scope<T>[];
 }
 
-/** What changed in a selection after `from`, up to the revision of the catalog. `from` 0n: all there is. */
+/** The changes of a selection after `from`, up to the revision of the catalog. `from` 0n: a snapshot. */
 export function delta<T extends Item>(
   collection: Collection<T>,
   selection: Selection<T>,
@@ -40,7 +40,7 @@ export function delta<T extends Item>(
   const scopes: Scope<T>[] = [];
   for (const scope of changedScopes(collection, selection, from)) {
     const changed = scope.since(from).filter((item) => !selection.ignores(item));
-    if (changed.length > 0 || (scope.protection?.revision ?? 0n) > from) scopes.push(scope);
+    if (changed.length > 0 || scope.isMarkedSince(from)) scopes.push(scope);
     for (const item of changed) {
       if (item.removedAtMs === undefined && selection.wants(item)) upserted.push(item);
       else if (from > 0n) removed.push(item);
@@ -49,7 +49,7 @@ export function delta<T extends Item>(
   return { from, to, upserted, removed, scopes };
 }
 
-/** True: something in the selection's scopes changed after `from`. */
+/** Returns true if something in the selection's scopes changed after `from`. */
 export function hasChanged<T extends Item>(
   collection: Collection<T>,
   selection: Selection<T>,
@@ -58,7 +58,7 @@ export function hasChanged<T extends Item>(
   return !changedScopes(collection, selection, from).next().done;
 }
 
-/** Calls `listener` after a change in the selection's scopes. Returns the way to stop. */
+/** Calls `listener` after a change in the selection's scopes. Returns a function that stops it. */
 export function listen<T extends Item>(
   collection: Collection<T>,
   { namespace, scopes }: Selection<T>,

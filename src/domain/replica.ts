@@ -1,155 +1,155 @@
 import type { Clock } from '../base/clock.js';
 import { type Closeable, Closers } from '../base/lifecycle.js';
-import type { Telemetry } from '../base/observe.js';
 import type { Random } from '../base/random.js';
+import type { Telemetry } from '../base/telemetry.js';
 import { Catalog } from '../catalog/catalog.js';
-import { Collector } from './retention/collector.js';
-import { Comparison } from '../catalog/sync/comparison.js';
-import { Follower } from '../catalog/sync/follow.js';
-import { Reads } from '../catalog/reads.js';
-import { Restorer } from '../catalog/sync/restorer.js';
-import { StoreGate } from '../catalog/store-gate.js';
+import { Commits } from '../catalog/commits.js';
+import { Freshness } from '../catalog/freshness.js';
+import { ConsistencyCheck } from '../catalog/sync/consistency-check.js';
+import { ForeignDeleteRepair } from '../catalog/sync/foreign-delete-repair.js';
+import { prepareStore } from '../catalog/sync/schema.js';
+import { StoreSync } from '../catalog/sync/store-sync.js';
+import type { Store } from '../store/store.js';
 import { Membership } from './cluster/membership.js';
-import { PeerEnd } from './cluster/peer-end.js';
+import { PeerResponder } from './cluster/peer-responder.js';
 import { Publishing } from './config/publishing.js';
 import { Versions } from './config/versions.js';
-import { Heard } from './health/heard.js';
 import { Heartbeats } from './health/heartbeats.js';
 import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
-import { alone, type Cluster, type PeerConnector } from './health/peers.js';
-import { Protection } from './health/protection.js';
+import { LivenessTable } from './health/liveness-table.js';
+import { ALONE, type Cluster, type PeerConnector } from './health/peers.js';
+import { ProtectionKeeper } from './health/protection-keeper.js';
 import { Removals } from './health/removals.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
-import { prepareStore } from '../catalog/sync/schema.js';
-import type { Store } from '../store/store.js';
+import { GarbageCollector } from './retention/garbage-collector.js';
 
-/** What a replica is made from: everything that touches the world outside. */
+/** Everything that a replica needs from the world outside. */
 export interface Surroundings {
   readonly store: Store;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly selfBeat: SelfBeat;
-  /** How long the instances of a protected service stay silent before they are removed. */
+  /** How long the instances of a protected service stay SILENT before they are removed. */
   readonly protectedRemovalMs: number;
-  /** How this process is a member among others. Undefined: nobody else can use the store. */
+  /** The identity of this process among other members. `undefined` if no other process can use the store. */
   readonly cluster: ClusterSettings | undefined;
+  /** Takes the place of the membership. For tests. */
+  readonly members?: Cluster;
 }
 
-/** What a member is known by. */
+/** The identity of a member. */
 export interface ClusterSettings {
   /** The name of the node: the same after a restart. */
   readonly node: string;
-  /** Where the others reach its PeerService: "host:port". */
+  /** The address at which the others reach its PeerService: "host:port". */
   readonly address: string;
   readonly connect: PeerConnector;
 }
 
-/** One replica of the product, without its protocol edges. */
+/** One replica of the product, without API and edges. */
 export interface Replica extends Closeable {
   readonly store: Store;
   readonly catalog: Catalog;
-  readonly reads: Reads;
+  readonly freshness: Freshness;
   readonly registrations: Registrations;
   readonly heartbeats: Heartbeats;
   readonly discovery: Discovery;
-  readonly protection: Protection;
+  readonly protection: ProtectionKeeper;
   readonly publishing: Publishing;
   readonly versions: Versions;
   readonly liveness: LivenessClock;
-  readonly heard: Heard;
+  readonly table: LivenessTable;
   readonly judge: Judge;
-  /** Undefined: this process is alone on its store. */
+  /** `undefined` if this process is alone on its store. */
   readonly membership: Membership | undefined;
-  /** What this member says to the others. */
-  readonly peer: PeerEnd | undefined;
-  /** Resolves when the first listing has been taken in, and the cluster joined, however long the store takes. */
+  /** The answers of this member to the others. */
+  readonly peer: PeerResponder | undefined;
+  /** Resolves when the first listing has been taken in and the cluster joined, however long the store takes. */
   readonly ready: Promise<void>;
-  /** Acknowledges no heartbeat from here on, and leaves the cluster; before the streams are ended. */
+  /** Acknowledges no heartbeat from here on, and leaves the cluster. To be called before the streams are ended. */
   leave(): Promise<void>;
 }
 
-/**
- * Wires a replica and starts it. The server, the simulation and the tests all get theirs here; a test may put others
- * around it than those of a cluster.
- */
-export function startReplica(
-  { store, clock, random, telemetry, selfBeat, protectedRemovalMs, cluster }: Surroundings,
-  others?: Cluster,
-): Replica {
-  const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
+/** Wires a replica and starts it. The server, the simulation and the tests all use it. */
+export function startReplica(surroundings: Surroundings): Replica {
+  const { store, clock, random, telemetry, selfBeat, protectedRemovalMs } = surroundings;
   const { counters } = telemetry;
-  const catalog = new Catalog(clock, named('catalog'));
-  const gate = new StoreGate(store, catalog, random, counters);
-  const reads = new Reads(() => store.health(), gate, catalog, clock);
-  const liveness: LivenessClock = new LivenessClock(clock, selfBeat, () =>
-    reasonsToStandStill(catalog, store, membership),
-  );
-  const heard = new Heard(liveness);
-  const follower = new Follower(store, catalog, clock, random, named('catalog'));
-  const membership: Membership | undefined =
-    cluster &&
-    new Membership({
-      ...{ store, catalog, clock, random, ...cluster },
-      telemetry: named('cluster'),
-      recent: () => heard.recent(),
-      relist: () => follower.relist(),
+  const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
+
+  const catalog = new Catalog({ clock, telemetry: named('catalog') });
+  const commits = new Commits({ store, catalog, random, counters });
+  const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
+  const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
+
+  let membership: Membership | undefined;
+  const pauseReasons = (): string[] => reasonsToPause(catalog, store, membership);
+  const liveness = new LivenessClock(clock, selfBeat, pauseReasons);
+  const table = new LivenessTable(liveness);
+  if (surroundings.cluster) {
+    membership = new Membership({
+      ...surroundings.cluster,
+      ...{ store, catalog, clock, random, telemetry: named('cluster') },
+      recent: () => table.recent(),
+      relist: () => sync.relist(),
     });
-  const members = others ?? membership ?? alone;
-  const removals = new Removals(catalog, liveness, counters, protectedRemovalMs);
-  const judge = new Judge(catalog, gate, heard, liveness, members, removals, clock, named('judge'));
-  const protection = new Protection(catalog, gate, clock, named('protection'), (namespace, service) =>
-    members.judges(namespace, service),
-  );
-  const versions = new Versions(catalog, gate, clock);
-  const collector = new Collector(catalog, gate, clock, named('collector'));
+  }
+  const cluster = surroundings.members ?? membership ?? ALONE;
+
+  const removals = new Removals({ catalog, liveness, counters, protectedRemovalMs });
+  const health = { catalog, commits, table, liveness, cluster, clock, counters };
+  const judge = new Judge({ ...health, removals, telemetry: named('judge') });
+  const judges = cluster.judges.bind(cluster);
+  const protection = new ProtectionKeeper({ catalog, commits, clock, judges, telemetry: named('protection') });
+  const versions = new Versions(catalog, commits, clock);
+  const configLog = telemetry.log.child('config');
+  const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
+  const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });
+  const check = new ConsistencyCheck({
+    ...{ store, catalog, clock, random, telemetry: named('catalog') },
+    beginAgain: () => sync.beginAgain(),
+  });
 
   const closers = new Closers();
-  judge.start();
-  closers.add(judge);
-  protection.start();
-  closers.add(protection);
-  const ready = prepareStore(store, clock, random, telemetry.log, closers).then(() => {
-    follower.start();
+  removals.start(closers.addSignal());
+  for (const part of [judge, protection]) closers.add(part).start();
+  const preparing = closers.addSignal();
+  const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
+    sync.start();
     membership?.start();
-    return Promise.all([catalog.whenReady(), membership?.whenJoined()]).then(() => undefined);
+    await Promise.all([catalog.whenReady(), membership?.whenJoined()]);
   });
-  closers.add(follower);
+  closers.add(sync);
   if (membership) closers.add(membership);
-  collector.start();
-  closers.add(collector);
-  if (!store.exclusive) {
-    const comparison = new Comparison(store, catalog, clock, random, named('catalog'), () => follower.beginAnew());
-    closers.add(comparison).start();
-  }
-  const restorer = closers.add(new Restorer(catalog, gate, clock, named('catalog')));
-  restorer.start();
+  closers.add(collector).start();
+  if (!store.exclusive) closers.add(check).start();
+  closers.add(repair).start();
 
   return {
     store,
     catalog,
-    reads,
-    registrations: new Registrations(catalog, gate, clock, random, counters),
-    heartbeats: new Heartbeats(catalog, gate, heard, members, clock, counters),
+    freshness,
+    registrations: new Registrations({ catalog, commits, clock, random, counters }),
+    heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     protection,
-    publishing: new Publishing(catalog, gate, versions, clock, counters, telemetry.log.child('config')),
+    publishing: new Publishing({ catalog, commits, versions, clock, counters, log: configLog }),
     versions,
     liveness,
-    heard,
+    table,
     judge,
     membership,
-    peer: membership && new PeerEnd(membership, heard),
+    peer: membership && new PeerResponder(membership, table),
     ready,
     leave: async () => membership?.leave(),
     close: () => closers.close(),
   };
 }
 
-/** Silence is judged only while this process could have heard and could record a verdict. */
-function reasonsToStandStill(catalog: Catalog, store: Store, membership: Membership | undefined): string[] {
+/** The liveness clock is paused unless this process could have heard and could record a verdict. */
+function reasonsToPause(catalog: Catalog, store: Store, membership: Membership | undefined): string[] {
   const { outOfReachSinceMs, writable } = store.health();
   const reasons: string[] = [];
   if (!catalog.ready) reasons.push('STARTING');

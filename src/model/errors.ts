@@ -30,6 +30,11 @@ export const REASONS = {
     retry: false,
     meaning: 'Another request was made under this request_id.',
   },
+  UNKNOWN_SERVICE: {
+    code: 'NOT_FOUND',
+    retry: false,
+    meaning: 'A health check asked about a service that this server does not have.',
+  },
   INSTANCE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No such instance is registered.' },
   CONFIG_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No such config exists.' },
   VERSION_NOT_FOUND: {

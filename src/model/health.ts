@@ -1,12 +1,12 @@
 import { Health, HealthReason, ReportedState } from '../gen/rollcall/v1/instance.js';
 
-/** What is known of an instance that decides its health. */
+/** The facts about an instance that decide its health. */
 export interface HealthFacts {
   readonly silent: boolean;
   readonly reported: ReportedState;
 }
 
-/** What clients should make of an instance, and why. */
+/** The health that clients see, and its reason. */
 export interface FoldedHealth {
   readonly health: Health;
   readonly reason: HealthReason;
@@ -40,19 +40,20 @@ const REPORTED: Record<ReportedState, FoldedHealth> = {
 };
 const SILENT: FoldedHealth = { health: Health.HEALTH_UNHEALTHY, reason: HealthReason.HEALTH_REASON_SILENT };
 
-/** Folds the facts into one health: silence outweighs what the process last said of itself. */
+/** Folds the facts into one health. Silence outweighs the last report of the process. */
 export function foldHealth(facts: HealthFacts): FoldedHealth {
   return facts.silent ? SILENT : REPORTED[facts.reported];
 }
 
 /**
- * True: it is UNHEALTHY in a way that may be a fault of whoever looked, so that protection counts and shows it. What
- * says of itself that it is starting has never been well: a service must not become protected by being deployed.
+ * Returns true if the instance is UNHEALTHY for a reason that may be a fault of the observer; protection counts such
+ * instances. STARTING is excluded: an instance that starts has never been healthy, and a deployment must not trigger
+ * protection.
  */
-export function isAiling(facts: HealthFacts): boolean {
+export function isSuspect(facts: HealthFacts): boolean {
   const starting = !facts.silent && facts.reported === ReportedState.REPORTED_STATE_STARTING;
   return foldHealth(facts).health === Health.HEALTH_UNHEALTHY && !starting;
 }
 
-/** The states that Discover and watches show unless they are asked for others. */
+/** The states that Discover and watches show by default. */
 export const VISIBLE_BY_DEFAULT: readonly Health[] = [Health.HEALTH_HEALTHY, Health.HEALTH_DEGRADED];

@@ -1,81 +1,33 @@
 /**
- * The keys of the store. Every part is a checked name without "/", except the last part of a config key,
- * which may hold "/" because nothing follows it (versions put the number last and pad it). So the mapping
- * is injective, and the prefix of namespace "a" never sees namespace "ab".
+ * The layout of the keys in the store (schema 2).
+ *
+ * Keys under WATCHED_ROOT are watched and held in memory; keys under UNWATCHED_ROOT are only read when they are needed.
+ * Every part of a key is a checked name without "/", except the last part of a config key, which may hold "/" because
+ * nothing follows it. So the mapping is injective, and the prefix of namespace "a" never covers namespace "ab".
  */
 
-/** Names the history of the store. */
-export const EPOCH_KEY = 'epoch';
-/** Removals up to the revision in this record have been forgotten. */
-export const HORIZON_KEY = 'horizon';
-/** Rewritten by barriers. */
-export const BARRIER_KEY = 'barrier';
-/** Who wrote the store and who can read it. */
+/** The root of all keys that are watched. */
+export const WATCHED_ROOT = 'w/';
+/** The root of all other keys. */
+export const UNWATCHED_ROOT = 'u/';
+/**
+ * The record that says who wrote the store and who can read it. It is outside of both roots and never moves: a program
+ * of any schema must find it, or it would take a full store for an empty one.
+ */
 export const SCHEMA_KEY = 'schema';
+/** The record that barriers write. It is watched, so that its revision arrives; it holds nothing. */
+export const BARRIER_KEY = `${WATCHED_ROOT}barrier`;
 
-/** Rewritten with every join: its revision names the set of members. */
-export const MEMBERGEN_KEY = 'membergen';
-
-/** Begins the key of every member. */
-export const MEMBERS = 'm/';
-/** Begins the key of what is remembered of a node's memberships. */
-const NODES = 'x/';
-/** Begins the key of every instance. */
-export const INSTANCES = 'i/';
-/** Begins the key of every current config. */
-export const CONFIGS = 'c/';
-/** Begins the key of the protection of every service that was ever protected. */
-export const PROTECTIONS = 'p/';
-/** Begins the key of every kept config version. */
-export const VERSIONS = 'v/';
-/** Begins the key of every remembered request. */
-export const REQUESTS = 'r/';
-
-/** The width of a version in a key: as many digits as 2^63 has, so that keys sort by number. */
-const VERSION_DIGITS = 19;
-
-export function instanceKey(namespace: string, service: string, id: string): string {
-  return `${INSTANCES}${namespace}/${service}/${id}`;
+/** The names in a key of three parts. */
+export interface KeyNames {
+  readonly namespace: string;
+  readonly scope: string;
+  readonly name: string;
 }
 
-export function protectionKey(namespace: string, service: string): string {
-  return `${PROTECTIONS}${namespace}/${service}`;
-}
-
-export function memberKey(id: string): string {
-  return MEMBERS + id;
-}
-
-/** The name of a node may hold anything; escaped, it is printable ASCII. */
-export function nodeKey(node: string): string {
-  return NODES + encodeURIComponent(node);
-}
-
-export function configKey(namespace: string, group: string, key: string): string {
-  return `${CONFIGS}${namespace}/${group}/${key}`;
-}
-
-/** Begins the keys of all versions of a config. "//" cannot occur in a config key, so no key continues another. */
-export function versionsPrefix(namespace: string, group: string, key: string): string {
-  return `${VERSIONS}${namespace}/${group}/${key}//`;
-}
-
-export function versionKey(namespace: string, group: string, key: string, version: bigint): string {
-  return versionsPrefix(namespace, group, key) + version.toString().padStart(VERSION_DIGITS, '0');
-}
-
-export function requestKey(namespace: string, requestId: string): string {
-  return `${REQUESTS}${namespace}/${requestId}`;
-}
-
-/** The three parts of an instance key or of a config key. Undefined: it is none. */
-export function parseKey(key: string): { namespace: string; scope: string; name: string } | undefined {
-  const match = /^[ic]\/([^/]+)\/([^/]+)\/(.+)$/s.exec(key);
+/** The three names in a key with this prefix. `undefined` if the key does not have that form. */
+export function parseKey(prefix: string, key: string): KeyNames | undefined {
+  if (!key.startsWith(prefix)) return undefined;
+  const match = /^([^/]+)\/([^/]+)\/(.+)$/s.exec(key.slice(prefix.length));
   return match ? { namespace: match[1]!, scope: match[2]!, name: match[3]! } : undefined;
-}
-
-/** The two parts of a protection key. Undefined: it is none. */
-export function parseProtectionKey(key: string): { namespace: string; service: string } | undefined {
-  const match = /^p\/([^/]+)\/([^/]+)$/.exec(key);
-  return match ? { namespace: match[1]!, service: match[2]! } : undefined;
 }

@@ -1,6 +1,11 @@
 import type { Duration } from '../gen/google/protobuf/duration.js';
 import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
 
+/** One hour. */
+export const HOUR_MS = 3_600_000;
+/** One day. */
+export const DAY_MS = 86_400_000;
+
 /** Milliseconds as a protobuf Duration. */
 export function toDuration(ms: number): Duration {
   const whole = Math.round(ms * 1e6);

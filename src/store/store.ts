@@ -1,4 +1,5 @@
 import type { Closeable } from '../base/lifecycle.js';
+import { WATCHED_ROOT } from '../model/keys.js';
 
 /**
  * The store port: what the product needs of a store, designed from what etcd can do.
@@ -71,7 +72,7 @@ export interface KeyRange {
 }
 
 /** The range that is watched and held in memory: instances, configs, members and the small records beside them. */
-export const WATCHED_RANGE: KeyRange = { start: 'b', end: 'q' };
+export const WATCHED_RANGE: KeyRange = prefixRange(WATCHED_ROOT);
 
 /** The most entries a page of a list holds: large enough to be fast, small enough for one message. */
 export const LIST_PAGE_ENTRIES = 5_000;

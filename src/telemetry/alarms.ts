@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.js';
-import type { AlarmBoard, AlarmName, Log } from '../base/observe.js';
+import type { AlarmBoard, AlarmName, Log } from '../base/telemetry.js';
 
 /** An alarm that is raised now. */
 export interface RaisedAlarm {

@@ -1,4 +1,4 @@
-import { type CounterBoard, type CounterName, COUNTERS } from '../base/observe.js';
+import { type CounterBoard, type CounterName, COUNTERS } from '../base/telemetry.js';
 
 /** Holds the counters: plain numbers, so that counting costs nothing on the hot paths. */
 export class Counters implements CounterBoard {

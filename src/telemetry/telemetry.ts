@@ -1,6 +1,6 @@
 import { type DestinationStream, type Logger, pino } from 'pino';
 import type { Clock } from '../base/clock.js';
-import type { Log, Telemetry } from '../base/observe.js';
+import type { Log, Telemetry } from '../base/telemetry.js';
 import { Alarms } from './alarms.js';
 import { Counters } from './counters.js';
 

@@ -94,5 +94,5 @@ for (const choice of CHOICES) {
 
 /** How many members stand. */
 function membersOf(history: History): number {
-  return [...history.keys].filter(([key, states]) => key.startsWith('m/') && states.at(-1)?.value).length;
+  return [...history.keys].filter(([key, states]) => key.startsWith('w/m/') && states.at(-1)?.value).length;
 }

@@ -83,7 +83,7 @@ test('three replicas that are replaced under load', async (t) => {
       const judges = new Set((await Promise.all(servers.map(judgedBy))).flat());
       assert.equal(judges.size, 3, 'all three judge');
       for (const { service, id } of ids) {
-        const states = history.keys.get(`i/default/${service}/${id}`)!;
+        const states = history.keys.get(`w/i/default/${service}/${id}`)!;
         assert.equal(states.length, 3, 'registered, silent, heard');
         for (const { value } of states) assert.ok(value!.includes(Buffer.from([0xc2, 0x3e, 1, 0x62])), 'of the record');
       }

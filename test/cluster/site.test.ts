@@ -82,7 +82,7 @@ async function instancesIn({ etcd }: TestCluster): Promise<Map<string, bigint>> 
   const history = await History.open(etcd);
   try {
     await history.reached(await etcd.revision());
-    const standing = [...history.keys].filter(([key]) => key.startsWith('i/default/service-'));
+    const standing = [...history.keys].filter(([key]) => key.startsWith('w/i/default/service-'));
     return new Map(standing.map(([key, states]) => [key, states.at(-1)!.revision]));
   } finally {
     history.close();

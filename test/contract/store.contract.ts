@@ -87,63 +87,65 @@ export function storeContract(
   };
 
   check('S1 the revision grows with every commit that writes, and with no other', async ({ store }) => {
-    const first = await commit(store, put('i/a'));
-    const second = await commit(store, put('i/a'));
+    const first = await commit(store, put('w/i/a'));
+    const second = await commit(store, put('w/i/a'));
     assert.ok(second > first);
-    const refused = await store.commit(txn([absent('i/a')], put('i/a')));
+    const refused = await store.commit(txn([absent('w/i/a')], put('w/i/a')));
     assert.equal(refused.ok, false);
-    const empty = await store.commit(txn([at('i/a', second)]));
+    const empty = await store.commit(txn([at('w/i/a', second)]));
     assert.deepEqual(empty, { ok: true, revision: second });
-    assert.equal((await store.get('i/a')).revision, second);
-    assert.ok((await commit(store, remove('i/a'))) > second);
+    assert.equal((await store.get('w/i/a')).revision, second);
+    assert.ok((await commit(store, remove('w/i/a'))) > second);
   });
 
   check('S1 the revision does not go back over a restart', async (subject) => {
-    const before = await commit(subject.store, put('i/a'));
+    const before = await commit(subject.store, put('w/i/a'));
     await subject.reopen();
-    assert.ok((await subject.store.get('i/a')).revision >= before);
-    assert.ok((await commit(subject.store, put('i/a'))) > before);
+    assert.ok((await subject.store.get('w/i/a')).revision >= before);
+    assert.ok((await commit(subject.store, put('w/i/a'))) > before);
   });
 
   check('S2 a transaction happens whole, at one revision', async ({ store }) => {
-    const before = await commit(store, put('i/gone'));
-    const revision = await commit(store, put('i/a', '1'), put('v/b', '2'), remove('i/gone'));
-    const a = (await store.get('i/a')).entry!;
-    const b = (await store.get('v/b')).entry!;
+    const before = await commit(store, put('w/i/gone'));
+    const revision = await commit(store, put('w/i/a', '1'), put('u/v/b', '2'), remove('w/i/gone'));
+    const a = (await store.get('w/i/a')).entry!;
+    const b = (await store.get('u/v/b')).entry!;
     assert.deepEqual([a.modRevision, b.modRevision, a.createRevision], [revision, revision, revision]);
-    assert.equal((await store.get('i/gone')).entry, undefined);
+    assert.equal((await store.get('w/i/gone')).entry, undefined);
     assert.ok(revision > before);
   });
 
   check('S2 a refused transaction changes nothing and tells what stands at each compared key', async ({ store }) => {
-    const revision = await commit(store, put('i/a', 'old'));
-    const result = await store.commit(txn([absent('i/b'), at('i/a', revision + 1n)], put('i/a', 'new'), put('i/b')));
+    const revision = await commit(store, put('w/i/a', 'old'));
+    const result = await store.commit(
+      txn([absent('w/i/b'), at('w/i/a', revision + 1n)], put('w/i/a', 'new'), put('w/i/b')),
+    );
     assert.ok(!result.ok);
     assert.equal(result.found.length, 2);
     assert.equal(result.found[0], undefined);
     assert.deepEqual([result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()], [revision, 'old']);
-    assert.equal((await store.get('i/b')).entry, undefined);
-    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), 'old');
+    assert.equal((await store.get('w/i/b')).entry, undefined);
+    assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), 'old');
   });
 
   check('S2 compares look at the last write, or at the creation, of a key', async ({ store }) => {
-    const created = await commit(store, put('i/a'));
-    const written = await commit(store, put('i/a'));
+    const created = await commit(store, put('w/i/a'));
+    const written = await commit(store, put('w/i/a'));
     const outcomes = [
-      await store.commit(txn([{ key: 'i/a', createRevision: written }], put('i/x'))),
-      await store.commit(txn([at('i/a', created)], put('i/x'))),
-      await store.commit(txn([{ key: 'i/a', createRevision: 0n }], put('i/x'))),
-      await store.commit(txn([{ key: 'i/x', createRevision: 0n }], put('i/x'))),
-      await store.commit(txn([{ key: 'i/a', createRevision: created }, at('i/a', written)], put('i/y'))),
+      await store.commit(txn([{ key: 'w/i/a', createRevision: written }], put('w/i/x'))),
+      await store.commit(txn([at('w/i/a', created)], put('w/i/x'))),
+      await store.commit(txn([{ key: 'w/i/a', createRevision: 0n }], put('w/i/x'))),
+      await store.commit(txn([{ key: 'w/i/x', createRevision: 0n }], put('w/i/x'))),
+      await store.commit(txn([{ key: 'w/i/a', createRevision: created }, at('w/i/a', written)], put('w/i/y'))),
     ].map(({ ok }) => ok);
     assert.deepEqual(outcomes, [false, false, false, true, true]);
-    await commit(store, remove('i/a'));
-    const again = await commit(store, put('i/a'));
-    assert.equal((await store.get('i/a')).entry!.createRevision, again);
+    await commit(store, remove('w/i/a'));
+    const again = await commit(store, put('w/i/a'));
+    assert.equal((await store.get('w/i/a')).entry!.createRevision, again);
   });
 
   check('S2 a transaction takes TXN_WRITES_MAX writes with as many compares', async ({ store }) => {
-    const keys = Array.from({ length: TXN_WRITES_MAX }, (_, i) => `i/${i}`);
+    const keys = Array.from({ length: TXN_WRITES_MAX }, (_, i) => `w/i/${i}`);
     const result = await store.commit(
       txn(
         keys.slice(0, 16).map((key) => absent(key)),
@@ -151,22 +153,22 @@ export function storeContract(
       ),
     );
     assert.ok(result.ok);
-    assert.equal((await listAll(store, prefixRange('i/'))).entries.length, TXN_WRITES_MAX);
+    assert.equal((await listAll(store, prefixRange('w/i/'))).entries.length, TXN_WRITES_MAX);
   });
 
   check('S3 of two creates of one key exactly one happens', async ({ store }) => {
-    const results = await Promise.all([1, 2].map((i) => store.commit(txn([absent('i/a')], put('i/a', `${i}`)))));
+    const results = await Promise.all([1, 2].map((i) => store.commit(txn([absent('w/i/a')], put('w/i/a', `${i}`)))));
     assert.equal(count(results), 1);
     const winner = results.findIndex(({ ok }) => ok) + 1;
-    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), `${winner}`);
+    assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), `${winner}`);
     const loser = results.find(({ ok }) => !ok)!;
     assert.ok(!loser.ok && Buffer.from(loser.found[0]!.value).toString() === `${winner}`);
   });
 
   check('S3 of two that guard what the other writes exactly one happens', async ({ store }) => {
     for (let round = 0; round < 20; round++) {
-      const x = `i/x${round}`;
-      const y = `i/y${round}`;
+      const x = `w/i/x${round}`;
+      const y = `w/i/y${round}`;
       const results = await Promise.all([
         store.commit(txn([absent(x)], put(y))),
         store.commit(txn([absent(y)], put(x))),
@@ -177,7 +179,7 @@ export function storeContract(
 
   check('S3 many conflicting commits at once agree with their order by revision', async ({ store }) => {
     const dice = new Dice(7);
-    const keys = ['i/a', 'i/b', 'i/c', 'i/d'];
+    const keys = ['w/i/a', 'w/i/b', 'w/i/c', 'w/i/d'];
     const revisions = new Map<string, Revision>();
     for (const key of keys) revisions.set(key, await commit(store, put(key, 'start')));
     for (let round = 0; round < 10; round++) {
@@ -210,20 +212,20 @@ export function storeContract(
   });
 
   check('S3 a put and a delete of two keys under one guard do not lose each other', async ({ store }) => {
-    await commit(store, put('i/b'));
-    const guard = await commit(store, put('i/guard'));
+    await commit(store, put('w/i/b'));
+    const guard = await commit(store, put('w/i/guard'));
     const [a, b] = await Promise.all([
-      store.commit(txn([at('i/guard', guard)], put('i/a'))),
-      store.commit(txn([at('i/guard', guard)], remove('i/b'))),
+      store.commit(txn([at('w/i/guard', guard)], put('w/i/a'))),
+      store.commit(txn([at('w/i/guard', guard)], remove('w/i/b'))),
     ]);
     assert.ok(a.ok && b.ok);
-    assert.ok((await store.get('i/a')).entry);
-    assert.equal((await store.get('i/b')).entry, undefined);
+    assert.ok((await store.get('w/i/a')).entry);
+    assert.equal((await store.get('w/i/b')).entry, undefined);
   });
 
   check('S4 commits of one key happen in the order in which they were handed in', async ({ store }) => {
     const results = await Promise.all(
-      Array.from({ length: 300 }, (_, i) => store.commit(txn([], put('i/a', `${i}`), put(`i/other/${i}`)))),
+      Array.from({ length: 300 }, (_, i) => store.commit(txn([], put('w/i/a', `${i}`), put(`w/i/other/${i}`)))),
     );
     const revisions = results.map(({ revision }) => revision);
     assert.deepEqual(
@@ -231,37 +233,37 @@ export function storeContract(
       [...revisions].sort((a, b) => Number(a - b)),
     );
     assert.equal(new Set(revisions).size, 300);
-    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), '299');
+    assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), '299');
   });
 
   check('S5 what was answered is there after the store was opened again', async (subject) => {
-    const revision = await commit(subject.store, put('i/a', 'kept'), put('v/b', 'too'));
-    await commit(subject.store, put('i/gone'));
-    await commit(subject.store, remove('i/gone'));
+    const revision = await commit(subject.store, put('w/i/a', 'kept'), put('u/v/b', 'too'));
+    await commit(subject.store, put('w/i/gone'));
+    await commit(subject.store, remove('w/i/gone'));
     await subject.reopen();
-    const { entry } = await subject.store.get('i/a');
+    const { entry } = await subject.store.get('w/i/a');
     assert.deepEqual([entry?.modRevision, Buffer.from(entry!.value).toString()], [revision, 'kept']);
-    assert.ok((await subject.store.get('v/b')).entry);
-    assert.equal((await subject.store.get('i/gone')).entry, undefined);
+    assert.ok((await subject.store.get('u/v/b')).entry);
+    assert.equal((await subject.store.get('w/i/gone')).entry, undefined);
   });
 
   check('S5 a thousand commits at once are all answered and all there', async (subject) => {
     const results = await Promise.all(
-      Array.from({ length: 1_000 }, (_, i) => subject.store.commit(txn([absent(`i/${i}`)], put(`i/${i}`, `${i}`)))),
+      Array.from({ length: 1_000 }, (_, i) => subject.store.commit(txn([absent(`w/i/${i}`)], put(`w/i/${i}`, `${i}`)))),
     );
     assert.equal(count(results), 1_000);
     await subject.reopen();
-    const { entries } = await listAll(subject.store, prefixRange('i/'));
+    const { entries } = await listAll(subject.store, prefixRange('w/i/'));
     assert.equal(entries.length, 1_000);
-    for (const { key, value } of entries) assert.equal(`i/${Buffer.from(value).toString()}`, key);
+    for (const { key, value } of entries) assert.equal(`w/i/${Buffer.from(value).toString()}`, key);
   });
 
   check('S6 a closed store answers nothing and says so', async ({ store }) => {
-    await commit(store, put('i/a'));
+    await commit(store, put('w/i/a'));
     await store.close();
-    await assert.rejects(store.commit(txn([], put('i/a'))), StoreUnavailable);
-    await assert.rejects(store.commitEach([], [txn([], put('i/a'))]), StoreUnavailable);
-    await assert.rejects(store.get('i/a'), StoreUnavailable);
+    await assert.rejects(store.commit(txn([], put('w/i/a'))), StoreUnavailable);
+    await assert.rejects(store.commitEach([], [txn([], put('w/i/a'))]), StoreUnavailable);
+    await assert.rejects(store.get('w/i/a'), StoreUnavailable);
     await assert.rejects(store.list(WATCHED_RANGE), StoreUnavailable);
     await store.close();
   });
@@ -270,19 +272,19 @@ export function storeContract(
     const total = 2 * LIST_PAGE_ENTRIES + 1;
     for (let i = 0; i < total; i += TXN_WRITES_MAX) {
       const keys = Array.from({ length: Math.min(TXN_WRITES_MAX, total - i) }, (_, j) =>
-        put(`i/${String(i + j).padStart(6, '0')}`, 'old'),
+        put(`w/i/${String(i + j).padStart(6, '0')}`, 'old'),
       );
       await commit(store, ...keys);
     }
-    const { revision, pages } = await store.list(prefixRange('i/'));
+    const { revision, pages } = await store.list(prefixRange('w/i/'));
     const seen: Entry[] = [];
     const sizes: number[] = [];
     for await (const page of pages) {
       sizes.push(page.length);
       seen.push(...page);
       // What is written while the list is being read must not show in it.
-      await commit(store, put('i/999999', 'new'), put('i/010000', 'new'), remove('i/009999'));
-      await commit(store, put('i/009999', 'new'));
+      await commit(store, put('w/i/999999', 'new'), put('w/i/010000', 'new'), remove('w/i/009999'));
+      await commit(store, put('w/i/009999', 'new'));
     }
     assert.equal(seen.length, total);
     assert.ok(sizes.length >= 3 && Math.max(...sizes) <= LIST_PAGE_ENTRIES, sizes.join());
@@ -293,17 +295,17 @@ export function storeContract(
       seen.map(({ key }) => key),
       seen.map(({ key }) => key).sort(),
     );
-    assert.ok((await store.get('i/999999')).revision > revision);
+    assert.ok((await store.get('w/i/999999')).revision > revision);
   });
 
   check('S7 a list holds its range and nothing beside it', async ({ store }) => {
-    await commit(store, put('i/a/1'), put('i/a'), put('i/ab/1'), put('i/a0'), put('j/a/1'));
+    await commit(store, put('w/i/a/1'), put('w/i/a'), put('w/i/ab/1'), put('w/i/a0'), put('j/a/1'));
     assert.deepEqual(
-      (await listAll(store, prefixRange('i/a/'))).entries.map(({ key }) => key),
-      ['i/a/1'],
+      (await listAll(store, prefixRange('w/i/a/'))).entries.map(({ key }) => key),
+      ['w/i/a/1'],
     );
     assert.deepEqual((await listAll(store, prefixRange('z/'))).entries, []);
-    const first = await store.list(prefixRange('i/'));
+    const first = await store.list(prefixRange('w/i/'));
     for await (const page of first.pages) {
       assert.equal(page.length, 4);
       break; // a list may be left before its end
@@ -312,30 +314,30 @@ export function storeContract(
 
   check('S8 a get sees every commit that was answered before', async ({ store }) => {
     for (let i = 0; i < 50; i++) {
-      const revision = await commit(store, put('i/a', `${i}`));
-      const { entry, revision: seen } = await store.get('i/a');
+      const revision = await commit(store, put('w/i/a', `${i}`));
+      const { entry, revision: seen } = await store.get('w/i/a');
       assert.equal(Buffer.from(entry!.value).toString(), `${i}`);
       assert.ok(seen >= revision);
     }
-    assert.equal((await store.get('i/nothing')).entry, undefined);
+    assert.equal((await store.get('w/i/nothing')).entry, undefined);
   });
 
   check('S9 a watch delivers every revision after its own, whole, in order, once', async ({ store }) => {
-    const start = await commit(store, put('i/before'));
+    const start = await commit(store, put('w/i/before'));
     const expected: [Revision, string[]][] = [];
     const run = async (): Promise<void> => {
       for (let i = 0; i < 200; i++) {
-        const changes = [put(`i/a${i}`), put(`c/b${i}`), ...(i % 10 === 9 ? [remove(`i/a${i - 1}`)] : [])];
+        const changes = [put(`w/i/a${i}`), put(`w/c/b${i}`), ...(i % 10 === 9 ? [remove(`w/i/a${i - 1}`)] : [])];
         expected.push([await commit(store, ...changes), changes.map(({ key }) => key)]);
       }
-      expected.push([await commit(store, put('i/end')), ['i/end']]);
+      expected.push([await commit(store, put('w/i/end')), ['w/i/end']]);
     };
     const controller = new AbortController();
     const watching = (async () => {
       const batches: RevisionBatch[] = [];
       for await (const batch of store.watch(start, controller.signal)) {
         batches.push(batch);
-        if (batch.changes.some((change) => change.kind === 'put' && change.entry.key === 'i/end')) controller.abort();
+        if (batch.changes.some((change) => change.kind === 'put' && change.entry.key === 'w/i/end')) controller.abort();
       }
       return batches;
     })();
@@ -355,9 +357,9 @@ export function storeContract(
   check(
     'S9 a watch leaves out what lies outside the watched range, and its entries are as written',
     async ({ store }) => {
-      const start = await commit(store, put('i/a', 'first'));
-      await commit(store, put('v/outside'));
-      const both = await commit(store, put('v/outside', 'y'), put('i/a', 'second'));
+      const start = await commit(store, put('w/i/a', 'first'));
+      await commit(store, put('u/v/outside'));
+      const both = await commit(store, put('u/v/outside', 'y'), put('w/i/a', 'second'));
       const batches = await watchUntil(store, start, both);
       assert.equal(batches.length, 1);
       const [change] = batches[0]!.changes;
@@ -370,16 +372,16 @@ export function storeContract(
           change.entry.modRevision,
           change.entry.createRevision,
         ],
-        ['i/a', 'second', both, start],
+        ['w/i/a', 'second', both, start],
       );
       assert.ok(inRange(WATCHED_RANGE, change.entry.key));
     },
   );
 
   check('S9 many commits at once reach a watch one revision at a time', async ({ store }) => {
-    const start = await commit(store, put('i/start'));
+    const start = await commit(store, put('w/i/start'));
     const results = await Promise.all(
-      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`i/${i}`), put(`n/${i}`)))),
+      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`n/${i}`)))),
     );
     const revisions = results.map(({ revision }) => revision).sort((a, b) => Number(a - b));
     const batches = await watchUntil(store, start, revisions.at(-1)!);
@@ -399,12 +401,12 @@ export function storeContract(
   });
 
   check('S10 a watch of what was forgotten ends with Compacted', async (subject) => {
-    const first = await commit(subject.store, put('i/a'));
-    const last = await commit(subject.store, put('i/b'));
+    const first = await commit(subject.store, put('w/i/a'));
+    const last = await commit(subject.store, put('w/i/b'));
     await subject.compact();
     await assert.rejects(watchUntil(subject.store, first - 1n, last), Compacted);
-    const next = await commit(subject.store, put('i/c'));
-    const { revision } = await subject.store.get('i/c');
+    const next = await commit(subject.store, put('w/i/c'));
+    const { revision } = await subject.store.get('w/i/c');
     const batches = await watchUntil(subject.store, revision - 1n, next);
     assert.deepEqual(
       batches.map((batch) => batch.revision),
@@ -413,19 +415,19 @@ export function storeContract(
   });
 
   check('S11 commitEach commits those whose own compares hold, at one revision of their own', async ({ store }) => {
-    const guard = await commit(store, put('m/self'));
-    const a = await commit(store, put('i/a'));
-    await commit(store, put('i/b'));
+    const guard = await commit(store, put('w/m/self'));
+    const a = await commit(store, put('w/i/a'));
+    await commit(store, put('w/i/b'));
     const [results, other] = await Promise.all([
       store.commitEach(
-        [at('m/self', guard)],
+        [at('w/m/self', guard)],
         [
-          txn([at('i/a', a)], put('i/a', 'verdict')),
-          txn([at('i/b', a)], put('i/b', 'verdict')),
-          txn([absent('i/c')], put('i/c', 'verdict')),
+          txn([at('w/i/a', a)], put('w/i/a', 'verdict')),
+          txn([at('w/i/b', a)], put('w/i/b', 'verdict')),
+          txn([absent('w/i/c')], put('w/i/c', 'verdict')),
         ],
       ),
-      store.commit(txn([], put('i/d'))),
+      store.commit(txn([], put('w/i/d'))),
     ]);
     assert.deepEqual(
       results.map(({ ok }) => ok),
@@ -434,12 +436,12 @@ export function storeContract(
     assert.equal(results[0]!.revision, results[2]!.revision);
     assert.notEqual(results[0]!.revision, other.revision);
     const refused = results[1]!;
-    assert.ok(!refused.ok && refused.found[0]?.key === 'i/b');
-    assert.deepEqual(valuesOf((await listAll(store, prefixRange('i/'))).entries), [
-      ['i/a', 'verdict'],
-      ['i/b', 'x'],
-      ['i/c', 'verdict'],
-      ['i/d', 'x'],
+    assert.ok(!refused.ok && refused.found[0]?.key === 'w/i/b');
+    assert.deepEqual(valuesOf((await listAll(store, prefixRange('w/i/'))).entries), [
+      ['w/i/a', 'verdict'],
+      ['w/i/b', 'x'],
+      ['w/i/c', 'verdict'],
+      ['w/i/d', 'x'],
     ]);
     const batch = (await watchUntil(store, a, results[0]!.revision)).find(
       ({ revision }) => revision === results[0]!.revision,
@@ -448,63 +450,63 @@ export function storeContract(
   });
 
   check('S11 commitEach does nothing when its guard does not hold', async ({ store }) => {
-    const revision = await commit(store, put('m/self'));
+    const revision = await commit(store, put('w/m/self'));
     const results = await store.commitEach(
-      [at('m/self', revision + 1n)],
-      [txn([absent('i/a')], put('i/a')), txn([], put('i/b'))],
+      [at('w/m/self', revision + 1n)],
+      [txn([absent('w/i/a')], put('w/i/a')), txn([], put('w/i/b'))],
     );
     assert.equal(count(results), 0);
-    assert.equal((await store.get('i/a')).revision, revision);
-    assert.deepEqual((await listAll(store, prefixRange('i/'))).entries, []);
+    assert.equal((await store.get('w/i/a')).revision, revision);
+    assert.deepEqual((await listAll(store, prefixRange('w/i/'))).entries, []);
   });
 
   check('S11 commitEach takes a thousand transactions', async ({ store }) => {
-    const guard = await commit(store, put('m/self'));
+    const guard = await commit(store, put('w/m/self'));
     const results = await store.commitEach(
-      [at('m/self', guard)],
-      Array.from({ length: 1_000 }, (_, i) => txn([absent(`i/${i}`)], put(`i/${i}`))),
+      [at('w/m/self', guard)],
+      Array.from({ length: 1_000 }, (_, i) => txn([absent(`w/i/${i}`)], put(`w/i/${i}`))),
     );
     assert.equal(count(results), 1_000);
-    assert.equal((await listAll(store, prefixRange('i/'))).entries.length, 1_000);
+    assert.equal((await listAll(store, prefixRange('w/i/'))).entries.length, 1_000);
   });
 
   check('S12 a member is there with its epoch, can be rewritten, and leaves', async ({ store }) => {
-    const member = await store.join('m/one', text('hello'));
-    const entry = (await store.get('m/one')).entry!;
+    const member = await store.join('w/m/one', text('hello'));
+    const entry = (await store.get('w/m/one')).entry!;
     assert.equal(entry.createRevision, member.epoch);
     assert.equal(member.lost.aborted, false);
     assert.equal(await member.rewrite(text('again')), true);
-    const rewritten = (await store.get('m/one')).entry!;
+    const rewritten = (await store.get('w/m/one')).entry!;
     assert.equal(rewritten.createRevision, member.epoch);
     assert.ok(rewritten.modRevision > member.epoch);
     assert.equal(Buffer.from(rewritten.value).toString(), 'again');
-    await assert.rejects(store.join('m/one', text('second')), StoreUnavailable);
+    await assert.rejects(store.join('w/m/one', text('second')), StoreUnavailable);
     await member.leave();
-    assert.equal((await store.get('m/one')).entry, undefined);
+    assert.equal((await store.get('w/m/one')).entry, undefined);
     assert.equal(member.lost.aborted, true);
   });
 
   check('S12 a rewrite of a key that another has created since is refused', async ({ store }) => {
-    const member = await store.join('m/one', text('first'));
-    await commit(store, remove('m/one'));
-    await commit(store, put('m/one', 'other'));
+    const member = await store.join('w/m/one', text('first'));
+    await commit(store, remove('w/m/one'));
+    await commit(store, put('w/m/one', 'other'));
     assert.equal(await member.rewrite(text('late')), false);
-    assert.equal(Buffer.from((await store.get('m/one')).entry!.value).toString(), 'other');
+    assert.equal(Buffer.from((await store.get('w/m/one')).entry!.value).toString(), 'other');
   });
 
   check('S12 a member whose process is gone is removed', async (subject) => {
-    const member = await subject.store.join('m/one', text('hello'));
-    await commit(subject.store, put('i/a'));
+    const member = await subject.store.join('w/m/one', text('hello'));
+    await commit(subject.store, put('w/i/a'));
     if (subject.killMember) {
-      await subject.killMember('m/one');
+      await subject.killMember('w/m/one');
       const until = (await watchUntil(subject.store, member.epoch, member.epoch + 2n)).at(-1)!;
-      assert.deepEqual(until.changes, [{ kind: 'delete', key: 'm/one' }]);
+      assert.deepEqual(until.changes, [{ kind: 'delete', key: 'w/m/one' }]);
       await eventually(() => member.lost.aborted);
     } else {
       await subject.reopen();
     }
-    assert.equal((await subject.store.get('m/one')).entry, undefined);
-    assert.ok((await subject.store.get('i/a')).entry, 'nothing else is on a lease');
+    assert.equal((await subject.store.get('w/m/one')).entry, undefined);
+    assert.ok((await subject.store.get('w/i/a')).entry, 'nothing else is on a lease');
   });
 
   // Of etcd this takes a process of its own: test/faults/etcd-store.test.ts.
@@ -513,10 +515,10 @@ export function storeContract(
     'S14 after a restore of an older state, watches and lists that are open end with RolledBack',
     async (subject, t) => {
       const { store } = subject;
-      const first = await commit(store, put('i/a', 'old'));
+      const first = await commit(store, put('w/i/a', 'old'));
       const restore = subject.backUp!();
-      const second = await commit(store, put('i/a', 'new'));
-      const { pages } = await store.list(prefixRange('i/'));
+      const second = await commit(store, put('w/i/a', 'new'));
+      const { pages } = await store.list(prefixRange('w/i/'));
       const watch = store.watch(second, t.signal)[Symbol.asyncIterator]();
       const next = watch.next();
       restore();
@@ -524,7 +526,7 @@ export function storeContract(
         for await (const page of pages) assert.ok(page.length > 0);
       }, RolledBack);
       await assert.rejects(next, RolledBack);
-      assert.equal((await store.get('i/a')).revision, first);
+      assert.equal((await store.get('w/i/a')).revision, first);
     },
   );
 
@@ -532,30 +534,30 @@ export function storeContract(
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
     const large = Buffer.alloc(512 * 1_024, 7);
     const keys = [
-      'i/-',
-      'i/.',
-      'i/0',
-      'i/A',
-      'i/A/',
-      'i/A/b',
-      'i/AA',
-      'i/Z',
-      'i/_',
-      'i/a',
-      `i/${'k'.repeat(500)}`,
-      'i/~',
+      'w/i/-',
+      'w/i/.',
+      'w/i/0',
+      'w/i/A',
+      'w/i/A/',
+      'w/i/A/b',
+      'w/i/AA',
+      'w/i/Z',
+      'w/i/_',
+      'w/i/a',
+      `w/i/${'k'.repeat(500)}`,
+      'w/i/~',
     ];
     for (const key of [...keys].reverse()) await subject.store.commit(txn([], { kind: 'put', key, value: bytes }));
-    await subject.store.commit(txn([], { kind: 'put', key: 'v/large', value: large }));
-    await subject.store.commit(txn([], { kind: 'put', key: 'v/empty', value: Buffer.alloc(0) }));
+    await subject.store.commit(txn([], { kind: 'put', key: 'u/v/large', value: large }));
+    await subject.store.commit(txn([], { kind: 'put', key: 'u/v/empty', value: Buffer.alloc(0) }));
     await subject.reopen();
-    const { entries } = await listAll(subject.store, prefixRange('i/'));
+    const { entries } = await listAll(subject.store, prefixRange('w/i/'));
     assert.deepEqual(
       entries.map(({ key }) => key),
       keys,
     );
     for (const { value } of entries) assert.ok(bytes.equals(value));
-    assert.ok(large.equals((await subject.store.get('v/large')).entry!.value));
-    assert.equal((await subject.store.get('v/empty')).entry!.value.length, 0);
+    assert.ok(large.equals((await subject.store.get('u/v/large')).entry!.value));
+    assert.equal((await subject.store.get('u/v/empty')).entry!.value.length, 0);
   });
 }

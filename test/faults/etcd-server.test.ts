@@ -206,7 +206,7 @@ test(`Register, Deregister and PublishConfig are linearizable while connections 
       const open = { uid, began: performance.now(), ended: Infinity, outcome: 'unknown' as const, revision: 0n };
       if (dice.chance(0.5)) {
         const id = `p${Math.floor(dice.between(0, 4))}`;
-        const op: Op = { ...open, key: `i/default/pay/${id}`, kind: dice.chance(0.3) ? 'deregister' : 'register' };
+        const op: Op = { ...open, key: `w/i/default/pay/${id}`, kind: dice.chance(0.3) ? 'deregister' : 'register' };
         const write =
           op.kind === 'deregister'
             ? deregister(server, { service: 'pay', id })
@@ -217,7 +217,7 @@ test(`Register, Deregister and PublishConfig are linearizable while connections 
         const expected = dice.chance(0.5) ? (versions.get(name) ?? 0n) : undefined;
         const op: Op = {
           ...open,
-          key: `c/default/default/${name}`,
+          key: `w/c/default/default/${name}`,
           kind: 'publish',
           ...(expected !== undefined && { expected }),
         };
@@ -278,7 +278,7 @@ test(`Register, Deregister and PublishConfig are linearizable while connections 
     let version = 0n;
     for (const { revision, value } of states) {
       if (!value) continue;
-      if (key.startsWith('c/')) {
+      if (key.startsWith('w/c/')) {
         const { config } = readConfig(value);
         const op = byUid.get(config.comment);
         assert.ok(op && op.key === key, `${key} at ${revision} was written by nobody`);
@@ -289,7 +289,7 @@ test(`Register, Deregister and PublishConfig are linearizable while connections 
           assert.equal(op.expected, version, `${op.uid} was published over another version`);
         ({ version } = config);
         happened.set(op.uid, revision);
-      } else if (key.startsWith('i/')) {
+      } else if (key.startsWith('w/i/')) {
         const record = readInstance(value);
         if (record.tombstone || record.silent || record.visibleRevision) continue;
         const op = byUid.get(record.instance.version);

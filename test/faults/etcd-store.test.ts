@@ -72,7 +72,7 @@ async function fill(store: Store, count: number): Promise<Revision[]> {
   const revisions = new Set<Revision>();
   // One key, so that each commit is a revision of its own.
   for (const result of await Promise.all(
-    Array.from({ length: count }, (_, i) => store.commit(putting('i/hot', `${i}`))),
+    Array.from({ length: count }, (_, i) => store.commit(putting('w/i/hot', `${i}`))),
   ))
     revisions.add(result.revision);
   return [...revisions];
@@ -157,14 +157,14 @@ test('F8: a compaction behind the back of a watch that is cut off ends it with C
 test(`a list of ${LONG ? 200_000 : 60_000} keys is whole and at one revision, while others write`, async (t) => {
   const total = LONG ? 200_000 : 60_000;
   const { store } = openStore(t, (await startEtcd(t)).endpoints);
-  const all = Array.from({ length: total }, (_, i) => `i/default/pay/${String(i).padStart(6, '0')}`);
+  const all = Array.from({ length: total }, (_, i) => `w/i/default/pay/${String(i).padStart(6, '0')}`);
   const txns = Array.from({ length: Math.ceil(total / 100) }, (_, i): Txn => ({
     writeId: `fill-${i}`,
     compares: [],
     writes: all.slice(i * 100, i * 100 + 100).map((key) => ({ kind: 'put', key, value: Buffer.alloc(200, 97) })),
   }));
   for (let i = 0; i < txns.length; i += 20) await Promise.all(txns.slice(i, i + 20).map((txn) => commit(store, txn)));
-  const { revision, pages } = await store.list(prefixRange('i/'));
+  const { revision, pages } = await store.list(prefixRange('w/i/'));
   const seen: string[] = [];
   for await (const page of pages) {
     assert.ok(page.length <= LIST_PAGE_ENTRIES);
@@ -172,7 +172,7 @@ test(`a list of ${LONG ? 200_000 : 60_000} keys is whole and at one revision, wh
       assert.ok(entry.modRevision <= revision);
       seen.push(entry.key);
     }
-    await commit(store, putting('i/default/pay/zzz', 'while the list was read'));
+    await commit(store, putting('w/i/default/pay/zzz', 'while the list was read'));
   }
   assert.deepEqual(seen, all);
 });
@@ -180,17 +180,17 @@ test(`a list of ${LONG ? 200_000 : 60_000} keys is whole and at one revision, wh
 test('F9: a compaction during a paged list ends it with Compacted, never with a mix of revisions', async (t) => {
   const etcd = await startEtcd(t);
   const { store } = openStore(t, etcd.endpoints);
-  const writes = Array.from({ length: LIST_PAGE_ENTRIES + 200 }, (_, i) => `i/${String(i).padStart(6, '0')}`);
+  const writes = Array.from({ length: LIST_PAGE_ENTRIES + 200 }, (_, i) => `w/i/${String(i).padStart(6, '0')}`);
   for (let i = 0; i < writes.length; i += 100) {
     const puts = writes.slice(i, i + 100).map((key): Write => ({ kind: 'put', key, value: text('x') }));
     await commit(store, { writeId: `w${i}`, compares: [], writes: puts });
   }
-  const { pages } = await store.list(prefixRange('i/'));
+  const { pages } = await store.list(prefixRange('w/i/'));
   let read = 0;
   await assert.rejects(async () => {
     for await (const page of pages) {
       read += page.length;
-      await commit(store, putting('i/000000', 'newer'));
+      await commit(store, putting('w/i/000000', 'newer'));
       await etcd.compact();
     }
   }, Compacted);
@@ -206,9 +206,9 @@ test('F7: one of two endpoints goes silent: calls go on in 2 s, the watch in 13 
     { leaseTtlS: 5 },
   );
   const { store: direct } = openStore(t, etcd.endpoints);
-  const member = await store.join('m/one', text('hello'));
+  const member = await store.join('w/m/one', text('hello'));
   const watching = new Watching(t, store, member.epoch);
-  const first = await commit(store, putting('i/a'));
+  const first = await commit(store, putting('w/i/a'));
   await eventually(() => watching.revisions.includes(first));
   for (const [silent, other] of [
     [0, 1],
@@ -217,50 +217,50 @@ test('F7: one of two endpoints goes silent: calls go on in 2 s, the watch in 13 
     proxies[other]!.mode = 'pass';
     proxies[silent]!.mode = 'blackhole';
     const began = performance.now();
-    await commit(store, putting('i/a'));
-    await store.get('i/a');
+    await commit(store, putting('w/i/a'));
+    await store.get('w/i/a');
     assert.ok(performance.now() - began < 2_000, `calls went on after ${performance.now() - began} ms`);
-    const seen = await commit(direct, putting('i/b'));
+    const seen = await commit(direct, putting('w/i/b'));
     await eventually(() => watching.revisions.includes(seen), 13_000 - (performance.now() - began));
     assert.equal(store.health().outOfReachSinceMs, undefined);
   }
   assert.equal(member.lost.aborted, false);
-  assert.equal((await direct.get('m/one')).entry?.createRevision, member.epoch);
+  assert.equal((await direct.get('w/m/one')).entry?.createRevision, member.epoch);
   await member.leave();
 });
 
 test('a commit whose reply is lost is found out by its write id, and happens once', async (t) => {
   const { store, direct, proxy } = await behindProxy(t);
-  const start = await commit(store, putting('i/a', 'old'));
+  const start = await commit(store, putting('w/i/a', 'old'));
   const swallow = async (during: () => Promise<unknown>): Promise<void> => {
     proxy.mode = 'keep-replies';
     const working = during();
-    await eventually(async () => (await direct.get('i/a')).revision > start || (await direct.get('i/b')).entry);
+    await eventually(async () => (await direct.get('w/i/a')).revision > start || (await direct.get('w/i/b')).entry);
     proxy.mode = 'pass';
     proxy.cut();
     await working;
   };
   let revision = 0n;
-  await swallow(async () => (revision = await commit(store, putting('i/a', 'new', start))));
-  const { entry } = await direct.get('i/a');
+  await swallow(async () => (revision = await commit(store, putting('w/i/a', 'new', start))));
+  const { entry } = await direct.get('w/i/a');
   assert.equal(entry?.modRevision, revision);
   assert.match(Buffer.from(entry.value).toString(), /new$/);
-  assert.equal((await direct.get('i/a')).revision, revision, 'nothing was written twice');
+  assert.equal((await direct.get('w/i/a')).revision, revision, 'nothing was written twice');
 });
 
 test('a reply that is lost while others write the same key is told as such, and not as a refusal', async (t) => {
   const { store, direct, proxy } = await behindProxy(t);
-  const start = await commit(store, putting('i/a', 'old'));
+  const start = await commit(store, putting('w/i/a', 'old'));
   proxy.mode = 'keep-replies';
-  const working = store.commit(putting('i/a', 'ours', start)).then(
+  const working = store.commit(putting('w/i/a', 'ours', start)).then(
     () => undefined,
     (error: Error) => error,
   );
   const ours = await eventually(async () => {
-    const { entry } = await direct.get('i/a');
+    const { entry } = await direct.get('w/i/a');
     return entry && entry.modRevision > start ? entry.modRevision : undefined;
   });
-  await commit(direct, putting('i/a', 'theirs', ours));
+  await commit(direct, putting('w/i/a', 'theirs', ours));
   proxy.mode = 'pass';
   proxy.cut();
   assert.equal((await working)?.name, 'OutcomeLost');
@@ -268,20 +268,20 @@ test('a reply that is lost while others write the same key is told as such, and 
 
 test('a publish whose reply is lost is found out even when its head was written again since', async (t) => {
   const { store, direct, proxy } = await behindProxy(t);
-  const start = await commit(store, putting('c/head', 'v1'));
+  const start = await commit(store, putting('w/c/head', 'v1'));
   const value = text('publish-of-ours v2');
   proxy.mode = 'keep-replies';
   const working = store.commit({
     writeId: 'publish-of-ours',
-    compares: [{ key: 'c/head', modRevision: start }],
+    compares: [{ key: 'w/c/head', modRevision: start }],
     writes: [
-      { kind: 'put', key: 'c/head', value },
-      { kind: 'put', key: 'v/head//2', value },
+      { kind: 'put', key: 'w/c/head', value },
+      { kind: 'put', key: 'u/v/head//2', value },
     ],
   });
-  const entry = await eventually(async () => (await direct.get('v/head//2')).entry);
-  const head = (await direct.get('c/head')).entry!;
-  await commit(direct, putting('c/head', 'v3', head.modRevision));
+  const entry = await eventually(async () => (await direct.get('u/v/head//2')).entry);
+  const head = (await direct.get('w/c/head')).entry!;
+  await commit(direct, putting('w/c/head', 'v3', head.modRevision));
   proxy.mode = 'pass';
   proxy.cut();
   assert.deepEqual(await working, { ok: true, revision: entry.modRevision });
@@ -289,15 +289,15 @@ test('a publish whose reply is lost is found out even when its head was written 
 
 test('an etcd that does not answer is said so, and is back by itself', async (t) => {
   const { store, telemetry, proxy } = await behindProxy(t);
-  await commit(store, putting('i/a'));
+  await commit(store, putting('w/i/a'));
   proxy.mode = 'blackhole';
-  await assert.rejects(store.commit(putting('i/a')), StoreUnavailable);
+  await assert.rejects(store.commit(putting('w/i/a')), StoreUnavailable);
   assert.notEqual(store.health().outOfReachSinceMs, undefined);
   await eventually(() => telemetry.alarms.raised().some(({ name }) => name === 'STORE_UNAVAILABLE'));
   proxy.mode = 'pass';
   proxy.cut();
   await eventually(() => store.health().outOfReachSinceMs === undefined && telemetry.alarms.raised().length === 0);
-  await commit(store, putting('i/a'));
+  await commit(store, putting('w/i/a'));
 });
 
 test('an etcd that has never answered is out of reach from the first moment, and not only once a call has failed', async (t) => {
@@ -312,16 +312,16 @@ test('an etcd that has never answered is out of reach from the first moment, and
 test('a revoked lease tells its member, and a full database refuses writes until it has room', async (t) => {
   const etcd = await startEtcd(t, { args: ['--quota-backend-bytes', String(16 * 1_024 * 1_024)] });
   const { store, telemetry } = openStore(t, etcd.endpoints, { leaseTtlS: 2 });
-  const member = await store.join('m/one', text('hello'));
+  const member = await store.join('w/m/one', text('hello'));
   const { kvs } = await etcd.admin.kv.range({ key: text('test/m/one') });
   await etcd.admin.leaseClient.leaseRevoke({ ID: kvs[0]!.lease });
   await eventually(() => member.lost.aborted);
   assert.equal(await member.rewrite(text('late')), false);
-  assert.equal((await store.get('m/one')).entry, undefined, 'a late rewrite does not bring the key back');
+  assert.equal((await store.get('w/m/one')).entry, undefined, 'a late rewrite does not bring the key back');
 
   const refused = await eventually(async () => {
     const large = Buffer.alloc(512 * 1_024, 7);
-    const writes: Write[] = [{ kind: 'put', key: 'i/large', value: large }];
+    const writes: Write[] = [{ kind: 'put', key: 'w/i/large', value: large }];
     return store.commit({ writeId: '', compares: [], writes }).then(
       () => undefined,
       (error: Error) => error,
@@ -330,14 +330,14 @@ test('a revoked lease tells its member, and a full database refuses writes until
   assert.ok(refused instanceof StoreRefused && refused.reason === 'FULL', String(refused));
   assert.equal(store.health().writable, false);
   assert.ok(telemetry.alarms.raised().some(({ name }) => name === 'STORE_FULL'));
-  assert.ok((await store.get('i/large')).entry, 'reads go on');
+  assert.ok((await store.get('w/i/large')).entry, 'reads go on');
   await etcd.compact();
   await etcd.admin.maintenance.defragment();
   const { alarms } = await etcd.admin.maintenance.alarm({ action: 'Get' });
   for (const { memberID } of alarms)
     await etcd.admin.maintenance.alarm({ action: 'Deactivate', alarm: 'Nospace', memberID });
   await eventually(() => store.health().writable && !telemetry.alarms.raised().length, 15_000);
-  await commit(store, putting('i/a'));
+  await commit(store, putting('w/i/a'));
 });
 
 test('S14 a store that was restored from an older state is noticed by list and by watch, and followed from there', async (t) => {
@@ -352,7 +352,7 @@ test('S14 a store that was restored from an older state is noticed by list and b
   await fill(store, 20);
   const { revision } = await listAll(store);
   const watching = new Watching(t, store, revision);
-  await commit(store, putting('i/after'));
+  await commit(store, putting('w/i/after'));
   await eventually(() => watching.revisions.length === 1);
   await node!.end();
   await node!.restoreData(backup);
@@ -361,7 +361,7 @@ test('S14 a store that was restored from an older state is noticed by list and b
   const now = await listAll(store);
   assert.ok(now.revision < revision);
   const again = new Watching(t, store, now.revision);
-  const next = await commit(store, putting('i/new'));
+  const next = await commit(store, putting('w/i/new'));
   await eventually(() => again.revisions.includes(next));
   assert.equal(again.error, undefined);
 });
@@ -387,7 +387,7 @@ for (const seenBy of ['listing', 'watch'])
     await node!.restoreData(backup);
     node!.start();
     await etcd.healthy();
-    const { revision: behind } = await eventually(() => direct.get('i/hot').catch(() => undefined));
+    const { revision: behind } = await eventually(() => direct.get('w/i/hot').catch(() => undefined));
     assert.ok(behind < revision + BigInt(watching.revisions.length), 'it went back');
     await fill(direct, 50);
     proxy.mode = 'pass';
@@ -405,18 +405,18 @@ test('a token of etcd that runs out is replaced, on calls and on the watch; a wr
   const user = { name: 'root', password: 'secret' };
   const connection = { endpoints: etcd.endpoints, tls: {}, user };
   const { store, telemetry } = openStore(t, [], { connection });
-  const first = await commit(store, putting('i/a'));
+  const first = await commit(store, putting('w/i/a'));
   const watching = new Watching(t, store, first);
   // A token is kept for the time to live after its last use; without any use it runs out.
   await new Promise((resolve) => setTimeout(resolve, 2_500));
-  const second = await commit(store, putting('i/a'));
+  const second = await commit(store, putting('w/i/a'));
   await eventually(() => watching.revisions.includes(second));
   assert.equal(telemetry.alarms.raised().length, 0);
 
   const wrong = { ...connection, user: { ...user, password: 'guess' } };
   const refused = openStore(t, [], { connection: wrong });
   const began = performance.now();
-  await assert.rejects(refused.store.commit(putting('i/b')), StoreUnavailable);
+  await assert.rejects(refused.store.commit(putting('w/i/b')), StoreUnavailable);
   assert.ok(performance.now() - began < 2_000, 'a refusal is not repeated');
   await eventually(() => refused.telemetry.alarms.raised().some(({ name }) => name === 'STORE_DENIED'));
 });
@@ -434,7 +434,7 @@ test('an etcd that wants certificates is served with the right one, and says no 
     openStore(t, [], { connection: { endpoints: etcd.endpoints, tls, user: undefined } });
   const mine = await signedBy(ca, 'rollcall');
   const { store } = openWith({ ca: text(ca.cert), ...pem(mine) });
-  const revision = await commit(store, putting('i/a'));
+  const revision = await commit(store, putting('w/i/a'));
   const watching = new Watching(t, store, revision - 1n);
   await eventually(() => watching.revisions.includes(revision));
   for (const wrong of [
@@ -443,7 +443,7 @@ test('an etcd that wants certificates is served with the right one, and says no 
     { ca: text((await authority('etcd-ca')).cert), ...pem(mine) },
   ]) {
     const refused = openWith(wrong);
-    await assert.rejects(refused.store.get('i/a'), StoreUnavailable);
+    await assert.rejects(refused.store.get('w/i/a'), StoreUnavailable);
     assert.notEqual(refused.store.health().outOfReachSinceMs, undefined);
     await eventually(() => refused.telemetry.alarms.raised().length === 1);
   }

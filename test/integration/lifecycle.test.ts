@@ -5,7 +5,8 @@ import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClientConstructor } from '@grpc/grpc-js';
 import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
-import { RegisterRequest, RegistryServiceClient } from '../../src/gen/rollcall/v1/registry_service.js';
+import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { RegistryServiceClient } from '../support/clients.js';
 import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
 import { getInstance, getStatus, publishConfig, register, text, watchServices } from '../support/client.js';
@@ -35,7 +36,7 @@ test('SIGTERM ends 1,000 streams with a reason, finishes calls in flight, and ex
   assert.ok(performance.now() - began < 15_000);
   for (const watch of watches) {
     const error = await watch.failed();
-    assert.deepEqual([error.code, error.details, detailsOf(error).reason], [14, 'shutting down', 'SHUTTING_DOWN']);
+    assert.deepEqual([error.code, error.details, detailsOf(error).reason], [14, 'the server is shutting down', 'SHUTTING_DOWN']);
   }
   for (const outcome of settled) {
     if (outcome.status === 'fulfilled') continue;
@@ -50,7 +51,7 @@ test('a signal that comes twice at once, as from a terminal by way of npm, is on
   const waiting = failure(getInstance(server, { service: 'pay', id: 'p1', minRevision: 1_000_000n }));
   await getInstance(server, { service: 'pay', id: 'p1' }).catch(() => undefined);
   server.process.kill('SIGTERM');
-  await eventually(() => server.log.some((line) => line.includes('shutting down')));
+  await eventually(() => server.log.some((line) => line.includes('the server is shutting down')));
   server.process.kill('SIGTERM');
   await new Promise((resolve) => setTimeout(resolve, 1_100));
   assert.equal(server.process.exitCode, null, 'the call in flight is still waited for');

@@ -154,8 +154,8 @@ export abstract class Checker {
 
   /** The store committed a change of an instance or of a protection. */
   protected recordChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
-    if (key.startsWith('p/') && value) this.#protectionChanged(key, value, revision);
-    if (!key.startsWith('i/')) return;
+    if (key.startsWith('w/p/') && value) this.#protectionChanged(key, value, revision);
+    if (!key.startsWith('w/i/')) return;
     if (!value) this.fail('1', `${key} was deleted`);
     const states = listed(this.history, key);
     const next = readStanding(key, value, revision, this.now());

@@ -1,5 +1,5 @@
 import type { Clock } from '../../src/base/clock.js';
-import type { Telemetry } from '../../src/base/observe.js';
+import type { Telemetry } from '../../src/base/telemetry.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
@@ -102,13 +102,13 @@ export class SimProcess {
 
   /** A self-beat arrives as the messages of clients do: while the process is paused it waits. */
   selfBeat(): SelfBeat {
-    const onItsWay = (): boolean => this.#selfBeatDue !== undefined && this.world.now < this.#selfBeatDue;
+    const inFlight = (): boolean => this.#selfBeatDue !== undefined && this.world.now < this.#selfBeatDue;
     return {
-      get onItsWay() {
-        return onItsWay();
+      get inFlight() {
+        return inFlight();
       },
       send: () => {
-        if (!onItsWay()) this.#selfBeatDue = this.world.now + SELF_BEAT_MS;
+        if (!inFlight()) this.#selfBeatDue = this.world.now + SELF_BEAT_MS;
       },
     };
   }

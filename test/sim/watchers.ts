@@ -1,8 +1,6 @@
-import { EventEmitter } from 'node:events';
-import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Ending } from '../../src/edges/grpc/calls.js';
+import { Sink } from '../../src/api/call/sink.js';
 import { checkWatchServices } from '../../src/api/registry/checks.js';
-import { servicesCodec } from '../../src/api/watch/messages.js';
+import { servicesCodec } from '../../src/api/watch/codecs.js';
 import { WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../src/model/errors.js';
 import type { Replica } from '../../src/domain/replica.js';
@@ -68,8 +66,8 @@ export class Watchers {
           staged = new Map();
         }
         for (const { service, id, revision: visible } of message.upserted)
-          staged.set(`i/default/${service}/${id}`, visible);
-        for (const { service, id } of message.removed) staged.set(`i/default/${service}/${id}`, undefined);
+          staged.set(`w/i/default/${service}/${id}`, visible);
+        for (const { service, id } of message.removed) staged.set(`w/i/default/${service}/${id}`, undefined);
         if (message.revision === 0n) return;
         if (snapshot) view = new Map();
         for (const [key, visible] of staged) {
@@ -103,23 +101,23 @@ export class Watchers {
   ): { ended: Promise<void>; close: () => void } {
     const { scene } = this;
     const { world, dice } = scene;
-    const emitter = new EventEmitter();
     let arrival = world.now;
-    const write = (bytes: Uint8Array, sent: () => void): boolean => {
+    let open = true;
+    let closed = (): void => undefined;
+    const write = (bytes: Uint8Array, sent: () => void): void => {
       arrival = Math.max(arrival, world.now + dice.between(0.1, dice.chance(0.02) ? 3_000 : 5));
       world.at(arrival, () => {
-        if (!server.process.dead && emitter.listenerCount('close') > 0) scene.guard(() => read(bytes));
+        if (!server.process.dead && open) scene.guard(() => read(bytes));
         server.process.deliver(sent);
       });
-      return true;
     };
-    const call = Object.assign(emitter, { write, request: {} }) as unknown as ServerWritableStream<unknown, unknown>;
-    const ending = new Ending(call, (error) => error as never);
+    const transport = { write, end: () => closed(), onClosed: (listener: () => void) => (closed = listener) };
+    const sink = new Sink(transport, (error) => error as never);
     const { selection, filter } = checkWatchServices(
       WatchServicesRequest.fromPartial({ services: [...this.services], resumeToken: token }),
     );
     const ended = new Promise<void>((resolve) => {
-      ending.onEnd(resolve);
+      sink.onEnd(resolve);
       const look = (): void => (server.process.dead ? resolve() : void world.in(500, look));
       look();
     });
@@ -130,16 +128,16 @@ export class Watchers {
       resumeToken: token,
     };
     try {
-      server.hub.open(request, call, ending);
+      server.hub.open(request, sink);
     } catch (error) {
       if (!(error instanceof RollcallError)) throw error;
-      ending.fail(error);
+      sink.fail(error);
     }
     return {
       ended,
       close: () => {
-        emitter.emit('close');
-        emitter.removeAllListeners();
+        open = false;
+        closed();
       },
     };
   }

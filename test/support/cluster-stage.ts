@@ -3,7 +3,7 @@ import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartb
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { checkHeartbeats, checkRegister } from '../../src/api/registry/checks.js';
 import type { Random } from '../../src/base/random.js';
-import type { Query } from '../../src/domain/health/heard.js';
+import type { Query } from '../../src/domain/health/liveness-table.js';
 import type { PeerConnector } from '../../src/domain/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/domain/replica.js';
@@ -73,7 +73,7 @@ export class ClusterStage {
   /** The process dies without a word; its lease runs out. */
   kill(member: Member): void {
     member.process.kill();
-    const key = `m/${member.replica.membership!.id}`;
+    const key = `w/m/${member.replica.membership!.id}`;
     this.store.killMember(key);
   }
 

@@ -144,9 +144,9 @@ export class TestCluster {
   /** The keys that were written after a revision, but for what members write all the time, and for the dead. */
   async writtenAfter(revision: bigint, history: History): Promise<string[]> {
     await history.reached(await this.etcd.revision());
-    const dead = new Set(this.fleet.dead.map(({ service, id }) => `i/default/${service}/${id}`));
+    const dead = new Set(this.fleet.dead.map(({ service, id }) => `w/i/default/${service}/${id}`));
     return [...history.keys].flatMap(([key, states]) =>
-      key.startsWith('m/') || dead.has(key) ? [] : states.filter((state) => state.revision > revision).map(() => key),
+      key.startsWith('w/m/') || dead.has(key) ? [] : states.filter((state) => state.revision > revision).map(() => key),
     );
   }
 }

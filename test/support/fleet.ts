@@ -1,12 +1,12 @@
 import { type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
+import { RegistryServiceClient } from './clients.js';
 import { Health } from '../../src/gen/rollcall/v1/instance.js';
 import {
   HeartbeatRequest,
   type HeartbeatResponse,
   RegisterRequest,
   type RegisterResponse,
-  RegistryServiceClient,
   WatchServicesRequest,
   type WatchServicesResponse,
 } from '../../src/gen/rollcall/v1/registry_service.js';

@@ -68,7 +68,7 @@ export class History {
   /** The instances that a default watch of a service shows at a revision: id and revision that users see. */
   shownAt(namespace: string, service: string, revision: bigint): Map<string, bigint> {
     const shown = new Map<string, bigint>();
-    const prefix = `i/${namespace}/${service}/`;
+    const prefix = `w/i/${namespace}/${service}/`;
     for (const key of this.keys.keys()) {
       if (!key.startsWith(prefix)) continue;
       const state = this.at(key, revision);

@@ -138,7 +138,7 @@ class Arena {
     const wave = this.#waves++;
     const rings = Array.from({ length: WAVE }, (_, i) => new Ring(this, this.dice.pick(SERVICES), `w${wave}-${i}`));
     for (const ring of rings) {
-      this.#rings.set(`i/default/${ring.service}/${ring.id}`, ring);
+      this.#rings.set(`w/i/default/${ring.service}/${ring.id}`, ring);
       this.within(1_000, () => ring.register(incarnation));
     }
     return rings;
@@ -146,7 +146,7 @@ class Arena {
 
   /** Calls for each ring once, when a judge asks about it for the first time. */
   whenAsked(rings: readonly Ring[], begin: (ring: Ring) => void): void {
-    const open = new Map(rings.map((ring) => [`i/default/${ring.service}/${ring.id}`, ring]));
+    const open = new Map(rings.map((ring) => [`w/i/default/${ring.service}/${ring.id}`, ring]));
     this.stage.onAsked = (queries) => {
       for (const { key } of queries) {
         const ring = open.get(key);
@@ -161,7 +161,7 @@ class Arena {
     this.stage.onAsked = () => undefined;
     for (const ring of rings) this.within(100, () => ring.deregister(incarnation));
     await this.stage.pass(500);
-    for (const { service, id } of rings) this.#rings.delete(`i/default/${service}/${id}`);
+    for (const { service, id } of rings) this.#rings.delete(`w/i/default/${service}/${id}`);
   }
 
   #committed({ changes }: RevisionBatch): void {

@@ -6,9 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { type Client, credentials, type ServiceError } from '@grpc/grpc-js';
-import { AdminServiceClient } from '../../src/gen/rollcall/v1/admin_service.js';
-import { ConfigServiceClient } from '../../src/gen/rollcall/v1/config_service.js';
-import { RegistryServiceClient } from '../../src/gen/rollcall/v1/registry_service.js';
+import { AdminServiceClient, ConfigServiceClient, RegistryServiceClient } from './clients.js';
 import { Status } from '../../src/gen/google/rpc/status.js';
 import { BadRequest, ErrorInfo, RetryInfo } from '../../src/gen/google/rpc/error_details.js';
 

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { EventEmitter } from 'node:events';
-import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Ending } from '../../src/edges/grpc/calls.js';
+import { Sink } from '../../src/api/call/sink.js';
 import { checkHeartbeats, checkRegister } from '../../src/api/registry/checks.js';
 import { WatchHub } from '../../src/api/watch/hub.js';
-import { servicesCodec } from '../../src/api/watch/messages.js';
+import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
 import { HeartbeatItem, type RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { HorizonRecord } from '../../src/gen/rollcall/storage/v1/records.js';
@@ -12,10 +10,9 @@ import { type Instance, RemovalReason } from '../../src/gen/rollcall/v1/instance
 import { RegisterRequest, WatchServicesResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
-import { alone, type Jury } from '../../src/domain/health/peers.js';
+import { ALONE, type Jury } from '../../src/domain/health/peers.js';
 import type { RollcallError } from '../../src/model/errors.js';
-import { writeInstance } from '../../src/model/records.js';
-import { removed } from '../../src/model/transitions.js';
+import { removed, writeInstance } from '../../src/model/instance.js';
 import { matcher } from '../../src/domain/registry/filter.js';
 import type { Registered } from '../../src/domain/registry/registrations.js';
 import { serviceSelection } from '../../src/domain/registry/watching.js';
@@ -75,14 +72,18 @@ export class Stage {
     const clock = { ...own, wall: () => own.wall() + this.wallOffMs };
     const random: Random = { id: () => `id${this.#nextId++}`, fraction: () => 0.5 };
     const telemetry = tallyingTelemetry(this.counts);
-    this.replica = startReplica(
-      {
-        ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
-        ...{ protectedRemovalMs: this.protectedRemovalMs, cluster: undefined },
-      },
-      { ...alone, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
-    );
-    this.hub = new WatchHub(this.replica.catalog, this.replica.reads, clock, random, telemetry);
+    this.replica = startReplica({
+      ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
+      ...{ protectedRemovalMs: this.protectedRemovalMs, cluster: undefined },
+      members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
+    });
+    this.hub = new WatchHub({
+      catalog: this.replica.catalog,
+      freshness: this.replica.freshness,
+      clock,
+      random,
+      telemetry,
+    });
     this.hub.start();
     await this.until(this.replica.ready);
   }
@@ -158,7 +159,7 @@ export class Stage {
       codec: servicesCodec(filter),
       resumeToken,
     };
-    this.hub.open(request, read.call, read.ending);
+    this.hub.open(request, read.sink);
     return read;
   }
 
@@ -198,8 +199,8 @@ export class Stage {
     const late = (): boolean => this.selfBeatLate;
     return {
       send: () => own.send(),
-      get onItsWay() {
-        return late() || own.onItsWay;
+      get inFlight() {
+        return late() || own.inFlight;
       },
     };
   }
@@ -226,12 +227,13 @@ export class Reader {
   stuck = false;
   error: RollcallError | undefined;
   unsentBytes = 0;
-  readonly call: ServerWritableStream<unknown, unknown>;
-  readonly ending: Ending;
+  readonly sink: Sink;
+  /** Ends the stream, as a client or the network does. */
+  close = (): void => undefined;
   readonly #unsent: (() => void)[] = [];
 
   constructor() {
-    const write = (bytes: Uint8Array, sent: () => void): boolean => {
+    const write = (bytes: Uint8Array, sent: () => void): void => {
       this.messages.push(WatchServicesResponse.decode(bytes));
       this.unsentBytes += bytes.length;
       const take = (): void => {
@@ -240,11 +242,13 @@ export class Reader {
       };
       if (this.stuck) this.#unsent.push(take);
       else setImmediate(take);
-      return true;
     };
-    this.call = Object.assign(new EventEmitter(), { write }) as unknown as ServerWritableStream<unknown, unknown>;
-    this.ending = new Ending(this.call, (error) => error as never);
-    this.call.on('error', (error: unknown) => (this.error = error as RollcallError));
+    const end = (): void => this.close();
+    const onClosed = (listener: () => void): void => void (this.close = listener);
+    this.sink = new Sink({ write, end, onClosed }, (error) => {
+      this.error = error as RollcallError;
+      return error as never;
+    });
   }
 
   /** The network takes everything from here on. */

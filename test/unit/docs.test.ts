@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ALARMS } from '../../src/base/observe.js';
+import { ALARMS } from '../../src/base/telemetry.js';
 import { RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { REASONS } from '../../src/model/errors.js';
 import { BEATS_PER_TTL, EXPIRY_TTLS, LIMITS, TTL_MS } from '../../src/model/limits.js';

@@ -1,7 +1,7 @@
 import type { ReleaseProtectionRequest } from '../../gen/rollcall/v1/admin_service.js';
 import { LIMITS } from '../../model/limits.js';
 import { SERVICE } from '../../model/names.js';
-import { Checker } from '../call/check.js';
+import { Checker } from '../call/checker.js';
 
 /** Checks a ReleaseProtection and fills the default. */
 export function checkReleaseProtection(request: ReleaseProtectionRequest): {

@@ -15,7 +15,9 @@ import type {
 import { LIMITS } from '../../model/limits.js';
 import { CONFIG_KEY, CONFIG_PREFIX_PATTERN, GROUP } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
-import { Checker } from '../call/check.js';
+import { Checker } from '../call/checker.js';
+import { checkRead } from '../call/reads.js';
+import type { ReadOptions } from '../../catalog/freshness.js';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const VERSION = /^[0-9]{1,19}$/;
@@ -117,33 +119,42 @@ function checkName(check: Checker, request: { namespace: string; group: string; 
   };
 }
 
-export function checkGetConfig(request: GetConfigRequest): ConfigName {
+export function checkGetConfig(request: GetConfigRequest): ConfigName & { version: bigint; read: ReadOptions } {
   const check = new Checker();
   const name = checkName(check, request);
-  check.notNegative('version', request.version);
-  check.notNegative('min_revision', request.minRevision);
+  const version = check.notNegative('version', request.version);
+  const read = checkRead(check, request);
   check.watcher(request.watcher);
   check.done();
-  return name;
+  return { ...name, version, read };
 }
 
-export function checkDelete(request: DeleteConfigRequest): { write: WriteRequest; key: string } {
+export function checkDelete(request: DeleteConfigRequest): {
+  write: WriteRequest;
+  key: string;
+  expectedVersion: bigint | undefined;
+} {
   const check = new Checker();
   const write = checkWrite(check, request);
   const key = check.name('key', request.key, CONFIG_KEY);
   if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
   check.done();
-  return { write, key };
+  return { write, key, expectedVersion: request.expectedVersion };
 }
 
-export function checkRollback(request: RollbackConfigRequest): { write: WriteRequest; key: string } {
+export function checkRollback(request: RollbackConfigRequest): {
+  write: WriteRequest;
+  key: string;
+  version: bigint;
+  expectedVersion: bigint | undefined;
+} {
   const check = new Checker();
   const write = checkWrite(check, request);
   const key = check.name('key', request.key, CONFIG_KEY);
   if (request.version < 1n) check.refuse('version', `must be 1 or more; it is ${request.version}`);
   if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
   check.done();
-  return { write, key };
+  return { write, key, version: request.version, expectedVersion: request.expectedVersion };
 }
 
 export function checkListConfigs(request: ListConfigsRequest): {
@@ -153,6 +164,7 @@ export function checkListConfigs(request: ListConfigsRequest): {
   size: number;
   after: readonly string[];
   selection: string;
+  read: ReadOptions;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
@@ -160,26 +172,29 @@ export function checkListConfigs(request: ListConfigsRequest): {
   const prefix = checkPrefix(check, 'prefix', request.prefix);
   const selection = hashSelection(['ListConfigs', namespace, group, prefix]);
   const { size, after } = check.page(request, selection);
-  check.notNegative('min_revision', request.minRevision);
+  const read = checkRead(check, request);
   check.done();
-  return { namespace, group, prefix, size, after, selection };
+  return { namespace, group, prefix, size, after, selection, read };
 }
 
 export function checkListVersions(
   request: ListConfigVersionsRequest,
-): ConfigName & { size: number; before: bigint; selection: string } {
+): ConfigName & { size: number; before: bigint; selection: string; read: ReadOptions } {
   const check = new Checker();
   const name = checkName(check, request);
   const selection = hashSelection(['ListConfigVersions', name]);
   const { size, after } = check.page(request, selection);
   const [before = '0'] = after;
   if (!VERSION.test(before)) check.refuse('page_token', 'is not a next_page_token of this list');
-  check.notNegative('min_revision', request.minRevision);
+  const read = checkRead(check, request);
   check.done();
-  return { ...name, size, before: BigInt(before), selection };
+  return { ...name, size, before: BigInt(before), selection, read };
 }
 
-export function checkWatchConfig(request: WatchConfigRequest): ReturnType<typeof configSelection> {
+export function checkWatchConfig(request: WatchConfigRequest): {
+  selection: ReturnType<typeof configSelection>;
+  resumeToken: string;
+} {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
   if (request.all && request.filters.length > 0) check.refuse('filters', 'must be empty when all is set');
@@ -208,7 +223,8 @@ export function checkWatchConfig(request: WatchConfigRequest): ReturnType<typeof
   });
   check.watcher(request.watcher);
   check.done();
-  return configSelection(namespace, request.all ? undefined : filters);
+  const selection = configSelection(namespace, request.all ? undefined : filters);
+  return { selection, resumeToken: request.resumeToken };
 }
 
 function checkPrefix(check: Checker, field: string, prefix: string): string {

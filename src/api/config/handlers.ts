@@ -1,22 +1,15 @@
-import type { ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { withoutContent } from '../../domain/config/content.js';
-import {
-  type DeleteConfigRequest,
-  type DeleteConfigResponse,
-  type GetConfigRequest,
-  type GetConfigResponse,
-  type ListConfigsRequest,
-  type ListConfigsResponse,
-  type ListConfigVersionsRequest,
-  type ListConfigVersionsResponse,
-  type PublishConfigRequest,
-  type PublishConfigResponse,
-  type RollbackConfigRequest,
-  type RollbackConfigResponse,
-  type WatchConfigRequest,
-} from '../../gen/rollcall/v1/config_service.js';
 import type { Replica } from '../../domain/replica.js';
-import type { Calls, Encoded } from '../../edges/grpc/calls.js';
+import type {
+  ConfigServiceDefinition,
+  GetConfigResponse,
+  ListConfigsResponse,
+  ListConfigVersionsResponse,
+} from '../../gen/rollcall/v1/config_service.js';
+import { type Handlers, serverStream, unary } from '../call/method.js';
+import { pageToken, readFields } from '../call/reads.js';
+import { configsCodec } from '../watch/codecs.js';
+import type { WatchHub } from '../watch/hub.js';
 import {
   checkDelete,
   checkGetConfig,
@@ -26,62 +19,53 @@ import {
   checkRollback,
   checkWatchConfig,
 } from './checks.js';
-import { pageToken, readFields } from '../registry/handlers.js';
-import type { WatchHub } from '../watch/hub.js';
-import { configsCodec } from '../watch/messages.js';
 
-/** ConfigService on gRPC: check, call, answer. */
-export function configService(replica: Replica, calls: Calls, hub: WatchHub): UntypedServiceImplementation {
-  const { publishing, versions, reads, catalog } = replica;
+/** The handlers of ConfigService. */
+export function configHandlers(replica: Replica, hub: WatchHub): Handlers<ConfigServiceDefinition> {
+  const { publishing, versions, freshness, catalog } = replica;
   return {
-    publishConfig: calls.unary(async (request: PublishConfigRequest): Promise<PublishConfigResponse> => {
-      const { write, drafts } = checkPublish(request);
+    publishConfig: unary(checkPublish, async ({ write, drafts }) => {
       const { configs, revision } = await publishing.publish(write, drafts);
       return { configs: configs.map(withoutContent), revision };
     }),
 
-    getConfig: calls.unary(async (request: GetConfigRequest): Promise<GetConfigResponse> => {
-      const { namespace, group, key } = checkGetConfig(request);
-      await reads.ready(request);
+    getConfig: unary(checkGetConfig, async ({ namespace, group, key, version, read }): Promise<GetConfigResponse> => {
+      await freshness.ready(read);
       const config =
-        request.version === 0n
-          ? versions.current(namespace, group, key)
-          : await versions.get(namespace, group, key, request.version);
-      return { config, ...readFields(reads.stamp()) };
+        version === 0n ? versions.current(namespace, group, key) : await versions.get(namespace, group, key, version);
+      return { config, ...readFields(freshness.stamp()) };
     }),
 
-    listConfigs: calls.unary(async (request: ListConfigsRequest): Promise<ListConfigsResponse> => {
-      const { namespace, group, prefix, size, after, selection } = checkListConfigs(request);
-      await reads.ready(request);
-      const { entries, last } = versions.heads(namespace, group, prefix, size, after);
-      const nextPageToken = pageToken(last, selection);
-      return { configs: [...entries], nextPageToken, ...readFields(reads.stamp()) };
-    }),
+    listConfigs: unary(
+      checkListConfigs,
+      async ({ namespace, group, prefix, size, after, selection, read }): Promise<ListConfigsResponse> => {
+        await freshness.ready(read);
+        const { entries, last } = versions.heads(namespace, group, prefix, size, after);
+        return { configs: [...entries], nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+      },
+    ),
 
-    deleteConfig: calls.unary(async (request: DeleteConfigRequest): Promise<DeleteConfigResponse> => {
-      const { write, key } = checkDelete(request);
-      const { configs, revision } = await publishing.delete(write, key, request.expectedVersion);
+    deleteConfig: unary(checkDelete, async ({ write, key, expectedVersion }) => {
+      const { configs, revision } = await publishing.delete(write, key, expectedVersion);
       return { config: withoutContent(configs[0]!), revision };
     }),
 
-    listConfigVersions: calls.unary(async (request: ListConfigVersionsRequest): Promise<ListConfigVersionsResponse> => {
-      const { namespace, group, key, size, before, selection } = checkListVersions(request);
-      await reads.ready(request);
-      const { entries, last } = await versions.list(namespace, group, key, size, before);
-      const nextPageToken = pageToken(last, selection);
-      return { versions: [...entries], nextPageToken, ...readFields(reads.stamp()) };
-    }),
+    listConfigVersions: unary(
+      checkListVersions,
+      async ({ namespace, group, key, size, before, selection, read }): Promise<ListConfigVersionsResponse> => {
+        await freshness.ready(read);
+        const { entries, last } = await versions.list(namespace, group, key, size, before);
+        return { versions: [...entries], nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+      },
+    ),
 
-    rollbackConfig: calls.unary(async (request: RollbackConfigRequest): Promise<RollbackConfigResponse> => {
-      const { write, key } = checkRollback(request);
-      const { configs, revision } = await publishing.rollback(write, key, request.version, request.expectedVersion);
+    rollbackConfig: unary(checkRollback, async ({ write, key, version, expectedVersion }) => {
+      const { configs, revision } = await publishing.rollback(write, key, version, expectedVersion);
       return { config: withoutContent(configs[0]!), revision };
     }),
 
-    watchConfig: calls.stream((call: ServerWritableStream<WatchConfigRequest, Encoded>, ending) => {
-      const selection = checkWatchConfig(call.request);
-      const { resumeToken } = call.request;
-      hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken }, call, ending);
-    }),
+    watchConfig: serverStream(checkWatchConfig, ({ selection, resumeToken }, sink) =>
+      hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken }, sink),
+    ),
   };
 }

@@ -28,7 +28,9 @@ import { toDuration } from '../../model/time.js';
 import { matcher, type Matcher } from '../../domain/registry/filter.js';
 import type { InstanceRef, Registration } from '../../domain/registry/registrations.js';
 import { serviceSelection } from '../../domain/registry/watching.js';
-import { Checker } from '../call/check.js';
+import { Checker } from '../call/checker.js';
+import { checkRead } from '../call/reads.js';
+import type { ReadOptions } from '../../catalog/freshness.js';
 
 const HOST = /^(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
 const PORT_MAX = 65_535;
@@ -155,18 +157,32 @@ function checkReported(check: Checker, field: string, reported: Reported | undef
   return { state, note: check.bytes(`${field}.note`, reported.note, LIMITS.NOTE_BYTES.value) };
 }
 
-/** Checks names of one instance, and of the process run that speaks for it. */
-export function checkRef(request: DeregisterRequest | GetInstanceRequest): InstanceRef {
+/** Checks a Deregister. */
+export function checkDeregister(request: DeregisterRequest): InstanceRef {
   const check = new Checker();
-  const ref = {
-    namespace: check.namespace(request.namespace),
-    service: check.name('service', request.service, SERVICE),
-    id: check.name('id', request.id, INSTANCE_ID),
-    incarnation: 'incarnation' in request ? check.runId('incarnation', request.incarnation) : undefined,
-  };
-  if ('minRevision' in request) check.notNegative('min_revision', request.minRevision);
+  const names = checkNames(check, request);
+  const incarnation = check.runId('incarnation', request.incarnation);
   check.done();
-  return ref;
+  return { ...names, incarnation };
+}
+
+/** Checks a GetInstance. */
+export function checkGetInstance(request: GetInstanceRequest): InstanceNames & { read: ReadOptions } {
+  const check = new Checker();
+  const names = checkNames(check, request);
+  const read = checkRead(check, request);
+  check.done();
+  return { ...names, read };
+}
+
+type InstanceNames = Omit<InstanceRef, 'incarnation'>;
+
+function checkNames(check: Checker, { namespace, service, id }: InstanceNames): InstanceNames {
+  return {
+    namespace: check.namespace(namespace),
+    service: check.name('service', service, SERVICE),
+    id: check.name('id', id, INSTANCE_ID),
+  };
 }
 
 /** Checks the items of a heartbeat and fills the defaults. Changes the items in place: this is the hottest path. */
@@ -203,6 +219,7 @@ export function checkDiscover(request: DiscoverRequest): {
   service: string;
   filter: Matcher;
   subset: Subset | undefined;
+  read: ReadOptions;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
@@ -213,9 +230,9 @@ export function checkDiscover(request: DiscoverRequest): {
     if (request.subset.key === '') check.refuse('subset.key', 'is required');
     check.bytes('subset.key', request.subset.key, LIMITS.SUBSET_KEY_BYTES.value);
   }
-  check.notNegative('min_revision', request.minRevision);
+  const read = checkRead(check, request);
   check.done();
-  return { namespace, service, filter: matcher(request.filter), subset: request.subset };
+  return { namespace, service, filter: matcher(request.filter), subset: request.subset, read };
 }
 
 function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
@@ -235,6 +252,7 @@ function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
 export function checkWatchServices(request: WatchServicesRequest): {
   selection: ReturnType<typeof serviceSelection>;
   filter: Matcher;
+  resumeToken: string;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
@@ -248,7 +266,8 @@ export function checkWatchServices(request: WatchServicesRequest): {
   check.watcher(request.watcher);
   check.done();
   const filter = matcher(request.filter);
-  return { selection: serviceSelection(namespace, request.all ? undefined : request.services, filter), filter };
+  const selection = serviceSelection(namespace, request.all ? undefined : request.services, filter);
+  return { selection, filter, resumeToken: request.resumeToken };
 }
 
 export function checkListServices(request: ListServicesRequest): {
@@ -256,25 +275,27 @@ export function checkListServices(request: ListServicesRequest): {
   size: number;
   after: string;
   selection: string;
+  read: ReadOptions;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
   const selection = hashSelection(['ListServices', namespace]);
   const { size, after } = check.page(request, selection);
-  check.notNegative('min_revision', request.minRevision);
+  const read = checkRead(check, request);
   check.done();
-  return { namespace, size, after: after[0] ?? '', selection };
+  return { namespace, size, after: after[0] ?? '', selection, read };
 }
 
 export function checkListNamespaces(request: ListNamespacesRequest): {
   size: number;
   after: string;
   selection: string;
+  read: ReadOptions;
 } {
   const check = new Checker();
   const selection = hashSelection(['ListNamespaces']);
   const { size, after } = check.page(request, selection);
-  check.notNegative('min_revision', request.minRevision);
+  const read = checkRead(check, request);
   check.done();
-  return { size, after: after[0] ?? '', selection };
+  return { size, after: after[0] ?? '', selection, read };
 }

@@ -1,142 +1,105 @@
-import type { ServerDuplexStream, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import type { ReadStamp } from '../../catalog/reads.js';
-import { Health } from '../../gen/rollcall/v1/instance.js';
-import {
-  type DeregisterRequest,
-  type DeregisterResponse,
-  type DiscoverRequest,
-  DiscoverResponse,
-  type GetInstanceRequest,
-  type GetInstanceResponse,
-  type HeartbeatRequest,
-  type HeartbeatResponse,
-  type ListNamespacesRequest,
-  type ListNamespacesResponse,
-  type ListServicesRequest,
-  type ListServicesResponse,
-  type RegisterRequest,
-  type RegisterResponse,
-  type StreamHeartbeatsRequest,
-  type StreamHeartbeatsResponse,
-  type WatchServicesRequest,
-} from '../../gen/rollcall/v1/registry_service.js';
+import type { ReadOptions } from '../../catalog/freshness.js';
 import type { BeatReport } from '../../domain/health/heartbeats.js';
-import { RollcallError } from '../../model/errors.js';
-import { LIMITS } from '../../model/limits.js';
-import { encodePageToken } from '../../model/tokens.js';
-import { toDuration } from '../../model/time.js';
+import type { ServiceCounts } from '../../domain/registry/discovery.js';
 import type { Replica } from '../../domain/replica.js';
-import type { Selected } from '../../domain/registry/discovery.js';
-import { assertWellFormed, type Calls, type Encoded, type Ending } from '../../edges/grpc/calls.js';
+import type { HeartbeatItem } from '../../gen/rollcall/v1/heartbeat.js';
+import { Health } from '../../gen/rollcall/v1/instance.js';
+import type {
+  DiscoverResponse,
+  HeartbeatResponse,
+  ListNamespacesResponse,
+  ListServicesResponse,
+  RegisterResponse,
+  RegistryServiceDefinition,
+  ServiceSummary,
+} from '../../gen/rollcall/v1/registry_service.js';
+import { toDuration } from '../../model/time.js';
+import { bidiStream, type Handlers, type Reply, serverStream, unary } from '../call/method.js';
+import { pageToken, readFields } from '../call/reads.js';
+import { servicesCodec } from '../watch/codecs.js';
+import type { WatchHub } from '../watch/hub.js';
 import {
+  checkDeregister,
   checkDiscover,
+  checkGetInstance,
   checkHeartbeats,
   checkListNamespaces,
   checkListServices,
-  checkRef,
   checkRegister,
   checkWatchServices,
 } from './checks.js';
-import type { WatchHub } from '../watch/hub.js';
-import { servicesCodec } from '../watch/messages.js';
+import { encodeDiscover } from './codec.js';
 
-/** What every answer to a read carries. */
-export function readFields({ revision, staleForMs }: ReadStamp) {
-  return { revision, staleFor: staleForMs === undefined ? undefined : toDuration(staleForMs) };
-}
+/** The handlers of RegistryService. */
+export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
+  const { registrations, heartbeats, discovery, freshness, catalog } = replica;
 
-/** RegistryService on gRPC: check, call, answer. */
-export function registryService(replica: Replica, calls: Calls, hub: WatchHub): UntypedServiceImplementation {
-  const { registrations, heartbeats, discovery, reads, catalog } = replica;
-
-  const beat = (items: HeartbeatRequest['instances']) => {
-    const checked = checkHeartbeats(items);
-    const answer = ({ intervalMs, rejected }: BeatReport): HeartbeatResponse => ({
-      heartbeatInterval: toDuration(intervalMs),
-      rejected: rejected.map(({ index, reason }) => ({
-        index,
-        service: checked[index]!.service,
-        id: checked[index]!.id,
-        reason,
-      })),
-    });
-    const report = heartbeats.receive(checked);
-    return report instanceof Promise ? report.then(answer) : answer(report);
-  };
-
-  /** Answers now if the catalog is fresh enough, which is the common case; otherwise when it is. */
-  const read = <T>(request: { minRevision: bigint; barrier: boolean }, answer: () => T): T | Promise<T> => {
-    const wait = reads.ready(request);
+  /** Answers now if the catalog is fresh enough, which is the common case, else as soon as it is. */
+  const reading = <T>(read: ReadOptions, answer: () => T): T | Promise<T> => {
+    const wait = freshness.ready(read);
     return wait ? wait.then(answer) : answer();
   };
 
+  const beat = (items: readonly HeartbeatItem[]): HeartbeatResponse | Promise<HeartbeatResponse> => {
+    const report = heartbeats.receive(items);
+    return report instanceof Promise ? report.then((late) => toResponse(items, late)) : toResponse(items, report);
+  };
+
   return {
-    register: calls.unary(async (request: RegisterRequest, call): Promise<RegisterResponse> => {
-      const { registration, warnings } = checkRegister(request, peerAddress(call.getPeer()));
-      const registered = await registrations.register(registration);
-      return {
-        instance: registered.instance,
-        revision: registered.revision,
-        heartbeatInterval: registered.intervalMs === undefined ? undefined : toDuration(registered.intervalMs),
-        warnings: [...warnings, ...registered.warnings],
-      };
-    }),
-
-    deregister: calls.unary(async (request: DeregisterRequest): Promise<DeregisterResponse> => {
-      return { revision: await registrations.deregister(checkRef(request)) };
-    }),
-
-    heartbeat: calls.unary((request: HeartbeatRequest) => beat(request.instances)),
-
-    streamHeartbeats: calls.stream(
-      (call: ServerDuplexStream<StreamHeartbeatsRequest, StreamHeartbeatsResponse>, ending) => {
-        answerInOrder(call, ending, async ({ instances }) => beat(instances));
+    register: unary(
+      (request, call) => checkRegister(request, call.peerAddress),
+      async ({ registration, warnings }): Promise<RegisterResponse> => {
+        const registered = await registrations.register(registration);
+        return {
+          instance: registered.instance,
+          revision: registered.revision,
+          heartbeatInterval: registered.intervalMs === undefined ? undefined : toDuration(registered.intervalMs),
+          warnings: [...warnings, ...registered.warnings],
+        };
       },
     ),
 
-    discover: calls.unary((request: DiscoverRequest) => {
-      const { namespace, service, filter, subset } = checkDiscover(request);
-      return read(request, () => encodeDiscover(discovery.discover(namespace, service, filter, subset), reads.stamp()));
-    }),
+    deregister: unary(checkDeregister, async (ref) => ({ revision: await registrations.deregister(ref) })),
 
-    watchServices: calls.stream((call: ServerWritableStream<WatchServicesRequest, Encoded>, ending) => {
-      const { selection, filter } = checkWatchServices(call.request);
-      const { resumeToken } = call.request;
-      hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken }, call, ending);
-    }),
+    heartbeat: unary(({ instances }) => checkHeartbeats(instances), beat),
 
-    getInstance: calls.unary((request: GetInstanceRequest) => {
-      const { namespace, service, id } = checkRef(request);
-      return read<GetInstanceResponse>(request, () => ({
+    streamHeartbeats: bidiStream(
+      ({ instances }) => checkHeartbeats(instances),
+      async function* (requests) {
+        for await (const items of requests) yield await beat(items);
+      },
+    ),
+
+    discover: unary(checkDiscover, ({ namespace, service, filter, subset, read }) =>
+      reading<Reply<DiscoverResponse>>(read, () =>
+        encodeDiscover(discovery.discover(namespace, service, filter, subset), freshness.stamp()),
+      ),
+    ),
+
+    watchServices: serverStream(checkWatchServices, ({ selection, filter, resumeToken }, sink) =>
+      hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken }, sink),
+    ),
+
+    getInstance: unary(checkGetInstance, ({ namespace, service, id, read }) =>
+      reading(read, () => ({
         instance: discovery.get(namespace, service, id),
-        ...readFields(reads.stamp()),
-      }));
-    }),
+        ...readFields(freshness.stamp()),
+      })),
+    ),
 
-    listServices: calls.unary((request: ListServicesRequest) => {
-      const { namespace, size, after, selection } = checkListServices(request);
-      return read<ListServicesResponse>(request, () => {
+    listServices: unary(checkListServices, ({ namespace, size, after, selection, read }) =>
+      reading(read, (): ListServicesResponse => {
         const { entries, last } = discovery.services(namespace, size, after);
-        const services = entries.map(({ service, byHealth, revision, protection }) => ({
-          service,
-          healthyCount: byHealth.get(Health.HEALTH_HEALTHY) ?? 0,
-          degradedCount: byHealth.get(Health.HEALTH_DEGRADED) ?? 0,
-          unhealthyCount: byHealth.get(Health.HEALTH_UNHEALTHY) ?? 0,
-          drainingCount: byHealth.get(Health.HEALTH_DRAINING) ?? 0,
-          revision,
-          protection,
-        }));
         return {
-          services,
+          services: entries.map(toSummary),
           nextPageToken: pageToken(last, selection),
-          ...readFields(reads.stamp()),
+          ...readFields(freshness.stamp()),
         };
-      });
-    }),
+      }),
+    ),
 
-    listNamespaces: calls.unary((request: ListNamespacesRequest) => {
-      const { size, after, selection } = checkListNamespaces(request);
-      return read<ListNamespacesResponse>(request, () => {
+    listNamespaces: unary(checkListNamespaces, ({ size, after, selection, read }) =>
+      reading(read, (): ListNamespacesResponse => {
         const { entries, last } = discovery.namespaces(size, after);
         const namespaces = entries.map(({ namespace, services, instances, configs }) => ({
           namespace,
@@ -144,76 +107,32 @@ export function registryService(replica: Replica, calls: Calls, hub: WatchHub): 
           instanceCount: instances,
           configCount: configs,
         }));
-        return {
-          namespaces,
-          nextPageToken: pageToken(last, selection),
-          ...readFields(reads.stamp()),
-        };
-      });
-    }),
+        return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+      }),
+    ),
   };
 }
 
-const nothing = DiscoverResponse.create();
-const discoverBodies = new WeakMap<Selected, Buffer>();
-
-/** The instances are encoded once for as long as they stay the same; revision and staleness are put behind them. */
-function encodeDiscover(selected: Selected, stamp: ReadStamp): Encoded {
-  let body = discoverBodies.get(selected);
-  if (!body) {
-    const { instances, hiddenCount, protection } = selected;
-    body = Buffer.from(
-      DiscoverResponse.encode({ ...nothing, instances: [...instances], hiddenCount, protection }).finish(),
-    );
-    discoverBodies.set(selected, body);
-  }
-  const { value } = LIMITS.ANSWER_BYTES;
-  if (body.length > value) {
-    throw new RollcallError(
-      'ANSWER_TOO_LARGE',
-      `the answer has ${body.length} bytes; at most ${value}: use subset, a filter, or WatchServices`,
-      {
-        metadata: { bytes: String(body.length), limit: String(value) },
-      },
-    );
-  }
-  return Buffer.concat([body, DiscoverResponse.encode({ ...nothing, ...readFields(stamp) }).finish()]);
+function toResponse(items: readonly HeartbeatItem[], { intervalMs, rejected }: BeatReport): HeartbeatResponse {
+  return {
+    heartbeatInterval: toDuration(intervalMs),
+    rejected: rejected.map(({ index, reason }) => ({
+      index,
+      service: items[index]!.service,
+      id: items[index]!.id,
+      reason,
+    })),
+  };
 }
 
-/** Answers each message of a stream once, in order, and reads no further while one is being answered. */
-function answerInOrder<Request, Response>(
-  call: ServerDuplexStream<Request, Response>,
-  ending: Ending,
-  answer: (request: Request) => Promise<Response>,
-): void {
-  let answering = Promise.resolve();
-  call.on('data', (request: Request) => {
-    call.pause();
-    answering = Promise.resolve()
-      .then(() => {
-        assertWellFormed(request);
-        return answer(request);
-      })
-      .then(
-        (response) => new Promise<void>((sent) => void (ending.ended ? sent() : call.write(response, () => sent()))),
-      )
-      .then(
-        () => void call.resume(),
-        (error: unknown) => ending.fail(error),
-      );
-  });
-  call.on('end', () => void answering.then(() => void (ending.ended || call.end())));
-}
-
-/** The token of the next page of a list; empty after the last one. */
-export function pageToken(last: string | undefined, selection: string): string {
-  return last === undefined ? '' : encodePageToken({ after: [last], selection });
-}
-
-/** The address part of what grpc-js says of the other side, such as "10.0.0.1:1234" or "[::1]:1234". */
-function peerAddress(peer: string): string {
-  return peer
-    .replace(/:\d+$/, '')
-    .replace(/^\[|\]$/g, '')
-    .replace(/^::ffff:/, '');
+function toSummary({ service, byHealth, revision, protection }: ServiceCounts): ServiceSummary {
+  return {
+    service,
+    healthyCount: byHealth.get(Health.HEALTH_HEALTHY) ?? 0,
+    degradedCount: byHealth.get(Health.HEALTH_DEGRADED) ?? 0,
+    unhealthyCount: byHealth.get(Health.HEALTH_UNHEALTHY) ?? 0,
+    drainingCount: byHealth.get(Health.HEALTH_DRAINING) ?? 0,
+    revision,
+    protection,
+  };
 }

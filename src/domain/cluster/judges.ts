@@ -1,33 +1,33 @@
 import { createHash } from 'node:crypto';
 
-/** Services whose judge is remembered; beyond, everything is forgotten and found anew. */
-const REMEMBERED_MAX = 100_000;
+/** The most services whose judge is cached; beyond that the cache is emptied. */
+const CACHED_MAX = 100_000;
 
 /**
- * Which member judges which service: the one with the highest score, so that a member that comes or goes moves only
- * the services that it gets or had. Every member comes to the same result by itself.
+ * Assigns each service to the member that judges it, by rendezvous hashing: the member with the highest score. A member
+ * that joins or leaves moves only its own services. Every member computes the same result.
  */
 export class Judges {
   #members: readonly string[] = [];
-  readonly #remembered = new Map<string, string | undefined>();
+  readonly #cached = new Map<string, string | undefined>();
 
-  /** These are the members from now on. */
+  /** Sets the members. */
   elect(members: readonly string[]): void {
     this.#members = [...members].sort();
-    this.#remembered.clear();
+    this.#cached.clear();
   }
 
-  /** The id of the member that judges a service. Undefined: there are no members. */
+  /** The id of the member that judges a service. `undefined` if there are no members. */
   of(namespace: string, service: string): string | undefined {
     const name = `${namespace}/${service}`;
-    if (this.#remembered.has(name)) return this.#remembered.get(name);
-    if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear();
+    if (this.#cached.has(name)) return this.#cached.get(name);
+    if (this.#cached.size >= CACHED_MAX) this.#cached.clear();
     let best: { id: string; score: string } | undefined;
     for (const id of this.#members) {
       const score = createHash('sha1').update(`${id}/${name}`).digest('hex');
       if (!best || score > best.score) best = { id, score };
     }
-    this.#remembered.set(name, best?.id);
+    this.#cached.set(name, best?.id);
     return best?.id;
   }
 }

@@ -1,58 +1,49 @@
 import { Backoff } from '../../base/backoff.js';
 import { type Clock, delay, type Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
-import type { Telemetry } from '../../base/observe.js';
+import { Listeners } from '../../base/listeners.js';
 import type { Random } from '../../base/random.js';
+import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import { MemberRecord, MembergenRecord } from '../../gen/rollcall/storage/v1/records.js';
-import type { HeardNote } from '../health/heard.js';
+import { memberKey, type MemberItem } from '../../model/member.js';
+import { MEMBERGEN_KEY } from '../../model/store-facts.js';
+import { type Member, type Store, StoreUnavailable } from '../../store/store.js';
+import type { HeardNote } from '../health/liveness-table.js';
 import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
-import { MEMBERGEN_KEY, memberKey, MEMBERS } from '../../model/keys.js';
-import { ifReadable, type MemberItem, readMember } from '../../model/records.js';
-import { type Member, prefixRange, type Store, StoreUnavailable } from '../../store/store.js';
-import { Canary } from './canary.js';
-import { Fence, REWRITE_MS } from './fence.js';
-import { Judges } from './judges.js';
+import { Members } from './members.js';
 import { NodeHistory } from './node-history.js';
 import { PeerLinks } from './peer-links.js';
+import { LOOK_MS, Rewrites, type Rewritten } from './rewrites.js';
+import type { ClusterView } from './view.js';
 
-/** Rewrites on their way at a time: one that hangs must not hold up the next. */
-const REWRITES_MAX = 2;
-/** How often the other members are asked something, so that who cannot be reached is known before a verdict needs it. */
+/** How often peers are probed, so that unreachable peers are known before a verdict depends on them. */
 const PEER_CHECK_MS = 10_000;
-/** How often the membership is looked at. */
-const LOOK_MS = 250;
 /** How long a leaving member waits for the others to take over. */
 const HAND_OVER_MAX_MS = 1_000;
+/** Waits between attempts to join. */
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 3_000;
-/** What this program can be asked. */
+/** The version of PeerService that this program answers. */
 const PROTOCOL_VERSION = 1;
 
 /**
- * Where a membership stands.
+ * The state of a membership.
  *
- * - OUT: no key, or none any more. No heartbeat is acknowledged; what was heard and promised is kept.
+ * - OUT: there is no key, or no longer. No heartbeat is acknowledged. Beats and promises are kept.
  * - WAITING: as OUT, for a while: memberships of this node ended uncleanly soon after they began, and each such end
  *   postpones every verdict of the others.
- * - IN: the key stands, as far as is known.
- * - LEAVING: the others take over; nothing is acknowledged any more.
- * - GONE: for good.
+ * - IN: the key exists, as far as is known.
+ * - LEAVING: the others take over. No heartbeat is acknowledged.
+ * - GONE: the end.
  */
 type State =
   | { readonly name: 'OUT' }
   | { readonly name: 'WAITING'; readonly untilMs: number }
-  | {
-      readonly name: 'IN' | 'LEAVING';
-      readonly member: Member;
-      readonly epoch: bigint;
-      readonly joinedMs: number;
-      /** Called when the key is known to be gone, however that came to be known. */
-      readonly lost: () => void;
-    }
+  | ({ readonly name: 'IN' | 'LEAVING'; readonly epoch: bigint } & Rewritten)
   | { readonly name: 'GONE' };
 
-/** What a membership is made from. */
+/** The dependencies of a Membership. */
 export interface MembershipParts {
   readonly store: Store;
   readonly catalog: Catalog;
@@ -61,81 +52,74 @@ export interface MembershipParts {
   readonly telemetry: Telemetry;
   /** The name of the node: the same after a restart. */
   readonly node: string;
-  /** Where the PeerService of this process listens. */
+  /** The address at which the PeerService of this process listens. */
   readonly address: string;
   readonly connect: PeerConnector;
-  /** What was heard within its ttl. */
+  /** The beats within their TTL. */
   readonly recent: () => readonly HeardNote[];
-  /** Lists everything anew, on a new watch. */
+  /** Lists everything again, on a new watch. */
   readonly relist: () => void;
 }
 
-/** How the cluster looks from here, for operators. */
-export interface ClusterView {
-  readonly id: string;
-  readonly state: State['name'];
-  readonly epoch: bigint;
-  /** Since the own rewrite was last seen through the own watch, in milliseconds. */
-  readonly lagMs: number;
-  readonly fenced: string | undefined;
-  /** Until when it waits before it joins, by the wall clock. Undefined: it does not wait. */
-  readonly waitsUntilMs: number | undefined;
-  readonly members: readonly MemberItem[];
-  /** Ids of members that did not answer when they were asked last. */
-  readonly unreachable: readonly string[];
-  /** The id of the member that judges a service. */
-  judgeOf(namespace: string, service: string): string | undefined;
-}
-
-/**
- * This process as a member of the cluster: a key on a lease, rewritten every 3 s. The rewrites are fence, canary and lag
- * in one.
- */
+/** This process as a member of the cluster: a key on a lease, which is rewritten every 3 s. */
 export class Membership implements Cluster, Closeable {
   readonly id: string;
   readonly #backoff: Backoff;
   readonly #links: PeerLinks;
-  readonly #judges = new Judges();
-  readonly #fence: Fence;
-  readonly #canary: Canary;
+  readonly #members: Members;
+  readonly #rewrites: Rewrites;
   readonly #nodeHistory: NodeHistory;
-  readonly #memberListeners: (() => void)[] = [];
-  readonly #disturbanceListeners: (() => void)[] = [];
+  readonly #serving = new Listeners<[boolean]>();
   readonly #stop = new AbortController();
+  /** Aborted after `#stop`: a member that leaves still follows the others. */
+  readonly #closed = new AbortController();
   #state: State = { name: 'OUT' };
-  #rewriting = 0;
-  #timers: Timer[] = [];
+  #checking: Timer | undefined;
   #running: Promise<void> | undefined;
-  /** Ends what `#run` waits for: the membership is lost, or is to end. */
+  /** Ends the wait of `#run`: the membership is lost, or this process stops. */
   #over: () => void = () => undefined;
   #joined: (() => void)[] = [];
   #hasJoined = false;
-  #servingListener: (serving: boolean) => void = () => undefined;
 
   constructor(private readonly parts: MembershipParts) {
-    const { catalog, clock, random, store } = parts;
-    this.id = random.id();
+    const { clock, random, store, telemetry, connect, catalog, node, relist } = parts;
+    const id = random.id();
+    this.id = id;
     this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
-    this.#links = new PeerLinks(parts.connect, clock, parts.telemetry.log);
-    this.#fence = new Fence(clock, parts.telemetry, () => this.#rewrite());
-    this.#canary = new Canary(clock);
-    this.#nodeHistory = new NodeHistory(store, parts.node, random);
-    catalog.onMember((before, after) => this.#memberChanged(before, after));
+    this.#links = new PeerLinks(connect, clock, telemetry.log);
+    this.#nodeHistory = new NodeHistory(store, node, random);
+    const links = this.#links;
+    this.#rewrites = new Rewrites({
+      clock,
+      telemetry,
+      links,
+      relist,
+      record: () => this.#record([]),
+      onRewrite: (ageMs) => {
+        if (ageMs >= NodeHistory.SETTLED_MS) this.#nodeHistory.settle();
+      },
+    });
+    this.#members = new Members({
+      id,
+      catalog,
+      telemetry,
+      links,
+      own: () => ('epoch' in this.#state ? this.#state : undefined),
+      onOwnKey: () => this.#rewrites.seen(),
+    });
   }
 
   start(): void {
     const { clock } = this.parts;
+    this.#members.start(this.#closed.signal);
+    this.#rewrites.start();
     this.#running ??= this.#run();
-    this.#timers = [
-      clock.every(REWRITE_MS, () => this.#rewrite()),
-      clock.every(LOOK_MS, () => this.#look()),
-      clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.anyHasStore())),
-    ];
+    this.#checking = clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.anyHasStore()));
   }
 
-  /** Tells `listener` whether calls should come here: not while this process waits to become a member again. */
-  onServing(listener: (serving: boolean) => void): void {
-    this.#servingListener = listener;
+  /** Calls `listener` with false while this process waits to join again: calls should not come here. */
+  onServing(listener: (serving: boolean) => void, signal: AbortSignal): void {
+    this.#serving.add(listener, signal);
   }
 
   /** Resolves once this process has been a member. */
@@ -143,13 +127,13 @@ export class Membership implements Cluster, Closeable {
     return this.#hasJoined ? Promise.resolve() : new Promise((resolve) => this.#joined.push(resolve));
   }
 
-  // What the judge and the heartbeats see.
+  // For the judge and the heartbeats.
 
   jury(): Jury | undefined {
     const { catalog } = this.parts;
     const own = this.#own();
     if (this.#state.name !== 'IN' || !own) return undefined;
-    const others = [...catalog.members.values()].filter(({ id }) => id !== this.id);
+    const others = catalog.members.filter(({ name }) => name !== this.id);
     return {
       guard: [
         { key: memberKey(this.id), createRevision: own.epoch },
@@ -160,34 +144,34 @@ export class Membership implements Cluster, Closeable {
   }
 
   judges(namespace: string, service: string): boolean {
-    return this.#judges.of(namespace, service) === this.id;
+    return this.#members.judgeOf(namespace, service) === this.id;
   }
 
   fenced(): string | undefined {
     if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
     if (!this.#own()) return 'NOT_A_MEMBER';
-    return this.#fence.reason();
+    return this.#rewrites.fenced();
   }
 
-  /** True: the membership may be over soon, or already: silence must not count. */
+  /** True if the membership may be over soon, or already: silence must not count. */
   get unconfirmed(): boolean {
-    return this.#fence.unconfirmed;
+    return this.#rewrites.unconfirmed;
   }
 
-  /** True: the store works for this member. */
+  /** True if the store works for this member. */
   get storeWorks(): boolean {
-    return this.#fence.storeWorks;
+    return this.#rewrites.storeWorks;
   }
 
-  onMembers(listener: () => void): void {
-    this.#memberListeners.push(listener);
+  onMembers(listener: () => void, signal: AbortSignal): void {
+    this.#members.changed.add(listener, signal);
   }
 
-  onDisturbance(listener: () => void): void {
-    this.#disturbanceListeners.push(listener);
+  onDisturbance(listener: () => void, signal: AbortSignal): void {
+    this.#members.disturbed.add(listener, signal);
   }
 
-  /** True: `to` is this membership, and it can answer. */
+  /** Returns true if `to` names this membership. */
   isAddressed(to: MemberRef): boolean {
     return 'epoch' in this.#state && to.id === this.id && to.epoch === this.#state.epoch;
   }
@@ -198,16 +182,16 @@ export class Membership implements Cluster, Closeable {
       id: this.id,
       state: this.#state.name,
       epoch: 'epoch' in this.#state ? this.#state.epoch : 0n,
-      lagMs: this.#canary.lagMs,
+      lagMs: this.#rewrites.lagMs,
       fenced: this.fenced(),
       waitsUntilMs: this.#state.name === 'WAITING' ? clock.wall() + this.#state.untilMs - clock.now() : undefined,
-      members: [...catalog.members.values()],
+      members: catalog.members,
       unreachable: this.#links.unreachable(),
-      judgeOf: (namespace, service) => this.#judges.of(namespace, service),
+      judgeOf: (namespace, service) => this.#members.judgeOf(namespace, service),
     };
   }
 
-  // Joining and staying.
+  // Joining.
 
   async #run(): Promise<void> {
     const { catalog, clock, telemetry } = this.parts;
@@ -223,13 +207,13 @@ export class Membership implements Cluster, Closeable {
         const member = await this.#join(this.#over);
         await over;
         if (signal.aborted) return;
-        // Whatever is left of it must not stand in the way of the next: its lease could be kept alive for ever.
+        // The old lease must not be kept alive beside the next membership.
         await member.leave().catch(() => undefined);
         telemetry.log.warn({ member: this.id }, 'the membership was lost; joining again');
         telemetry.counters.add('memberships_lost');
         this.#setState({ name: 'OUT' });
       } catch (error) {
-        if (!(error instanceof StoreUnavailable)) telemetry.log.error({ err: error }, 'joining failed');
+        if (!(error instanceof StoreUnavailable)) telemetry.log.error({ err: error }, 'joining failed; retrying');
         await delay(clock, this.#backoff.nextMs(), signal);
       }
     }
@@ -240,8 +224,7 @@ export class Membership implements Cluster, Closeable {
     const { ms: waitMs, after } = await this.#nodeHistory.wait();
     if (waitMs === 0) return;
     const untilMs = clock.now() + waitMs;
-    const isAlone = (): boolean =>
-      catalog.ready && [...catalog.members.values()].every(({ record }) => record.node === node);
+    const isAlone = (): boolean => catalog.ready && catalog.members.every(({ record }) => record.node === node);
     if (isAlone()) return;
     this.#setState({ name: 'WAITING', untilMs });
     telemetry.log.warn({ waitMs }, 'the last membership of this node ended uncleanly; waiting before the next');
@@ -252,116 +235,32 @@ export class Membership implements Cluster, Closeable {
   }
 
   async #join(lost: () => void): Promise<Member> {
-    const { store, clock, catalog, telemetry } = this.parts;
+    const { store, clock, catalog, random, telemetry } = this.parts;
     const { entry: membergen } = await store.get(MEMBERGEN_KEY);
     const sentMs = clock.now();
-    const writeId = this.parts.random.id();
+    const writeId = random.id();
     const member = await store.join(memberKey(this.id), this.#record([]), [
       { kind: 'put', key: MEMBERGEN_KEY, value: MembergenRecord.encode({ writeId }).finish() },
       this.#nodeHistory.joining(),
     ]);
     this.#backoff.reset();
-    this.#canary.seen();
-    this.#confirmed(sentMs);
     member.lost.addEventListener('abort', lost);
     if (member.lost.aborted) lost();
-    this.#setState({ name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost });
+    const state = { name: 'IN', member, epoch: member.epoch, joinedMs: clock.now(), lost } as const;
+    this.#rewrites.begin(state, sentMs);
+    this.#setState(state);
     telemetry.log.info({ member: this.id, epoch: Number(member.epoch) }, 'joined the cluster');
-    // Others may have heard what this process has not; only where nobody was before it nothing was heard.
-    if (membergen || catalog.instances.liveCount > 0) this.#disturb();
-    if (catalog.has(member.epoch)) this.#membersChanged();
+    // The others may have heard beats that this process has not. Only where no process was before, nothing was heard.
+    this.#members.joined(member.epoch, membergen !== undefined || catalog.instances.liveCount > 0);
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
     return member;
   }
 
-  #rewrite(): void {
-    const state = this.#state;
-    if (state.name !== 'IN' || this.#rewriting >= REWRITES_MAX) return;
-    const sentMs = this.parts.clock.now();
-    this.#rewriting++;
-    void state.member
-      .rewrite(this.#record([]))
-      .then(
-        (isOurs) => {
-          if (!isOurs) state.lost();
-          else if (this.#state === state) this.#confirmed(sentMs);
-        },
-        () => undefined, // not confirmed: nothing is known of it
-      )
-      .finally(() => this.#rewriting--);
-    if (sentMs - state.joinedMs >= NodeHistory.SETTLED_MS) this.#nodeHistory.settle();
-  }
-
-  #confirmed(sentMs: number): void {
-    this.#fence.confirmed(sentMs);
-    this.#canary.confirmed(sentMs);
-  }
-
-  /** Looks at clocks, canary and peers. */
-  #look(): void {
-    const { relist, telemetry } = this.parts;
-    this.#fence.compareClocks();
-    if (this.#state.name !== 'IN') return;
-    if (this.#canary.isMissed) {
-      const lagMs = Math.round(this.#canary.lagMs);
-      telemetry.log.warn({ lagMs }, 'the watch does not show our own rewrites');
-      telemetry.counters.add('canaries_missed');
-      this.#canary.seen(); // what is listed now shows them
-      relist();
-    }
-    if (!this.unconfirmed) {
-      this.#fence.othersHaveStore = false;
-      return;
-    }
-    // The store may be back any moment: nobody waits for the next turn then.
-    if (this.#rewriting === 0) this.#rewrite();
-    void this.#links.anyHasStore().then((has) => (this.#fence.othersHaveStore = has && this.unconfirmed));
-  }
-
-  // What the catalog shows of members.
-
-  #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
-    if (after?.id === this.id) this.#canary.seen();
-    const isSame = before !== undefined && before.epoch === after?.epoch;
-    if (isSame) return;
-    if (before) this.#departed(before);
-    if (after && after.id !== this.id && this.#hasJoined)
-      this.parts.telemetry.log.info({ member: after.id, node: after.record.node }, 'a member has joined');
-    this.#membersChanged();
-  }
-
-  #departed({ id, epoch: departed, record }: MemberItem): void {
-    this.#links.forget(id);
-    const state = 'epoch' in this.#state ? this.#state : undefined;
-    const epoch = state?.epoch;
-    if (id === this.id && departed === epoch) state?.lost();
-    const tookOver = record.handedOverTo.some((one) => one.id === this.id && one.epoch === epoch);
-    // Whoever is no member cannot have taken over, and knows nothing of how the other left.
-    if (id !== this.id)
-      this.parts.telemetry.log.info(
-        { member: id, node: record.node, ...(epoch !== undefined && { clean: tookOver }) },
-        'a member has left',
-      );
-    if (!tookOver) this.#disturb();
-  }
-
-  #membersChanged(): void {
-    const { catalog } = this.parts;
-    this.#judges.elect([...catalog.members.keys()]);
-    for (const member of catalog.members.values()) if (member.id !== this.id) this.#links.to(member);
-    for (const listener of this.#memberListeners) listener();
-  }
-
-  #disturb(): void {
-    this.parts.telemetry.counters.add('disturbances');
-    for (const listener of this.#disturbanceListeners) listener();
-  }
-
   /** The own key, once the catalog has reached the join. */
   #own(): MemberItem | undefined {
     if (!('epoch' in this.#state)) return undefined;
-    const own = this.parts.catalog.members.get(this.id);
+    const own = this.parts.catalog.member(this.id);
     return own?.epoch === this.#state.epoch ? own : undefined;
   }
 
@@ -380,17 +279,20 @@ export class Membership implements Cluster, Closeable {
   #setState(state: State): void {
     if (this.#state.name === 'GONE') return;
     this.#state = state;
-    if (state.name === 'WAITING') this.#servingListener(false);
-    else if (state.name === 'IN') this.#servingListener(true);
+    if (state.name !== 'IN') this.#rewrites.end();
+    if (state.name === 'WAITING') this.#serving.call(false);
+    else if (state.name === 'IN') this.#serving.call(true);
   }
 
   // Leaving.
 
-  /** Leaves cleanly: acknowledges nothing any more, lets the others take over, says who did, and removes the key. */
+  /**
+   * Leaves cleanly: acknowledges nothing from here on, lets the others take over, records which of them did, and removes
+   * the key.
+   */
   async leave(): Promise<void> {
     const state = this.#state;
-    this.#stop.abort();
-    for (const timer of this.#timers) timer.cancel();
+    this.#stopTimers();
     if (state.name !== 'IN') return this.#setState({ name: 'GONE' });
     this.#setState({ ...state, name: 'LEAVING' });
     const { clock, telemetry, recent } = this.parts;
@@ -402,26 +304,23 @@ export class Membership implements Cluster, Closeable {
       await this.#nodeHistory.left();
       await state.member.leave();
     } catch (error) {
-      telemetry.log.warn({ reason: (error as Error).message }, 'the store did not take the goodbye');
+      telemetry.log.warn({ reason: (error as Error).message }, 'failed to record a clean departure');
     }
     telemetry.log.info({ handedOverTo: took.length }, 'left the cluster');
     this.#setState({ name: 'GONE' });
   }
 
   async close(): Promise<void> {
-    this.#stop.abort();
-    for (const timer of this.#timers) timer.cancel();
+    this.#stopTimers();
     await this.#running;
+    this.#closed.abort();
     this.#links.close();
     this.#setState({ name: 'GONE' });
   }
-}
 
-/** The nodes of all members, as the store has them now; of a record that cannot be read, its key. */
-export async function memberNodes(store: Store): Promise<string[]> {
-  const nodes = new Set<string>();
-  const { pages } = await store.list(prefixRange(MEMBERS));
-  for await (const page of pages)
-    for (const entry of page) nodes.add(ifReadable(() => readMember(entry).record.node) ?? entry.key);
-  return [...nodes].sort();
+  #stopTimers(): void {
+    this.#stop.abort();
+    this.#rewrites.close();
+    this.#checking?.cancel();
+  }
 }

@@ -1,26 +1,27 @@
 import type { Random } from '../../base/random.js';
 import { NodeRecord, NodeState } from '../../gen/rollcall/storage/v1/records.js';
-import { nodeKey } from '../../model/keys.js';
-import { decode } from '../../model/records.js';
+import { decode } from '../../model/item.js';
+import { nodeKey } from '../../model/member.js';
 import type { Revision, Store, Write } from '../../store/store.js';
 
-/** The wait after the first membership that ended uncleanly and soon; it doubles with each more in a row. */
+/** The wait after the first membership that ended uncleanly and soon. It doubles with each further one in a row. */
 const WAIT_FIRST_MS = 60_000;
 const WAIT_MAX_MS = 300_000;
 
 /**
- * How the memberships of a node end. Each unclean end postpones every verdict of the others by a grace; a replica that
- * crashed again and again would keep the dead alive for ever. So it waits before it joins again.
+ * Records how the memberships of a node end. Each unclean end postpones every verdict of the others by a grace, so a
+ * replica that crashes again and again would keep dead instances HEALTHY for ever. It therefore waits before it joins
+ * again.
  */
 export class NodeHistory {
-  /** A membership that has lasted for this is a good one: how it ends counts for nothing. */
+  /** After this, the way in which a membership ends no longer matters. */
   static readonly SETTLED_MS = 300_000;
 
   readonly #key: string;
   /** Unclean ends in a row, before the present membership. */
   #uncleanEnds = 0;
   #settled = false;
-  /** The record after which the wait is over: it is waited for once, however long the join then takes. */
+  /** The record for which the wait is over. A node waits once for each, however long the join then takes. */
   #waitedAfter: Revision | undefined;
 
   constructor(
@@ -31,7 +32,7 @@ export class NodeHistory {
     this.#key = nodeKey(node);
   }
 
-  /** Reads how the last membership ended: how long to wait before the next join, and after which record. */
+  /** Reads how the last membership ended: how long to wait before the next join, and for which record. */
   async wait(): Promise<{ ms: number; after: Revision }> {
     const { entry } = await this.store.get(this.#key);
     const after = entry?.modRevision ?? 0n;
@@ -41,18 +42,18 @@ export class NodeHistory {
     return { ms: Math.min(WAIT_FIRST_MS * 2 ** Math.min(this.#uncleanEnds - 1, 10), WAIT_MAX_MS), after };
   }
 
-  /** The wait after a record is over. */
+  /** The wait for a record is over. */
   waited(after: Revision): void {
     this.#waitedAfter = after;
   }
 
-  /** What is written with a join: read again, it says that the membership ended without a word. */
+  /** The write that belongs to a join. Found again at the next start, it shows that the membership ended uncleanly. */
   joining(): Write {
     this.#settled = false;
     return this.#write(NodeState.NODE_STATE_JOINED);
   }
 
-  /** The membership has lasted. If the store does not take it, the node waits once for nothing. */
+  /** The membership has lasted. If this write fails, the node may wait once without need. */
   settle(): void {
     if (this.#settled) return;
     this.#settled = true;

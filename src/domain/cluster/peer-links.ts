@@ -1,25 +1,25 @@
 import { type Clock, delay } from '../../base/clock.js';
-import type { Log } from '../../base/observe.js';
-import type { Answer, HeardNote, Query } from '../health/heard.js';
+import type { Log } from '../../base/telemetry.js';
+import type { Answer, HeardNote, Query } from '../health/liveness-table.js';
 import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
 import { LIMITS } from '../../model/limits.js';
-import type { MemberItem } from '../../model/records.js';
+import type { MemberItem } from '../../model/member.js';
 
-/** A member that has not answered within this has not answered: there is no verdict, and it is asked again. */
+/** A peer that does not answer within this counts as unreachable: there is no verdict, and it is asked again. */
 const ANSWER_MAX_MS = 1_000;
 
-/** The way to one membership. */
-interface Way {
+/** The connection to one membership. */
+interface PeerConnection {
   readonly ref: MemberRef;
   readonly address: string;
   readonly link: PeerLink;
-  /** True: the last question had no answer. */
+  /** True if the last question was not answered. */
   failing: boolean;
 }
 
-/** The ways to the other members, each kept as long as its membership. */
+/** The connections to the other members, each kept as long as its membership. */
 export class PeerLinks {
-  readonly #links = new Map<string, Way>();
+  readonly #links = new Map<string, PeerConnection>();
 
   constructor(
     private readonly connect: PeerConnector,
@@ -27,8 +27,8 @@ export class PeerLinks {
     private readonly log: Log,
   ) {}
 
-  /** The way to a membership, with a bound on every answer. */
-  to({ id, epoch, record }: MemberItem): Pick<PeerLink, 'lastHeard'> {
+  /** The connection to a membership, with a bound on every answer. */
+  to({ name: id, epoch, record }: MemberItem): Pick<PeerLink, 'lastHeard'> {
     let known = this.#links.get(id);
     if (known?.ref.epoch !== epoch) {
       known?.link.close();
@@ -36,30 +36,31 @@ export class PeerLinks {
       known = { ref: { id, epoch }, address, link: this.connect({ id, epoch, address }), failing: false };
       this.#links.set(id, known);
     }
-    const way = known;
+    const peer = known;
     return {
       lastHeard: (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> =>
-        this.#asked(way, way.link.lastHeard(queries, promise)),
+        this.#asked(peer, peer.link.lastHeard(queries, promise)),
     };
   }
 
-  forget(id: string): void {
+  /** Closes the connection to a member that has left. */
+  drop(id: string): void {
     this.#links.get(id)?.link.close();
     this.#links.delete(id);
   }
 
-  /** Ids of members that did not answer when they were asked last. */
+  /** Ids of the members that did not answer the last question. */
   unreachable(): string[] {
     return [...this.#links.values()].filter(({ failing }) => failing).map(({ ref }) => ref.id);
   }
 
-  /** Asks every other member whether the store works for it. True: at least one says so. Who does not answer is noted. */
+  /** Asks every other member whether the store works for it. Resolves true if one says so. Notes the unreachable ones. */
   async anyHasStore(): Promise<boolean> {
-    const asked = [...this.#links.values()].map((way) => this.#asked(way, way.link.storeWorks()).catch(() => false));
+    const asked = [...this.#links.values()].map((peer) => this.#asked(peer, peer.link.storeWorks()).catch(() => false));
     return (await Promise.all(asked)).includes(true);
   }
 
-  /** Hands notes to every other member; returns those that took all of them before `timeUp`. */
+  /** Hands notes to every other member. Returns the members that took all of them before `timeUp`. */
   async handOver(notes: readonly HeardNote[], timeUp: Promise<void>): Promise<MemberRef[]> {
     const took: MemberRef[] = [];
     const size = LIMITS.PEER_NOTES.value;
@@ -77,18 +78,18 @@ export class PeerLinks {
     this.#links.clear();
   }
 
-  /** Waits for an answer for a bounded time, and notes whether there is one. */
-  async #asked<T>(way: Way, answer: Promise<T>): Promise<T> {
-    const { ref, address } = way;
+  /** Waits for an answer up to ANSWER_MAX_MS, and notes whether there was one. */
+  async #asked<T>(peer: PeerConnection, answer: Promise<T>): Promise<T> {
+    const { ref, address } = peer;
     try {
       const answered = await this.#inTime(answer);
-      if (way.failing) this.log.info({ member: ref.id, address }, 'a member answers again');
-      way.failing = false;
+      if (peer.failing) this.log.info({ member: ref.id, address }, 'a member answers again');
+      peer.failing = false;
       return answered;
     } catch (error) {
       const { message: reason } = error as Error;
-      if (!way.failing) this.log.warn({ member: ref.id, address, reason }, 'a member does not answer');
-      way.failing = true;
+      if (!peer.failing) this.log.warn({ member: ref.id, address, reason }, 'a member does not answer');
+      peer.failing = true;
       throw error;
     }
   }

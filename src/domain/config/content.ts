@@ -13,7 +13,7 @@ export function contentBytes(content: Config['content']): Buffer {
   return content.$case === 'text' ? Buffer.from(content.value) : content.value;
 }
 
-/** The bytes of a config without its content, about: names, labels and comment, with room for the rest. */
+/** The approximate size of a config without its content: names, labels and comment, with room for the rest. */
 export function headBytes({ namespace, group, key, comment, author, labels }: Config): number {
   let bytes = 200 + namespace.length + group.length + key.length + author.length + Buffer.byteLength(comment);
   for (const [name, value] of labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value) + 8;
@@ -30,7 +30,7 @@ export function configNotFound(namespace: string, group: string, key: string): R
   );
 }
 
-/** When a version was published, in wall-clock milliseconds. */
+/** The wall-clock time at which a version was published, in milliseconds. */
 export function publishedAtMs({ publishTime }: Config): number {
   return publishTime ? fromTimestamp(publishTime) : 0;
 }

@@ -1,23 +1,20 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../base/clock.js';
-import type { CounterBoard, Log } from '../../base/observe.js';
+import type { CounterBoard, Log } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
-import type { StoreGate } from '../../catalog/store-gate.js';
-import { RequestRecord } from '../../gen/rollcall/storage/v1/records.js';
+import type { Attempt, Commits } from '../../catalog/commits.js';
 import { Config, type ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { configKey, type ConfigItem, readConfig, versionKey, writeConfig } from '../../model/config.js';
 import { RollcallError } from '../../model/errors.js';
-import { configKey, requestKey, versionKey } from '../../model/keys.js';
+import { ifReadable } from '../../model/item.js';
 import { LIMITS } from '../../model/limits.js';
-import { BadRecord, type ConfigItem, decode, readConfig, writeConfig } from '../../model/records.js';
 import { toTimestamp } from '../../model/time.js';
 import type { CommitResult, Compare, Entry, Revision, Write } from '../../store/store.js';
-import { configNotFound, contentBytes, headBytes, withoutContent } from './content.js';
+import { configNotFound, contentBytes, headBytes } from './content.js';
+import { answerOf, fingerprintOf, Idempotency, type Repeatable, type Written } from './idempotency.js';
 import type { Versions } from './versions.js';
 
-/** How often a write that others keep overtaking is decided anew before the caller is told ABORTED. */
-const WRITE_TRIES = 8;
-
-/** What every write of configs says of itself. */
+/** The fields that every write of configs carries. */
 export interface WriteRequest {
   readonly namespace: string;
   readonly group: string;
@@ -33,50 +30,67 @@ export interface Draft {
   readonly content: NonNullable<Config['content']>;
   readonly format: ConfigFormat;
   readonly labels: Map<string, string>;
-  /** 0n: must not exist now. Undefined: whatever there is. */
+  /** 0n: the config must not exist now. `undefined`: any version may exist. */
   readonly expectedVersion: bigint | undefined;
 }
 
-/** What a write came to: the configs as they stand after it, with content, and the revision that shows them all. */
-export interface Written {
-  readonly configs: readonly Config[];
-  readonly revision: Revision;
-}
-
-/** One key of a write: what is to stand there, given what stands there now; undefined: leave it. */
+/** One key of a write. `next` makes the new config from the current one; `undefined` leaves it unchanged. */
 interface Step {
   readonly key: string;
-  next(standing: ConfigItem | undefined): Partial<Config> | undefined;
+  next(current: ConfigItem | undefined): Partial<Config> | undefined;
+}
+
+/** The current record at a key. */
+interface Place {
+  readonly item: ConfigItem | undefined;
+  /** The mod revision that a write compares; 0n if there is no record. */
+  readonly modRevision: Revision;
+}
+
+/** A write that has been decided on the current records. */
+interface Decision {
+  readonly places: readonly Place[];
+  /** The new config of each step; `undefined` if it stays unchanged. */
+  readonly configs: readonly (Config | undefined)[];
+  /** The config of each step after the write. */
+  readonly answered: readonly Config[];
+}
+
+/** The dependencies of Publishing. */
+export interface PublishingParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly versions: Versions;
+  readonly clock: Clock;
+  readonly counters: CounterBoard;
+  readonly log: Log;
 }
 
 /** Publishes, deletes and rolls back configs. Several keys are one transaction, and so one revision. */
 export class Publishing {
-  constructor(
-    private readonly catalog: Catalog,
-    private readonly store: StoreGate,
-    private readonly versions: Versions,
-    private readonly clock: Clock,
-    private readonly counters: CounterBoard,
-    private readonly log: Log,
-  ) {}
+  readonly #idempotency: Idempotency;
+
+  constructor(private readonly parts: PublishingParts) {
+    this.#idempotency = new Idempotency(parts.commits, parts.clock);
+  }
 
   publish(request: WriteRequest, drafts: readonly Draft[]): Promise<Written> {
     const steps = drafts.map((draft) => ({
       key: draft.key,
-      next: (standing: ConfigItem | undefined) => {
-        assertVersion(draft.key, standing, draft.expectedVersion);
+      next: (current: ConfigItem | undefined) => {
+        assertVersion(draft.key, current, draft.expectedVersion);
         const { content, format, labels } = draft;
-        return equals(standing, draft) ? undefined : { content, format, labels };
+        return equals(current, draft) ? undefined : { content, format, labels };
       },
     }));
-    return this.#write(request, ['publish', drafts.map(fingerprintOf)], () => steps);
+    return this.#write(request, ['publish', drafts.map(contentOf)], () => steps);
   }
 
   async delete(request: WriteRequest, key: string, expectedVersion: bigint | undefined): Promise<Written> {
-    const next = (standing: ConfigItem | undefined): Partial<Config> => {
-      assertVersion(key, standing, expectedVersion);
-      if (!standing || standing.config.deleted) throw configNotFound(request.namespace, request.group, key);
-      return { deleted: true, format: standing.config.format };
+    const next = (current: ConfigItem | undefined): Partial<Config> => {
+      assertVersion(key, current, expectedVersion);
+      if (!current || current.config.deleted) throw configNotFound(request.namespace, request.group, key);
+      return { deleted: true, format: current.config.format };
     };
     return this.#write(request, ['delete', key, String(expectedVersion)], () => [{ key, next }]);
   }
@@ -87,74 +101,68 @@ export class Publishing {
     version: bigint,
     expectedVersion: bigint | undefined,
   ): Promise<Written> {
+    const { namespace, group } = request;
     const comment = request.comment || `rollback to version ${version}`;
     const steps = async (): Promise<Step[]> => {
-      const { deleted, content, format, labels } = await this.versions.get(
-        request.namespace,
-        request.group,
-        key,
-        version,
-      );
-      if (deleted || !content) {
-        throw new RollcallError('VERSION_DELETED', `version ${version} of ${key} says that it was deleted`, {
-          metadata: { key, version: String(version) },
-        });
-      }
-      const next = (standing: ConfigItem | undefined): Partial<Config> | undefined => {
-        assertVersion(key, standing, expectedVersion);
-        return equals(standing, { content, format, labels }) ? undefined : { content, format, labels };
+      const old = await this.parts.versions.get(namespace, group, key, version);
+      const { content, format, labels } = old;
+      if (old.deleted || !content) throw versionDeleted(key, version);
+      const next = (current: ConfigItem | undefined): Partial<Config> | undefined => {
+        assertVersion(key, current, expectedVersion);
+        return equals(current, { content, format, labels }) ? undefined : { content, format, labels };
       };
       return [{ key, next }];
     };
     return this.#write({ ...request, comment }, ['rollback', key, String(version), String(expectedVersion)], steps);
   }
 
-  /** `stepsOf` is asked only when no earlier request under this id was answered. */
+  /** `stepsOf` is called only if no earlier request under this id was answered. */
   async #write(
     request: WriteRequest,
-    parts: unknown[],
+    content: unknown[],
     stepsOf: () => readonly Step[] | Promise<readonly Step[]>,
   ): Promise<Written> {
-    this.catalog.assertReady();
-    const { namespace, group, requestId } = request;
-    const fingerprint = createHash('sha256')
-      .update(JSON.stringify([group, request.author, request.comment, parts]))
-      .digest('base64url');
-    const first = requestId && (await this.#firstAnswer(namespace, requestId, fingerprint));
+    const { catalog, commits } = this.parts;
+    catalog.assertReady();
+    const { namespace, group, author, comment, requestId } = request;
+    const repeatable = { namespace, requestId, fingerprint: fingerprintOf([group, author, comment, content]) };
+    const first = await this.#idempotency.firstAnswer(repeatable);
     if (first) return first;
     const steps = await stepsOf();
-    let standing = steps.map(({ key }) => placeOf(this.catalog.configs.get(namespace, group, key)));
+    let places = steps.map(({ key }) => placeOf(catalog.configs.get(namespace, group, key)));
     let confirmed = false;
-    for (let tries = 0; tries < WRITE_TRIES; tries++) {
-      let configs: (Config | undefined)[];
+    return commits.retrying(`these configs of group ${group}`, async (): Promise<Attempt<Written>> => {
+      let decision: Decision;
       try {
-        configs = steps.map((step, i) => this.#decide(request, step, standing[i]!.item));
+        decision = this.#decide(request, steps, places);
       } catch (error) {
-        // What this catalog shows may be old; only the store may refuse.
+        // The catalog may be behind the store, and only the store may refuse.
         if (confirmed || !(error instanceof RollcallError)) throw error;
-        standing = await Promise.all(steps.map(({ key }) => this.#read(configKey(namespace, group, key))));
+        places = await Promise.all(steps.map(({ key }) => this.#read(configKey(namespace, group, key))));
         confirmed = true;
-        continue;
+        return { retry: true };
       }
-      const answered = configs.map((config, i) => config ?? standing[i]!.item!.config);
-      const result = await this.#commit(request, fingerprint, steps, standing, configs, answered);
-      if (result.ok) return await this.#done(configs, answered, result.revision);
-      if (requestId && result.found[steps.length]) {
-        const repeated = await this.#firstAnswer(namespace, requestId, fingerprint);
-        if (repeated) return repeated;
+      const result = await this.#commit(request, repeatable, steps, decision);
+      if (result.ok) return { done: await this.#done(decision, result.revision) };
+      if (result.found[steps.length]) {
+        const repeated = await this.#idempotency.firstAnswer(repeatable);
+        if (repeated) return { done: repeated };
       }
-      standing = steps.map((_, i) => readPlace(result.found[i]));
+      places = steps.map((_, i) => readPlace(result.found[i]));
       confirmed = true;
-    }
-    throw new RollcallError(
-      'WRITE_CONFLICT',
-      `others keep writing these configs of group ${group}; nothing was written`,
-    );
+      return { retry: true };
+    });
   }
 
-  /** The config that a step makes of what stands there; undefined: nothing. */
-  #decide(request: WriteRequest, step: Step, standing: ConfigItem | undefined): Config | undefined {
-    const next = step.next(standing);
+  #decide(request: WriteRequest, steps: readonly Step[], places: readonly Place[]): Decision {
+    const configs = steps.map((step, i) => this.#configOf(request, step, places[i]!.item));
+    const answered = configs.map((config, i) => config ?? places[i]!.item!.config);
+    return { places, configs, answered };
+  }
+
+  /** The config that a step makes of the current one; `undefined` if it stays unchanged. */
+  #configOf(request: WriteRequest, step: Step, current: ConfigItem | undefined): Config | undefined {
+    const next = step.next(current);
     if (!next) return undefined;
     const bytes = contentBytes(next.content);
     const config = Config.fromPartial({
@@ -162,40 +170,39 @@ export class Publishing {
       namespace: request.namespace,
       group: request.group,
       key: step.key,
-      version: (standing?.config.version ?? 0n) + 1n,
+      version: (current?.config.version ?? 0n) + 1n,
       sha256: next.deleted ? '' : createHash('sha256').update(bytes).digest('hex'),
       size: bytes.length,
       author: request.author,
       comment: request.comment,
-      publishTime: toTimestamp(this.clock.wall()),
+      publishTime: toTimestamp(this.parts.clock.wall()),
     });
-    this.#assertRoom(standing, bytes.length + headBytes(config));
+    this.#assertRoom(current, bytes.length + headBytes(config));
     return config;
   }
 
-  #assertRoom(standing: ConfigItem | undefined, bytes: number): void {
-    const { configs, configBytes } = this.catalog;
+  #assertRoom(current: ConfigItem | undefined, bytes: number): void {
+    const { configs } = this.parts.catalog;
     const count = configs.liveCount + configs.tombstoneCount;
-    if (!standing && count >= LIMITS.CONFIGS.value) {
-      throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${count} configs already, removed ones included`);
+    if (!current && count >= LIMITS.CONFIGS.value) {
+      throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${count} configs already, deleted ones included`);
     }
-    if (configBytes - (standing?.bytes ?? 0) + bytes > LIMITS.CONFIG_MEMORY_BYTES.value) {
-      throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${configBytes} bytes of configs already`);
+    if (configs.bytes - (current?.bytes ?? 0) + bytes > LIMITS.CONFIG_MEMORY_BYTES.value) {
+      throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${configs.bytes} bytes of configs already`);
     }
   }
 
   #commit(
-    { namespace, group, requestId }: WriteRequest,
-    fingerprint: string,
+    { namespace, group }: WriteRequest,
+    repeatable: Repeatable,
     steps: readonly Step[],
-    standing: readonly Place[],
-    configs: readonly (Config | undefined)[],
-    answered: readonly Config[],
+    { places, configs, answered }: Decision,
   ): Promise<CommitResult> {
-    const writeId = this.store.writeId();
+    const { commits } = this.parts;
+    const writeId = commits.writeId();
     const compares: Compare[] = steps.map(({ key }, i) => ({
       key: configKey(namespace, group, key),
-      modRevision: standing[i]!.modRevision,
+      modRevision: places[i]!.modRevision,
     }));
     const writes: Write[] = configs.flatMap((config): Write[] => {
       if (!config) return [];
@@ -205,94 +212,51 @@ export class Publishing {
         { kind: 'put', key: versionKey(namespace, group, config.key, config.version), value },
       ];
     });
-    if (requestId) {
-      const key = requestKey(namespace, requestId);
-      compares.push({ key, modRevision: 0n });
-      const record = {
-        writeId,
-        fingerprint,
-        configs: answered.map(withoutContent),
-        time: toTimestamp(this.clock.wall()),
-      };
-      writes.push({ kind: 'put', key, value: RequestRecord.encode(record).finish() });
-    }
-    return this.store.commit({ writeId, compares, writes });
+    const record = this.#idempotency.recordOf(repeatable, writeId, answered);
+    return commits.commit({
+      writeId,
+      compares: [...compares, ...record.compares],
+      writes: [...writes, ...record.writes],
+    });
   }
 
-  async #done(
-    configs: readonly (Config | undefined)[],
-    answered: readonly Config[],
-    revision: Revision,
-  ): Promise<Written> {
+  async #done({ configs, answered }: Decision, revision: Revision): Promise<Written> {
+    const { commits, counters } = this.parts;
     const written = configs.filter((config) => config !== undefined);
-    this.counters.add('publishes', written.length);
-    if (written.length > 0) await this.store.visible(revision);
+    counters.add('publishes', written.length);
+    if (written.length > 0) await commits.visible(revision);
     this.#dropOldVersions(written);
     return answerOf(answered, revision);
   }
 
-  /** Each new version pushes one out. If that fails the old one only takes room: it is not shown any more. */
+  /** Deletes the versions that leave the retention window. A failure only wastes space: they are hidden already. */
   #dropOldVersions(written: readonly Config[]): void {
+    const { commits, log } = this.parts;
     const writes = written.flatMap(({ namespace, group, key, version }): Write[] => {
       const old = version - BigInt(LIMITS.CONFIG_VERSIONS.value);
       return old > 0n ? [{ kind: 'delete', key: versionKey(namespace, group, key, old) }] : [];
     });
     if (writes.length === 0) return;
-    this.store
-      .commit({ writeId: this.store.writeId(), compares: [], writes })
-      .catch((err: unknown) => this.log.warn({ err }, 'old config versions were not dropped'));
-  }
-
-  /** What an earlier request under this id was answered. */
-  async #firstAnswer(namespace: string, requestId: string, fingerprint: string): Promise<Written | undefined> {
-    const key = requestKey(namespace, requestId);
-    const { entry } = await this.store.get(key);
-    if (!entry) return undefined;
-    const record = decode(key, entry.value, RequestRecord);
-    if (record.fingerprint !== fingerprint) {
-      throw new RollcallError('REQUEST_ID_REUSED', `request_id "${requestId}" names another request`, {
-        violations: [{ field: 'request_id', description: 'names another request' }],
-      });
-    }
-    return answerOf(record.configs, entry.modRevision);
+    commits
+      .commit({ writeId: commits.writeId(), compares: [], writes })
+      .catch((err: unknown) => log.warn({ err }, 'old config versions could not be deleted'));
   }
 
   async #read(key: string): Promise<Place> {
-    return readPlace((await this.store.get(key)).entry);
+    return readPlace((await this.parts.commits.get(key)).entry);
   }
-}
-
-/**
- * The answer to a write: the newest revision of its configs shows them all. Where all of them stood already that is not
- * the revision of the commit, which may have written nothing but the request, and so nothing that a catalog sees.
- */
-function answerOf(answered: readonly Config[], committed: Revision): Written {
-  const configs = answered.map((config) => (config.revision === 0n ? { ...config, revision: committed } : config));
-  return { configs, revision: configs.reduce((newest, { revision }) => (revision > newest ? revision : newest), 0n) };
-}
-
-/** What stands at a key. */
-interface Place {
-  readonly item: ConfigItem | undefined;
-  /** What a write compares; 0n: nothing stands there. */
-  readonly modRevision: Revision;
 }
 
 const placeOf = (item: ConfigItem | undefined): Place => ({ item, modRevision: item?.modRevision ?? 0n });
 
-/** A record that cannot be read is as good as none: a publish replaces it. */
+/** A record that cannot be read counts as none: a publish replaces it. */
 function readPlace(entry: Entry | undefined): Place {
   if (!entry) return placeOf(undefined);
-  try {
-    return placeOf(readConfig(entry.key, entry.value, entry.modRevision));
-  } catch (error) {
-    if (!(error instanceof BadRecord)) throw error;
-    return { item: undefined, modRevision: entry.modRevision };
-  }
+  return { item: ifReadable(() => readConfig(entry)), modRevision: entry.modRevision };
 }
 
-function assertVersion(key: string, standing: ConfigItem | undefined, expected: bigint | undefined): void {
-  const version = standing && !standing.config.deleted ? standing.config.version : 0n;
+function assertVersion(key: string, current: ConfigItem | undefined, expected: bigint | undefined): void {
+  const version = current && !current.config.deleted ? current.config.version : 0n;
   if (expected === undefined || expected === version) return;
   const is = version === 0n ? 'does not exist' : `is at version ${version}`;
   throw new RollcallError('VERSION_MISMATCH', `config ${key} ${is}, not at ${expected}`, {
@@ -300,17 +264,24 @@ function assertVersion(key: string, standing: ConfigItem | undefined, expected: 
   });
 }
 
-function equals(
-  standing: ConfigItem | undefined,
-  { content, format, labels }: Pick<Draft, 'content' | 'format' | 'labels'>,
-): boolean {
-  if (!standing || standing.config.deleted || standing.config.format !== format) return false;
-  const before = standing.config.labels;
-  const sameLabels = before.size === labels.size && [...labels].every(([key, value]) => before.get(key) === value);
-  return sameLabels && contentBytes(standing.config.content).equals(contentBytes(content));
+function versionDeleted(key: string, version: bigint): RollcallError {
+  return new RollcallError('VERSION_DELETED', `version ${version} of ${key} records a deletion and has no content`, {
+    metadata: { key, version: String(version) },
+  });
 }
 
-function fingerprintOf({ key, content, format, labels, expectedVersion }: Draft): unknown {
+function equals(
+  current: ConfigItem | undefined,
+  { content, format, labels }: Pick<Draft, 'content' | 'format' | 'labels'>,
+): boolean {
+  if (!current || current.config.deleted || current.config.format !== format) return false;
+  const before = current.config.labels;
+  const sameLabels = before.size === labels.size && [...labels].every(([key, value]) => before.get(key) === value);
+  return sameLabels && contentBytes(current.config.content).equals(contentBytes(content));
+}
+
+/** The part of a draft that its fingerprint covers. */
+function contentOf({ key, content, format, labels, expectedVersion }: Draft): unknown {
   const sha256 = createHash('sha256').update(contentBytes(content)).digest('base64url');
   return [key, sha256, format, [...labels].sort(), String(expectedVersion)];
 }

@@ -1,22 +1,20 @@
 import type { Clock } from '../../base/clock.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import { firstOf, page, type Page } from '../../catalog/paging.js';
-import type { StoreGate } from '../../catalog/store-gate.js';
+import type { Commits } from '../../catalog/commits.js';
 import type { Config } from '../../gen/rollcall/v1/config.js';
+import { type ConfigItem, readConfig, versionKey, versionsPrefix } from '../../model/config.js';
 import { RollcallError } from '../../model/errors.js';
-import { versionKey, versionsPrefix } from '../../model/keys.js';
 import { LIMITS } from '../../model/limits.js';
-import { type ConfigItem, readConfig } from '../../model/records.js';
+import { DAY_MS } from '../../model/time.js';
 import { prefixRange } from '../../store/store.js';
 import { configNotFound, headBytes, publishedAtMs, withoutContent } from './content.js';
-
-const DAY_MS = 86_400_000;
 
 /** Reads configs: current ones from memory, older versions from the store. */
 export class Versions {
   constructor(
     private readonly catalog: Catalog,
-    private readonly store: StoreGate,
+    private readonly commits: Commits,
     private readonly clock: Clock,
   ) {}
 
@@ -31,8 +29,8 @@ export class Versions {
   async get(namespace: string, group: string, key: string, version: bigint): Promise<Config> {
     const head = this.catalog.configs.get(namespace, group, key);
     if (head?.config.version === version) return head.config;
-    const { entry } = await this.store.get(versionKey(namespace, group, key, version));
-    const config = entry && readConfig(entry.key, entry.value, entry.modRevision).config;
+    const { entry } = await this.commits.get(versionKey(namespace, group, key, version));
+    const config = entry && readConfig(entry).config;
     if (config && this.#isKept(config, head?.config)) return config;
     if (!head && !config) throw configNotFound(namespace, group, key);
     const metadata = { namespace, group, key, version: String(version) };
@@ -44,16 +42,16 @@ export class Versions {
   /** The kept versions, newest first, without content. `before` 0n: from the newest. */
   async list(namespace: string, group: string, key: string, size: number, before: bigint): Promise<Page<Config>> {
     const head = this.catalog.configs.get(namespace, group, key);
-    const entries = await this.store.list(prefixRange(versionsPrefix(namespace, group, key)));
+    const entries = await this.commits.list(prefixRange(versionsPrefix(namespace, group, key)));
     const kept = entries
-      .map((entry) => readConfig(entry.key, entry.value, entry.modRevision).config)
+      .map((entry) => readConfig(entry).config)
       .filter((config) => this.#isKept(config, head?.config) && (before === 0n || config.version < before))
       .reverse();
     if (kept.length === 0 && !head) throw configNotFound(namespace, group, key);
     return firstOf(kept, size, ({ version }) => String(version), withoutContent, headBytes);
   }
 
-  /** The configs of a namespace, by group and key, without content. `after` is the group and key of the last one seen. */
+  /** The configs of a namespace, by group and key, without content. `after` names the last entry of the page before. */
   heads(namespace: string, group: string, prefix: string, size: number, after: readonly string[]): Page<Config> {
     const all: ConfigItem[] = [];
     for (const { value: scope } of this.catalog.configs.namespace(namespace)?.scopes.values() ?? []) {
@@ -61,9 +59,9 @@ export class Versions {
       for (const item of scope.live()) if (item.name.startsWith(prefix)) all.push(item);
     }
     const place = ({ scope, name }: ConfigItem): string => `${scope}/${name}`;
-    const behind = after.join('/');
+    const last = after.join('/');
     return page(
-      all.filter((item) => place(item) > behind),
+      all.filter((item) => place(item) > last),
       size,
       place,
       ({ config }) => withoutContent(config),

@@ -1,15 +1,15 @@
 import type { Selection } from '../../catalog/selection.js';
-import type { ConfigItem } from '../../model/records.js';
+import type { ConfigItem } from '../../model/config.js';
 import { hashSelection } from '../../model/tokens.js';
 
-/** Selects configs of one group; neither keys nor prefixes: the whole group. */
+/** Selects configs of one group. Without keys and prefixes: the whole group. */
 export interface GroupFilter {
   readonly group: string;
   readonly keys: readonly string[];
   readonly prefixes: readonly string[];
 }
 
-/** What a watch of configs looks at. */
+/** The selection of a watch of configs. */
 export function configSelection(namespace: string, filters: readonly GroupFilter[] | undefined): Selection<ConfigItem> {
   const byGroup = new Map<string, { keys: Set<string>; prefixes: Set<string>; whole: boolean }>();
   for (const { group, keys, prefixes } of filters ?? []) {

@@ -1,37 +1,36 @@
 import type { Clock } from '../../base/clock.js';
 
-/** The most that one tick, or one stamp between ticks, advances: what is longer was a stall of ours. */
+/** The most that one tick, or one stamp between ticks, advances. A longer step means that this process was stalled. */
 const STEP_MAX_MS = 500;
 
 /**
- * A message that this process sends to itself through the kernel. After a stall, timers fire before queued
- * heartbeats are read; a self-beat that is still on its way says so.
+ * A message that this process sends to itself through the kernel. After a stall, timers fire before queued heartbeats are
+ * read; a self-beat in flight shows that.
  */
 export interface SelfBeat {
-  /** Sends one, unless one is on its way. */
+  /** Sends one, unless one is in flight. */
   send(): void;
-  /** True: one is on its way. */
-  readonly onItsWay: boolean;
+  /** True while one is in flight. */
+  readonly inFlight: boolean;
 }
 
 /**
- * The time by which silence is judged: it advances only while this process could have heard.
+ * The clock that silence is measured by. It advances only while this process could have heard.
  *
- * It stands still while anything in `stillBecause` holds, so that a fault of ours moves every deadline later
- * and none earlier.
+ * It is paused while there is a pause reason, so that a fault of this process moves every deadline later and none earlier.
  */
 export class LivenessClock {
   #nowMs = 0;
   #lastTick: number;
   #newestStamp = 0;
-  #still: ReadonlyMap<string, number> = new Map();
-  #stillSince: number | undefined;
+  #pauses: ReadonlyMap<string, number> = new Map();
+  #pausedSince: number | undefined;
 
-  /** `stillBecause` names the reasons for which the clock must stand still now. */
+  /** `pauseReasons` names the reasons for which the clock must be paused now. */
   constructor(
     private readonly clock: Clock,
     private readonly selfBeat: SelfBeat,
-    private readonly stillBecause: () => readonly string[],
+    private readonly pauseReasons: () => readonly string[],
   ) {
     this.#lastTick = clock.now();
   }
@@ -41,35 +40,35 @@ export class LivenessClock {
     return this.#nowMs;
   }
 
-  /** Why the clock stands still, and since when by the monotonic clock. Empty: it does not. */
-  get still(): ReadonlyMap<string, number> {
-    return this.#still;
+  /** The reasons of the present pause, each with its monotonic start. Empty while the clock runs. */
+  get pauses(): ReadonlyMap<string, number> {
+    return this.#pauses;
   }
 
-  /** For how long the clock has stood still. */
-  get stillForMs(): number {
-    return this.#stillSince === undefined ? 0 : this.clock.now() - this.#stillSince;
+  /** The length of the present pause. 0 while the clock runs. */
+  get pausedForMs(): number {
+    return this.#pausedSince === undefined ? 0 : this.clock.now() - this.#pausedSince;
   }
 
-  /** The time of something that happens now: never earlier than `nowMs`, nor than any stamp before. */
+  /** The time of an event that happens now: never earlier than `nowMs`, nor than any earlier stamp. */
   stamp(): number {
     const stamp = this.#nowMs + Math.min(this.clock.now() - this.#lastTick, STEP_MAX_MS);
     if (stamp > this.#newestStamp) this.#newestStamp = stamp;
     return this.#newestStamp;
   }
 
-  /** Advances by what has passed since the last tick. */
+  /** Advances by the time since the last tick. */
   tick(): void {
     const now = this.clock.now();
     const step = Math.min(now - this.#lastTick, STEP_MAX_MS);
     this.#lastTick = now;
-    const reasons = this.selfBeat.onItsWay ? ['SELF_BEAT_LATE', ...this.stillBecause()] : this.stillBecause();
-    this.#still = new Map(reasons.map((reason) => [reason, this.#still.get(reason) ?? now]));
+    const reasons = this.selfBeat.inFlight ? ['SELF_BEAT_LATE', ...this.pauseReasons()] : this.pauseReasons();
+    this.#pauses = new Map(reasons.map((reason) => [reason, this.#pauses.get(reason) ?? now]));
     if (reasons.length === 0) {
       this.#nowMs += step;
-      this.#stillSince = undefined;
+      this.#pausedSince = undefined;
     } else {
-      this.#stillSince ??= now;
+      this.#pausedSince ??= now;
     }
     this.selfBeat.send();
   }

@@ -1,5 +1,5 @@
 import type { Compare } from '../../store/store.js';
-import type { Answer, HeardNote, Query } from './heard.js';
+import type { Answer, HeardNote, Query } from './liveness-table.js';
 
 /** One membership: a process, from one join to its end. */
 export interface MemberRef {
@@ -9,23 +9,23 @@ export interface MemberRef {
   readonly epoch: bigint;
 }
 
-/** Another member, as it can be asked. Every call fails when it cannot be reached in time. */
+/** The connection to another member. Every call fails if it is not answered in time. */
 export interface PeerLink {
-  /** Answers each query in order; see Heard.answer. */
+  /** Answers each query in order; see LivenessTable.answer. */
   lastHeard(queries: readonly Query[], promise: boolean): Promise<readonly Answer[]>;
-  /** Takes over what this member has heard. */
+  /** Hands over the beats that this member heard. */
   handOver(notes: readonly HeardNote[]): Promise<void>;
-  /** True: the store works for that member. */
+  /** Resolves true if the store works for that member. */
   storeWorks(): Promise<boolean>;
   close(): void;
 }
 
-/** Makes the way to a member. Does not wait: a member that is not there is one that does not answer. */
+/** Connects to a member without waiting. An unreachable member is one whose calls fail. */
 export type PeerConnector = (member: MemberRef & { readonly address: string }) => PeerLink;
 
-/** What a round of judgement fixes before it asks. */
+/** The facts that a round fixes before it asks. */
 export interface Jury {
-  /** What the verdict's commit compares beside the record: the own membership, and the set of members. */
+  /** Compares of the verdict's commit beside the record: the own membership, and the set of members. */
   readonly guard: readonly Compare[];
   /** Every live member but this one. */
   readonly others: readonly Pick<PeerLink, 'lastHeard'>[];
@@ -33,20 +33,20 @@ export interface Jury {
 
 /** The cluster as the judge and the heartbeats see it. */
 export interface Cluster {
-  /** Whom a verdict needs. Undefined: nothing can be judged now. */
+  /** The members that a verdict needs. `undefined` if nothing can be judged now. */
   jury(): Jury | undefined;
-  /** True: this member judges the instances of that service. */
+  /** Returns true if this member judges the instances of that service. */
   judges(namespace: string, service: string): boolean;
-  /** Why no heartbeat may be acknowledged now. Undefined: they may. */
+  /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
   fenced(): string | undefined;
-  /** Tells `listener` that the members are others than before, so that others judge. */
-  onMembers(listener: () => void): void;
-  /** Tells `listener` that beats may have been lost: every ttl begins anew after a grace. */
-  onDisturbance(listener: () => void): void;
+  /** Calls `listener` when the set of members has changed, so that other members judge, until `signal` is aborted. */
+  onMembers(listener: () => void, signal: AbortSignal): void;
+  /** Calls `listener` after a disturbance: every TTL begins again after the grace. Until `signal` is aborted. */
+  onDisturbance(listener: () => void, signal: AbortSignal): void;
 }
 
-/** One process alone: nobody else can have heard. */
-export const alone: Cluster = {
+/** The cluster of a process that is alone on its store. */
+export const ALONE: Cluster = {
   jury: () => ({ guard: [], others: [] }),
   judges: () => true,
   fenced: () => undefined,

@@ -1,81 +1,96 @@
+import type { CounterBoard } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
+import type { CatalogChange } from '../../catalog/changes.js';
 import type { ItemChange } from '../../catalog/collection.js';
+import { INSTANCE, recordedProtection } from '../../catalog/kinds.js';
 import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
-import type { CounterBoard } from '../../base/observe.js';
-import type { InstanceItem } from '../../model/records.js';
+import type { InstanceItem } from '../../model/instance.js';
 import type { LivenessClock } from './liveness-clock.js';
 
 /** Removals are counted over this time. */
 const REMOVAL_WINDOW_MS = 60_000;
-/** So much of a service may be removed in that time, but one instance always. */
+/** The share of a service that may be removed in that time. One instance always may. */
 const REMOVAL_PERCENT = 15;
 
+/** The dependencies of Removals. */
+export interface RemovalsParts {
+  readonly catalog: Catalog;
+  readonly liveness: LivenessClock;
+  readonly counters: CounterBoard;
+  /** How long the instances of a protected service stay SILENT before they are removed: time for people to look. */
+  readonly protectedRemovalMs: number;
+}
+
 /**
- * Decides whether a silent instance may be removed now, so that a fault of ours cannot empty a service.
+ * Decides whether a silent instance may be removed now, so that a fault of this product cannot empty a service.
  *
- * What others have removed counts too, as soon as the catalog shows it: whoever becomes the judge of a service goes on
- * where the last one was. What is found in a listing counts as removed at that moment.
+ * Removals by other members count as soon as the catalog shows them, so the next judge of a service continues where the
+ * last one was. A removal that is found in a listing counts from then on.
  */
 export class Removals {
   /** Removals of the last REMOVAL_WINDOW_MS, oldest first: the record that was removed, and when. */
   readonly #recent = new Map<string, { readonly service: string; readonly stampMs: number }>();
-  /** How many of these each service has. */
+  /** The number of these removals of each service. */
   readonly #counts = new Map<string, number>();
-  /** Those that were held, so that each is counted once. */
+  /** The removals that were held, so that each is counted once. */
   readonly #held = new WeakSet<InstanceItem>();
 
-  constructor(
-    private readonly catalog: Catalog,
-    private readonly liveness: LivenessClock,
-    private readonly counters: CounterBoard,
-    /** How long the instances of a protected service stay silent before they are removed: time for people to look. */
-    private readonly protectedRemovalMs: number,
-  ) {
-    catalog.onInstance((change) => this.#seen(change));
-    catalog.onReset((isSameHistory) => {
-      if (isSameHistory) return;
-      // What was removed stands again, and may not go because it was allowed to once.
-      this.#recent.clear();
-      this.#counts.clear();
-    });
+  constructor(private readonly parts: RemovalsParts) {}
+
+  /** Follows the catalog until `signal` is aborted. */
+  start(signal: AbortSignal): void {
+    this.parts.catalog.subscribe('removals', (change) => this.#take(change), signal);
   }
 
-  /** True: an instance that has been SILENT for so long may be removed now. It then counts as removed. */
+  /** Returns true if an instance that has been SILENT for this long may be removed now. It then counts as removed. */
   allow(item: InstanceItem, silentMs: number): boolean {
     if (this.#mayGo(item, silentMs)) {
       this.#note(idOf(item), item);
       return true;
     }
-    if (!this.#held.has(item)) this.counters.add('removals_held');
+    if (!this.#held.has(item)) this.parts.counters.add('removals_held');
     this.#held.add(item);
     return false;
   }
 
   #mayGo(item: InstanceItem, silentMs: number): boolean {
-    this.#forgetOld();
-    const scope = this.catalog.instances.scope(item.namespace, item.scope)!;
-    if (scope.protection?.record.active && silentMs < this.protectedRemovalMs) return false;
-    if (this.#recent.has(idOf(item))) return true; // it was allowed before, and the store did not take it
+    const { catalog, protectedRemovalMs } = this.parts;
+    this.#dropOld();
+    const scope = catalog.instances.scope(item.namespace, item.scope)!;
+    if (recordedProtection(scope)?.record.active && silentMs < protectedRemovalMs) return false;
+    if (this.#recent.has(idOf(item))) return true; // it was allowed before, and its commit failed
     const gone = this.#counts.get(serviceOf(item)) ?? 0;
     return gone < Math.max(1, Math.floor(((scope.liveCount + gone) * REMOVAL_PERCENT) / 100));
   }
 
-  #seen({ before, after }: ItemChange<InstanceItem>): void {
+  #take(change: CatalogChange): void {
+    const { cause, isSameHistory } = change;
+    if (cause === 'RESET') {
+      if (isSameHistory) return;
+      // Removed instances are registered again, and an earlier permission must not remove them.
+      this.#recent.clear();
+      this.#counts.clear();
+      return;
+    }
+    for (const one of change.of(INSTANCE)) this.#takeRemoval(one);
+  }
+
+  #takeRemoval({ before, after }: ItemChange<InstanceItem>): void {
     if (after?.removalReason !== RemovalReason.REMOVAL_REASON_EXPIRED) return;
-    this.#forgetOld();
+    this.#dropOld();
     this.#note(idOf(before ?? after), after);
   }
 
-  /** Counts from now on: what was allowed once more, or is seen to have happened at last, has not been so for long. */
+  /** Counts a removal from now on: one that was allowed again, or that the catalog shows at last, is recent. */
   #note(id: string, item: InstanceItem): void {
     const service = serviceOf(item);
     const isNew = !this.#recent.delete(id);
-    this.#recent.set(id, { service, stampMs: this.liveness.stamp() });
+    this.#recent.set(id, { service, stampMs: this.parts.liveness.stamp() });
     if (isNew) this.#counts.set(service, (this.#counts.get(service) ?? 0) + 1);
   }
 
-  #forgetOld(): void {
-    const until = this.liveness.nowMs - REMOVAL_WINDOW_MS;
+  #dropOld(): void {
+    const until = this.parts.liveness.nowMs - REMOVAL_WINDOW_MS;
     for (const [id, { service, stampMs }] of this.#recent) {
       if (stampMs > until) return;
       this.#recent.delete(id);
@@ -86,6 +101,6 @@ export class Removals {
   }
 }
 
-/** Names one record of an instance: the same id may be registered, and removed, again. */
+/** Names one record of an instance: the same id may be registered and removed again. */
 const idOf = ({ key, modRevision }: InstanceItem): string => `${key}@${modRevision}`;
 const serviceOf = ({ namespace, scope }: InstanceItem): string => `${namespace}/${scope}`;

@@ -1,26 +1,29 @@
 import { createHash } from 'node:crypto';
-import type { CounterBoard } from '../../base/observe.js';
+import type { CounterBoard } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Scope, ScopeView } from '../../catalog/collection.js';
+import { recordedProtection } from '../../catalog/kinds.js';
 import { page, type Page } from '../../catalog/paging.js';
 import { type Health, type Instance } from '../../gen/rollcall/v1/instance.js';
 import type { Protection } from '../../gen/rollcall/v1/protection.js';
 import type { Subset } from '../../gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../model/errors.js';
-import type { ConfigItem, InstanceItem, Item } from '../../model/records.js';
+import type { ConfigItem } from '../../model/config.js';
+import type { InstanceItem } from '../../model/instance.js';
+import type { Item } from '../../model/item.js';
 import type { Collection } from '../../catalog/collection.js';
 import { type Matcher } from './filter.js';
 
-/** What a filter leaves of a service. The same object is given as long as the service does not change. */
+/** The instances of a service that pass a filter. It is the same object as long as the service does not change. */
 export interface Selected {
   /** Ordered by id. */
   readonly instances: readonly Instance[];
   readonly hiddenCount: number;
-  /** Undefined: the service is not protected. */
+  /** `undefined` if the service is not protected. */
   readonly protection: Protection | undefined;
 }
 
-/** How the instances of a service are. */
+/** The instances of a service, counted by health. */
 export interface ServiceCounts {
   readonly service: string;
   readonly byHealth: ReadonlyMap<Health, number>;
@@ -28,14 +31,14 @@ export interface ServiceCounts {
   readonly protection: Protection | undefined;
 }
 
-/** A service that is protected. */
+/** A protected service. */
 export interface ProtectedService {
   readonly namespace: string;
   readonly service: string;
   readonly protection: Protection;
 }
 
-/** What a namespace holds. */
+/** The contents of a namespace, counted. */
 export interface NamespaceCounts {
   readonly namespace: string;
   readonly services: number;
@@ -43,11 +46,11 @@ export interface NamespaceCounts {
   readonly configs: number;
 }
 
-/** The most filters whose result is remembered for one state of a service. */
-const REMEMBERED_FILTERS = 16;
+/** The most filters whose result is cached for one state of a service. */
+const CACHED_FILTERS = 16;
 const NOTHING: Selected = { instances: [], hiddenCount: 0, protection: undefined };
 
-/** Answers who serves a name, from memory. */
+/** Answers reads of the registry from memory. */
 export class Discovery {
   readonly #selected = new WeakMap<ScopeView<InstanceItem>, Map<string, Selected>>();
 
@@ -56,7 +59,7 @@ export class Discovery {
     private readonly counters: CounterBoard,
   ) {}
 
-  /** The instances of a service that a filter leaves. */
+  /** The instances of a service that pass a filter. */
   discover(namespace: string, service: string, filter: Matcher, subset: Subset | undefined): Selected {
     this.counters.add('discovers');
     const scope = this.catalog.instances.scope(namespace, service);
@@ -108,7 +111,7 @@ export class Discovery {
     );
   }
 
-  /** How many namespaces hold anything, and how many services have an instance. */
+  /** The number of namespaces that hold anything, and of services with an instance. */
   totals(): { namespaces: number; services: number } {
     const namespaces = new Set<string>();
     let services = 0;
@@ -123,11 +126,11 @@ export class Discovery {
     return { namespaces: namespaces.size, services };
   }
 
-  /** The services that are protected, by namespace and name: `max` of them, and how many there are. */
+  /** The protected services, by namespace and name: the first `max`, and the number of all. */
   protectedServices(max: number): { count: number; services: ProtectedService[] } {
-    const active = [...this.catalog.protections].filter(({ record }) => record.active);
+    const active = [...this.catalog.protections.live()];
     active.sort((a, b) => (a.key < b.key ? -1 : 1));
-    const services = active.slice(0, max).flatMap(({ namespace, service }) => {
+    const services = active.slice(0, max).flatMap(({ namespace, scope: service }) => {
       const protection = protectionOf(this.catalog.instances.scope(namespace, service)!);
       return protection ? [{ namespace, service, protection }] : [];
     });
@@ -135,18 +138,18 @@ export class Discovery {
   }
 
   #select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
-    let remembered = this.#selected.get(scope.view);
-    if (!remembered) this.#selected.set(scope.view, (remembered = new Map<string, Selected>()));
-    let selected = remembered.get(filter.key);
+    let cached = this.#selected.get(scope.view);
+    if (!cached) this.#selected.set(scope.view, (cached = new Map<string, Selected>()));
+    let selected = cached.get(filter.key);
     if (!selected) {
       selected = select(scope, filter);
-      if (remembered.size < REMEMBERED_FILTERS) remembered.set(filter.key, selected);
+      if (cached.size < CACHED_FILTERS) cached.set(filter.key, selected);
     }
     return selected;
   }
 }
 
-/** What a filter leaves of a scope, ordered by id. */
+/** The instances of a scope that pass a filter, ordered by id. */
 function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
   const instances: Instance[] = [];
   let hiddenCount = 0;
@@ -159,28 +162,29 @@ function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
   return { instances, hiddenCount, protection: protectionOf(scope) };
 }
 
-/** How many of a scope match a filter but are hidden by their health. */
+/** The number of instances that match a filter but are hidden by their health. */
 export function hiddenCount(scope: Scope<InstanceItem>, filter: Matcher): number {
   let hidden = 0;
   for (const item of scope.live()) if (filter.matches(item.instance) && !filter.shows(item)) hidden++;
   return hidden;
 }
 
-/** What is said of the protection of a service. Undefined: it is not protected. */
+/** The protection of a service, as users see it. `undefined` if it is not protected. */
 export function protectionOf(scope: Scope<InstanceItem>): Protection | undefined {
-  if (!scope.protection?.record.active) return undefined;
-  const { revision, record } = scope.protection;
+  const recorded = recordedProtection(scope);
+  if (!recorded?.record.active) return undefined;
+  const { revision, record } = recorded;
   let unhealthyCount = 0;
   let totalCount = 0;
-  for (const { beating, ailing } of scope.live()) {
-    if (!beating) continue;
+  for (const { expectsHeartbeats, suspect } of scope.live()) {
+    if (!expectsHeartbeats) continue;
     totalCount++;
-    if (ailing) unhealthyCount++;
+    if (suspect) unhealthyCount++;
   }
   return { revision, since: record.time, unhealthyCount, totalCount };
 }
 
-/** Rendezvous hashing: each caller gets its own stable few, and callers spread evenly. */
+/** Picks a subset by rendezvous hashing: each caller gets a stable one, and callers spread evenly. */
 function pick(instances: readonly Instance[], { size, key }: Subset): readonly Instance[] {
   if (instances.length <= size) return instances;
   const score = ({ id }: Instance): string => createHash('sha1').update(key).update('\0').update(id).digest('hex');

@@ -1,20 +1,20 @@
 import { type Instance, type InstanceFilter } from '../../gen/rollcall/v1/instance.js';
 import { VISIBLE_BY_DEFAULT } from '../../model/health.js';
-import type { InstanceItem } from '../../model/records.js';
+import type { InstanceItem } from '../../model/instance.js';
 
-/** A filter made ready for use. */
+/** A prepared filter. */
 export interface Matcher {
   /** Equal filters have equal keys. */
   readonly key: string;
-  /** True: every part but the health matches. */
+  /** Returns true if every part but the health matches. */
   matches(instance: Instance): boolean;
-  /** True: its health is one that is shown. */
-  shows(item: Pick<InstanceItem, 'instance' | 'sheltered'>): boolean;
+  /** Returns true if an instance with its health is shown. */
+  shows(item: Pick<InstanceItem, 'instance' | 'shownByProtection'>): boolean;
 }
 
 /**
- * Makes a filter ready. Unset: everything, in the states that are shown by default; protection adds to these, and not
- * to states that were asked for.
+ * Prepares a filter. `undefined` matches every instance in the states that are shown by default. Protection adds to the
+ * default states, and not to states that the filter names.
  */
 export function matcher(filter: InstanceFilter | undefined): Matcher {
   const tags = [...new Set(filter?.tags)].sort();
@@ -25,8 +25,8 @@ export function matcher(filter: InstanceFilter | undefined): Matcher {
   const matchesAll = tags.length === 0 && metadata.length === 0 && !version && !region && !zone && !subZone;
   return {
     key: JSON.stringify([tags, metadata, version, region, zone, subZone, asked && [...asked].sort((a, b) => a - b)]),
-    shows: ({ instance: { health }, sheltered }) =>
-      asked ? asked.has(health) : sheltered || VISIBLE_BY_DEFAULT.includes(health),
+    shows: ({ instance: { health }, shownByProtection }) =>
+      asked ? asked.has(health) : shownByProtection || VISIBLE_BY_DEFAULT.includes(health),
     matches: (instance) =>
       matchesAll ||
       (tags.every((tag) => instance.tags.includes(tag)) &&

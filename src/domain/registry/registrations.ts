@@ -1,38 +1,43 @@
 import type { Clock } from '../../base/clock.js';
-import type { CounterBoard } from '../../base/observe.js';
+import type { CounterBoard } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
 import type { Catalog } from '../../catalog/catalog.js';
-import type { StoreGate } from '../../catalog/store-gate.js';
+import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { Instance, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { invalidRequest, RollcallError } from '../../model/errors.js';
-import { instanceKey } from '../../model/keys.js';
+import {
+  type InstanceItem,
+  instanceItem,
+  instanceKey,
+  readInstance,
+  registered,
+  removed,
+  touched,
+  writeInstance,
+} from '../../model/instance.js';
+import { ifReadable } from '../../model/item.js';
 import { BEATS_PER_TTL, LIMITS } from '../../model/limits.js';
-import { BadRecord, type InstanceItem, instanceItem, readInstance, writeInstance } from '../../model/records.js';
-import { registered, removed, touched } from '../../model/transitions.js';
 import { toTimestamp } from '../../model/time.js';
 import type { Entry, Revision } from '../../store/store.js';
 
-/** How often a write that others keep overtaking is decided anew before the caller is told ABORTED. */
-const WRITE_TRIES = 8;
-
-/** A checked request to register: defaults filled, fields that the server sets empty. */
+/** A checked request to register: defaults filled, server-set fields empty. */
 export interface Registration {
   readonly instance: Instance;
   readonly incarnation: string | undefined;
   readonly replacesRevision: Revision | undefined;
 }
 
-/** What a registration came to. */
+/** The outcome of a registration. */
 export interface Registered {
   readonly instance: Instance;
   readonly revision: Revision;
-  /** Undefined: nobody needs to beat. */
+  /** `undefined` if no heartbeats are expected. */
   readonly intervalMs: number | undefined;
   readonly warnings: readonly string[];
 }
 
-/** Names one instance, and optionally the process run that speaks for it. */
+/** Names one instance, and optionally its incarnation. */
 export interface InstanceRef {
   readonly namespace: string;
   readonly service: string;
@@ -40,94 +45,97 @@ export interface InstanceRef {
   readonly incarnation: string | undefined;
 }
 
+/** The dependencies of Registrations. */
+export interface RegistrationsParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly counters: CounterBoard;
+}
+
 /** Registers and deregisters instances. Every write compares the record that it was decided on. */
 export class Registrations {
-  constructor(
-    private readonly catalog: Catalog,
-    private readonly store: StoreGate,
-    private readonly clock: Clock,
-    private readonly random: Random,
-    private readonly counters: CounterBoard,
-  ) {}
+  constructor(private readonly parts: RegistrationsParts) {}
 
   async register(registration: Registration): Promise<Registered> {
-    this.catalog.assertReady();
+    const { catalog, commits, counters } = this.parts;
+    catalog.assertReady();
     const { namespace, service, id } = registration.instance;
     const key = instanceKey(namespace, service, id);
     const warnings = this.#warnings(registration.instance);
-    let standing = this.catalog.instances.get(namespace, service, id);
-    let expected = standing?.modRevision ?? 0n;
+    let current = catalog.instances.get(namespace, service, id);
+    let expected = current?.modRevision ?? 0n;
     let confirmed = false;
-    const look = (entry: Entry | undefined): void => {
-      standing = entry && readable(key, entry);
+    const confirm = (entry: Entry | undefined): { retry: true } => {
+      current = entry && readable(entry);
       expected = entry?.modRevision ?? 0n;
       confirmed = true;
+      return { retry: true };
     };
-    for (let tries = 0; tries < WRITE_TRIES; tries++) {
+    return commits.retrying(`${service}/${id}`, async (): Promise<Attempt<Registered>> => {
       let record: InstanceRecord;
       try {
-        record = this.#decide(registration, standing);
+        record = this.#decide(registration, current);
       } catch (error) {
-        // What this catalog shows may be old; only the store may refuse.
+        // The catalog may be behind the store, and only the store may refuse.
         if (confirmed || !(error instanceof RollcallError && error.reason === 'REVISION_MISMATCH')) throw error;
-        look((await this.store.get(key)).entry);
-        continue;
+        return confirm((await commits.get(key)).entry);
       }
       const value = writeInstance(record);
       assertSize(value);
-      const result = await this.store.commit(this.store.instanceTxn(record, expected, value));
-      if (result.ok) {
-        await this.store.visible(result.revision);
-        this.counters.add('registers');
-        return answer(instanceItem(key, record, result.revision), warnings);
-      }
-      look(result.found[0]);
-    }
-    throw conflict(`${service}/${id}`);
+      const result = await commits.commit(commits.instanceTxn(record, expected, value));
+      if (!result.ok) return confirm(result.found[0]);
+      await commits.visible(result.revision);
+      counters.add('registers');
+      return { done: answer(instanceItem(key, record, result.revision, value.length), warnings) };
+    });
   }
 
   async deregister({ namespace, service, id, incarnation }: InstanceRef): Promise<Revision> {
-    this.catalog.assertReady();
+    const { catalog, commits, clock, counters } = this.parts;
+    catalog.assertReady();
     const key = instanceKey(namespace, service, id);
-    let standing = this.catalog.instances.get(namespace, service, id) ?? (await this.#read(key));
-    for (let tries = 0; tries < WRITE_TRIES; tries++) {
-      const holder = standing?.record.instance!.incarnation;
-      if (!standing) throw notFound(namespace, service, id);
+    let current = catalog.instances.get(namespace, service, id) ?? (await this.#read(key));
+    return commits.retrying(`${service}/${id}`, async (): Promise<Attempt<Revision>> => {
+      const holder = current?.record.instance!.incarnation;
+      if (!current) throw notFound(namespace, service, id);
       if (incarnation !== undefined && incarnation !== holder) {
-        // What this catalog shows may be old; only the store may refuse.
+        // The catalog may be behind the store, and only the store may refuse.
         const now: InstanceItem | undefined = await this.#read(key);
-        if (now?.modRevision === standing.modRevision) throw otherIncarnation(standing);
-        standing = now;
-        continue;
+        if (now?.modRevision === current.modRevision) throw otherIncarnation(current);
+        current = now;
+        return { retry: true };
       }
-      if (standing.removedAtMs !== undefined) return standing.instance.revision;
-      const stamp = { writeId: this.store.writeId(), wallMs: this.clock.wall() };
-      const record = removed(standing, RemovalReason.REMOVAL_REASON_DEREGISTERED, stamp);
-      const result = await this.store.commit(this.store.instanceTxn(record, standing.modRevision));
-      if (result.ok) {
-        await this.store.visible(result.revision);
-        this.counters.add('deregisters');
-        return result.revision;
+      if (current.removedAtMs !== undefined) return { done: current.instance.revision };
+      const stamp = { writeId: commits.writeId(), wallMs: clock.wall() };
+      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, stamp);
+      const result = await commits.commit(commits.instanceTxn(record, current.modRevision));
+      if (!result.ok) {
+        const found = result.found[0];
+        current = found && readable(found);
+        return { retry: true };
       }
-      const found = result.found[0];
-      standing = found && readable(key, found);
-    }
-    throw conflict(`${service}/${id}`);
+      await commits.visible(result.revision);
+      counters.add('deregisters');
+      return { done: result.revision };
+    });
   }
 
   async #read(key: string): Promise<InstanceItem | undefined> {
-    const { entry } = await this.store.get(key);
-    return entry && readable(key, entry);
+    const { entry } = await this.parts.commits.get(key);
+    return entry && readable(entry);
   }
 
-  /** The record to write where `standing` stands, or a refusal. */
-  #decide(registration: Registration, standing: InstanceItem | undefined): InstanceRecord {
-    const stamp = { writeId: this.store.writeId(), wallMs: this.clock.wall() };
-    const live = standing && standing.removedAtMs === undefined ? standing : undefined;
-    const holder = standing?.record.instance!.incarnation;
-    const incarnation = registration.incarnation ?? live?.record.instance!.incarnation ?? this.random.id();
+  /** The record that replaces the current one. Throws if the registration is refused. */
+  #decide(registration: Registration, current: InstanceItem | undefined): InstanceRecord {
+    const { commits, clock, random } = this.parts;
+    const stamp = { writeId: commits.writeId(), wallMs: clock.wall() };
+    const live = current && current.removedAtMs === undefined ? current : undefined;
+    const holder = current?.record.instance!.incarnation;
+    const incarnation = registration.incarnation ?? live?.record.instance!.incarnation ?? random.id();
     const isHolder = live !== undefined && incarnation === holder;
-    if (!isHolder) this.#assertReplaces(registration, standing);
+    if (!isHolder) assertReplaces(registration, current);
     if (!live) this.#assertRoom(registration.instance);
 
     const registerTime = isHolder ? live.record.instance!.registerTime : toTimestamp(stamp.wallMs);
@@ -138,34 +146,16 @@ export class Registrations {
       : record;
   }
 
-  #assertReplaces({ replacesRevision, instance }: Registration, standing: InstanceItem | undefined): void {
-    // Where nothing stands there is nothing that a delayed Register could take back.
-    if (replacesRevision === undefined || !standing || replacesRevision === standing.instance.revision) return;
-    const state = standing.removedAtMs === undefined ? 'REGISTERED' : 'REMOVED';
-    const { incarnation } = standing.record.instance!;
-    const { revision } = standing.instance;
-    throw new RollcallError(
-      'REVISION_MISMATCH',
-      `${instance.service}/${instance.id} stands at revision ${revision}, not at ${replacesRevision}`,
-      { metadata: { revision: String(revision), incarnation, state } },
-    );
-  }
-
   #assertRoom({ service, id }: Instance): void {
     const { value } = LIMITS.INSTANCES;
-    if (this.catalog.instances.liveCount < value) return;
-    throw new RollcallError(
-      'TOO_MANY_INSTANCES',
-      `${service}/${id} is not registered: the server holds ${value} instances already`,
-      {
-        metadata: { limit: String(value) },
-      },
-    );
+    if (this.parts.catalog.instances.liveCount < value) return;
+    const message = `${service}/${id} is not registered: the server holds ${value} instances already`;
+    throw new RollcallError('TOO_MANY_INSTANCES', message, { metadata: { limit: String(value) } });
   }
 
-  /** A service that differs from an existing one only in case is probably a slip. */
+  /** Warns of a service that differs from an existing one only in case: it is probably a slip. */
   #warnings({ namespace, service }: Instance): string[] {
-    const known = this.catalog.instances.namespace(namespace);
+    const known = this.parts.catalog.instances.namespace(namespace);
     if (!known || known.scopes.has(service)) return [];
     const like = known.spelledLike(service);
     if (!like || like.liveCount === 0) return [];
@@ -173,17 +163,26 @@ export class Registrations {
   }
 }
 
-/** What stands at a key. A record that cannot be read is as good as none: a Register replaces it. */
-function readable(key: string, { value, modRevision }: Entry): InstanceItem | undefined {
-  try {
-    return readInstance(key, value, modRevision);
-  } catch (error) {
-    if (error instanceof BadRecord) return undefined;
-    throw error;
-  }
+/** Throws REVISION_MISMATCH unless `replaces_revision` allows the registration to replace the current record. */
+function assertReplaces({ replacesRevision, instance }: Registration, current: InstanceItem | undefined): void {
+  // Without a record there is nothing that a delayed Register could take back.
+  if (replacesRevision === undefined || !current || replacesRevision === current.instance.revision) return;
+  const state = current.removedAtMs === undefined ? 'REGISTERED' : 'REMOVED';
+  const { incarnation } = current.record.instance!;
+  const { revision } = current.instance;
+  throw new RollcallError(
+    'REVISION_MISMATCH',
+    `${instance.service}/${instance.id} is at revision ${revision}, not at ${replacesRevision}`,
+    { metadata: { revision: String(revision), incarnation, state } },
+  );
 }
 
-/** True: the two say the same, apart from what the server sets. */
+/** The instance that an entry holds. A record that cannot be read counts as none: a Register replaces it. */
+function readable(entry: Entry): InstanceItem | undefined {
+  return ifReadable(() => readInstance(entry));
+}
+
+/** Returns true if the two are equal apart from the fields that the server sets. */
 function equalContent(a: Instance, b: Instance): boolean {
   const content = (instance: Instance): Buffer =>
     Buffer.from(
@@ -207,8 +206,9 @@ function assertSize({ length }: Uint8Array): void {
     throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; at most ${value}` }]);
 }
 
-function answer({ instance, ttlMs, beating }: InstanceItem, warnings: readonly string[]): Registered {
-  return { instance, revision: instance.revision, intervalMs: beating ? ttlMs / BEATS_PER_TTL : undefined, warnings };
+function answer({ instance, ttlMs, expectsHeartbeats }: InstanceItem, warnings: readonly string[]): Registered {
+  const intervalMs = expectsHeartbeats ? ttlMs / BEATS_PER_TTL : undefined;
+  return { instance, revision: instance.revision, intervalMs, warnings };
 }
 
 function notFound(namespace: string, service: string, id: string): RollcallError {
@@ -218,11 +218,7 @@ function notFound(namespace: string, service: string, id: string): RollcallError
 }
 
 function otherIncarnation({ scope, name, record, instance }: InstanceItem): RollcallError {
-  return new RollcallError('INCARNATION_MISMATCH', `${scope}/${name} is held by another process run`, {
+  return new RollcallError('INCARNATION_MISMATCH', `${scope}/${name} is held by another incarnation`, {
     metadata: { incarnation: record.instance!.incarnation, revision: String(instance.revision) },
   });
-}
-
-function conflict(what: string): RollcallError {
-  return new RollcallError('WRITE_CONFLICT', `others keep writing ${what}; nothing was written`);
 }

@@ -1,9 +1,9 @@
 import type { Selection } from '../../catalog/selection.js';
 import { hashSelection } from '../../model/tokens.js';
-import type { InstanceItem } from '../../model/records.js';
+import type { InstanceItem } from '../../model/instance.js';
 import type { Matcher } from './filter.js';
 
-/** What a watch of services looks at. */
+/** The selection of a watch of services. */
 export function serviceSelection(
   namespace: string,
   services: readonly string[] | undefined,

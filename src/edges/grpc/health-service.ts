@@ -1,56 +1,53 @@
-import {
-  type sendUnaryData,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  status,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
-import { type Calls, isWellFormed } from './calls.js';
+import type { Method } from '../../api/call/method.js';
+import type { Sink } from '../../api/call/sink.js';
+import { RollcallError } from '../../model/errors.js';
+import { loadedService } from './loaded-service.js';
 
 /** The words of grpc.health.v1. */
 export type ServingStatus = 'SERVING' | 'NOT_SERVING';
 
 interface HealthRequest {
-  service: string;
+  readonly service: string;
 }
 
 /**
- * grpc.health.v1: whether this server takes calls. It serves once the store has been read, and from then on until
- * it shuts down: an outage of the store must not pull every replica out of a load balancer.
+ * grpc.health.v1: whether this server takes calls. It serves once the store has been read, and from then on until it
+ * shuts down: an outage of the store must not pull every replica out of a load balancer.
  */
 export class HealthService {
-  readonly #watchers = new Map<ServerWritableStream<HealthRequest, object>, string>();
+  readonly #watchers = new Map<Sink, (message: object) => void>();
   #status: ServingStatus = 'NOT_SERVING';
 
   /** `services` are the names that may be asked for, besides the empty one. */
   constructor(private readonly services: ReadonlySet<string>) {}
 
-  /** Changes the status, and tells whoever watches. */
+  /** Changes the status, and notifies the watchers. */
   set(status: ServingStatus): void {
     if (status === this.#status) return;
     this.#status = status;
-    for (const [call] of this.#watchers) call.write({ status });
+    for (const send of this.#watchers.values()) send({ status });
   }
 
-  implementation(calls: Calls): UntypedServiceImplementation {
-    const answer = calls.unary<HealthRequest, object>(() => ({ status: this.#status }));
-    return {
-      check: (call: ServerUnaryCall<HealthRequest, object>, callback: sendUnaryData<object>) => {
-        const isUnknown = isWellFormed(call.request) && !this.#knows(call.request.service);
-        if (isUnknown) callback({ code: status.NOT_FOUND, details: 'unknown service' });
-        else answer(call, callback);
-      },
-      list: calls.unary(() => ({
-        statuses: Object.fromEntries(['', ...this.services].map((name) => [name, { status: this.#status }])),
-      })),
-      watch: calls.stream((call: ServerWritableStream<HealthRequest, object>, ending) => {
-        const known = this.#knows(call.request.service);
-        call.write({ status: known ? this.#status : 'SERVICE_UNKNOWN' });
-        if (!known) return;
-        this.#watchers.set(call, call.request.service);
-        ending.onEnd(() => this.#watchers.delete(call));
+  methods(): Method[] {
+    const method = loadedService('grpc.health.v1.Health');
+    return [
+      method('check').unary(({ service }: HealthRequest) => {
+        if (!this.#knows(service))
+          throw new RollcallError('UNKNOWN_SERVICE', `${service} is not a service of this server`);
+        return { status: this.#status };
       }),
-    };
+      method('list').unary(() => ({
+        // A map of a loaded image is written as the list of its entries.
+        statuses: ['', ...this.services].map((key) => ({ key, value: { status: this.#status } })),
+      })),
+      method('watch').serverStream(({ service }: HealthRequest, send, sink) => {
+        const known = this.#knows(service);
+        send({ status: known ? this.#status : 'SERVICE_UNKNOWN' });
+        if (!known) return;
+        this.#watchers.set(sink, send);
+        sink.onEnd(() => this.#watchers.delete(sink));
+      }),
+    ];
   }
 
   #knows(service: string): boolean {

@@ -1,8 +1,8 @@
-import type { ServerDuplexStream, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { DescriptorProto, FileDescriptorProto } from '@bufbuild/protobuf/wkt';
+import type { Method } from '../../api/call/method.js';
 import { Code } from '../../model/errors.js';
-import { assertWellFormed, type Calls } from './calls.js';
 import { imageFiles } from './image.js';
+import { loadedService } from './loaded-service.js';
 
 /** Fields are named as in the proto: so the loader gives them for a compiled image. */
 interface ReflectionRequest {
@@ -26,7 +26,7 @@ interface IndexedFile {
   readonly dependencies: readonly string[];
 }
 
-/** Knows which file defines what, and what it needs. */
+/** Maps names of files and symbols to the compiled files. */
 class DescriptorIndex {
   readonly #files = new Map<string, IndexedFile>();
   readonly #symbols = new Map<string, IndexedFile>();
@@ -85,45 +85,40 @@ function symbolsOf(file: FileDescriptorProto): string[] {
 }
 
 /** gRPC server reflection, v1 and v1alpha, which differ only in name. It serves the files as they were compiled. */
-export function reflectionService(calls: Calls): UntypedServiceImplementation {
+export function reflectionMethods(): Method[] {
   const index = new DescriptorIndex();
+  const answer = (request: ReflectionRequest): object => ({
+    valid_host: request.host,
+    original_request: request,
+    ...resultOf(index, request),
+  });
+  return (['grpc.reflection.v1.ServerReflection', 'grpc.reflection.v1alpha.ServerReflection'] as const).map((name) =>
+    loadedService(name)('serverReflectionInfo').bidiStream(answer),
+  );
+}
 
-  const files = (found: Buffer[] | undefined, what: string) =>
-    found ? { file_descriptor_response: { file_descriptor_proto: found } } : notFound(what);
-
-  const answer = (request: ReflectionRequest): object => {
-    switch (request.message_request) {
-      case 'list_services':
-        return { list_services_response: { service: index.services.map((name) => ({ name })) } };
-      case 'file_by_filename':
-        return files(index.byName(request.file_by_filename!), request.file_by_filename!);
-      case 'file_containing_symbol':
-        return files(index.bySymbol(request.file_containing_symbol!), request.file_containing_symbol!);
-      case 'file_containing_extension':
-        return notFound(request.file_containing_extension!.containing_type);
-      case 'all_extension_numbers_of_type': {
-        const type = request.all_extension_numbers_of_type!;
-        if (!index.bySymbol(type)) return notFound(type);
-        return { all_extension_numbers_response: { base_type_name: type, extension_number: [] } };
-      }
-      default:
-        return { error_response: { error_code: Code.INVALID_ARGUMENT, error_message: 'message_request is required' } };
+function resultOf(index: DescriptorIndex, request: ReflectionRequest): object {
+  switch (request.message_request) {
+    case 'list_services':
+      return { list_services_response: { service: index.services.map((name) => ({ name })) } };
+    case 'file_by_filename':
+      return filesOrNotFound(index.byName(request.file_by_filename!), request.file_by_filename!);
+    case 'file_containing_symbol':
+      return filesOrNotFound(index.bySymbol(request.file_containing_symbol!), request.file_containing_symbol!);
+    case 'file_containing_extension':
+      return notFound(request.file_containing_extension!.containing_type);
+    case 'all_extension_numbers_of_type': {
+      const type = request.all_extension_numbers_of_type!;
+      if (!index.bySymbol(type)) return notFound(type);
+      return { all_extension_numbers_response: { base_type_name: type, extension_number: [] } };
     }
-  };
+    default:
+      return { error_response: { error_code: Code.INVALID_ARGUMENT, error_message: 'message_request is required' } };
+  }
+}
 
-  return {
-    serverReflectionInfo: calls.stream((call: ServerDuplexStream<ReflectionRequest, object>, ending) => {
-      call.on('data', (request: ReflectionRequest) => {
-        try {
-          assertWellFormed(request);
-          if (!ending.ended) call.write({ valid_host: request.host, original_request: request, ...answer(request) });
-        } catch (error) {
-          ending.fail(error);
-        }
-      });
-      call.on('end', () => void (ending.ended || call.end()));
-    }),
-  };
+function filesOrNotFound(found: Buffer[] | undefined, what: string): object {
+  return found ? { file_descriptor_response: { file_descriptor_proto: found } } : notFound(what);
 }
 
 function notFound(what: string): object {

@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { SelfBeat } from '../../domain/health/liveness-clock.js';
 
-/** A datagram that has not come back after this was dropped by the kernel, and is sent again. */
+/** A datagram that has not come back after this was dropped by the kernel. It is sent again. */
 const RESEND_MS = 1_000;
 
 /** A self-beat as a datagram on the loopback interface: it queues in the kernel beside the heartbeats of clients. */
@@ -16,7 +16,7 @@ export class LoopbackSelfBeat implements SelfBeat, Closeable {
     private readonly clock: Clock,
   ) {
     socket.on('message', () => (this.#sentAtMs = undefined));
-    socket.on('error', () => undefined); // a datagram that cannot be sent is one that does not come back
+    socket.on('error', () => undefined); // a datagram that cannot be sent does not come back either
   }
 
   static async open(clock: Clock): Promise<LoopbackSelfBeat> {
@@ -29,7 +29,7 @@ export class LoopbackSelfBeat implements SelfBeat, Closeable {
     return new LoopbackSelfBeat(socket, clock);
   }
 
-  get onItsWay(): boolean {
+  get inFlight(): boolean {
     return this.#sentAtMs !== undefined;
   }
 

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../../base/clock.js';
-import type { Telemetry } from '../../base/observe.js';
+import type { Telemetry } from '../../base/telemetry.js';
 import { History } from '../history.js';
 import {
   type CommitResult,
@@ -41,7 +41,7 @@ import {
 const GROUP_TXNS_MAX = 512;
 const GROUP_BYTES_MAX = 4 * 1_024 * 1_024;
 /** Begins the keys of members; their lease is the life of the process that wrote them. */
-const MEMBERS = 'm/';
+const MEMBERS = 'w/m/';
 /** With less free space than this a failed write is put down to a full disk. */
 const FULL_BELOW_BYTES = 16 * 1_024 * 1_024;
 /** How often the data file is looked for. */

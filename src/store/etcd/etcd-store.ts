@@ -1,6 +1,7 @@
 import type { IRangeRequest } from 'etcd3';
 import type { Clock, Timer } from '../../base/clock.js';
-import type { Telemetry } from '../../base/observe.js';
+import { UNWATCHED_ROOT } from '../../model/keys.js';
+import type { Telemetry } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
 import {
   type CommitResult,
@@ -36,7 +37,7 @@ const PROBE_MS = 3_000;
 /** How often a full etcd is asked whether it has room again. */
 const FULL_RETRY_MS = 5_000;
 /** A key of no meaning, outside the watched range. */
-const PROBE_KEY = 'write-probe';
+const PROBE_KEY = `${UNWATCHED_ROOT}write-probe`;
 
 /** What the store is made from. */
 export interface EtcdOptions {

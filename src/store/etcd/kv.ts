@@ -1,5 +1,5 @@
 import type { IRangeRequest, IRangeResponse, IResponseHeader, ITxnRequest, ITxnResponse } from 'etcd3';
-import type { Log } from '../../base/observe.js';
+import type { Log } from '../../base/telemetry.js';
 import type { Entry, Revision } from '../store.js';
 import type { Endpoints, Patience } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';

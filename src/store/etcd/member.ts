@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from 'etcd3';
 import type { Clock, Timer } from '../../base/clock.js';
-import type { Log } from '../../base/observe.js';
+import type { Log } from '../../base/telemetry.js';
 import { type Member, type Revision, StoreUnavailable, type Write } from '../store.js';
 import type { Endpoints, Patience } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';

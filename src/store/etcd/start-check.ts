@@ -1,6 +1,6 @@
 import { get as httpGet } from 'node:http';
 import { get as httpsGet } from 'node:https';
-import type { Log } from '../../base/observe.js';
+import type { Log } from '../../base/telemetry.js';
 import type { EtcdConnection, Endpoints } from './endpoints.js';
 import type { Kv } from './kv.js';
 

@@ -1,7 +1,7 @@
 import type { IEvent, IWatchRequest, IWatchResponse } from 'etcd3';
 import { Backoff } from '../../base/backoff.js';
 import { type Clock, delay } from '../../base/clock.js';
-import type { Telemetry } from '../../base/observe.js';
+import type { Telemetry } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
 import {
   type Change,

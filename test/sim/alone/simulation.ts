@@ -49,7 +49,7 @@ export class Simulation {
   async run(): Promise<Tally> {
     const scene = this.#scene;
     this.#start();
-    for (let i = 0; i < 6; i++) scene.spawn(this.#life(`i/default/${this.#dice.pick(SERVICES)}/n${i % 4}`));
+    for (let i = 0; i < 6; i++) scene.spawn(this.#life(`w/i/default/${this.#dice.pick(SERVICES)}/n${i % 4}`));
     const watchers = new Watchers(scene, () => (this.#server ? [this.#server] : []), SERVICES);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     scene.spawn(this.#trouble());
@@ -77,7 +77,7 @@ export class Simulation {
       cluster: undefined,
     });
     replica.ready.catch(() => undefined);
-    const hub = new WatchHub(replica.catalog, replica.reads, clock, random, telemetry);
+    const hub = new WatchHub({ catalog: replica.catalog, freshness: replica.freshness, clock, random, telemetry });
     hub.start();
     this.#server = { name: `run${this.#scene.number()}`, process, replica, hub };
     this.#checker.started();

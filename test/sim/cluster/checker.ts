@@ -102,14 +102,14 @@ export class ClusterChecker extends Checker {
     const name = `${key}@${revision}`;
     const promises = this.#promises.get(name) ?? new Set();
     this.#promises.set(name, promises);
-    promises.add(`m/${member}@${epoch}`);
+    promises.add(`w/m/${member}@${epoch}`);
   }
 
   /** The store committed a revision at the wish of a process; '' is the store itself. */
   committed(by: string, sent: Sent, revision: bigint, changes: Changes): void {
     this.#committing = { by, ...sent };
     for (const { key, value } of changes) {
-      if (key.startsWith('m/')) this.#memberChanged(by, key, value, revision);
+      if (key.startsWith('w/m/')) this.#memberChanged(by, key, value, revision);
       this.recordChanged(key, value, revision);
     }
   }
@@ -168,7 +168,7 @@ export class ClusterChecker extends Checker {
       const { handedOverTo } = decode('rollcall.storage.v1.MemberRecord', value) as {
         handedOverTo: { id: string; epoch: bigint }[];
       };
-      this.processes.get(by)!.handedOverTo = handedOverTo.map(({ id, epoch }) => `m/${id}@${epoch}`);
+      this.processes.get(by)!.handedOverTo = handedOverTo.map(({ id, epoch }) => `w/m/${id}@${epoch}`);
       return;
     }
     if (value) {

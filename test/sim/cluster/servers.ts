@@ -1,7 +1,7 @@
 import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
-import type { Answer, HeardNote, Query } from '../../../src/domain/health/heard.js';
-import type { PeerEnd } from '../../../src/domain/cluster/peer-end.js';
+import type { Answer, HeardNote, Query } from '../../../src/domain/health/liveness-table.js';
+import type { PeerResponder } from '../../../src/domain/cluster/peer-responder.js';
 import type { MemberRef, PeerConnector } from '../../../src/domain/health/peers.js';
 import { startReplica } from '../../../src/domain/replica.js';
 import type { RevisionBatch } from '../../../src/store/store.js';
@@ -97,7 +97,7 @@ export class Servers {
       for (const change of batch.changes)
         if (
           change.kind === 'put' &&
-          change.entry.key.startsWith('m/') &&
+          change.entry.key.startsWith('w/m/') &&
           change.entry.createRevision === batch.revision
         )
           this.onlooker?.joined(change.entry.key);
@@ -131,7 +131,8 @@ export class Servers {
       cluster: { node, address: node, connect: this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);
-    server.hub = new WatchHub(server.replica.catalog, server.replica.reads, clock, random, telemetry);
+    const { catalog, freshness } = server.replica;
+    server.hub = new WatchHub({ catalog, freshness, clock, random, telemetry });
     server.hub.start();
     this.byNode.set(node, server);
     this.#all.push(server);
@@ -206,7 +207,7 @@ export class Servers {
     const sent = queries.map((query) => ({ ...query }));
     scene.count(promise ? 'asked for a promise' : 'asked');
     let exchange: Exchange | undefined;
-    const serve = (peer: PeerEnd, asked: Server): readonly Answer[] => {
+    const serve = (peer: PeerResponder, asked: Server): readonly Answer[] => {
       const answers = peer.lastHeard(to, sent, promise).map((answer) => ({ ...answer }));
       exchange = { asker, asked, promise, queries: sent, answers };
       answers.forEach((answer, i) => {
@@ -228,7 +229,7 @@ export class Servers {
   #call<T>(
     caller: Server,
     address: string,
-    serve: (peer: PeerEnd, asked: Server) => T,
+    serve: (peer: PeerResponder, asked: Server) => T,
     arrives: () => void = () => undefined,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -329,7 +330,7 @@ export class Servers {
   #kindOf({ kind, txns }: Parcel): ParcelKind {
     if (kind !== 'commit') return kind;
     const write = txns![0]!.writes[0];
-    if (!write?.key.startsWith('i/') || write.kind !== 'put') return 'other commit';
+    if (!write?.key.startsWith('w/i/') || write.kind !== 'put') return 'other commit';
     const { silent, visibleRevision, tombstone } = decode('rollcall.storage.v1.InstanceRecord', write.value) as {
       silent: boolean;
       visibleRevision: bigint;
@@ -360,7 +361,7 @@ function queueOf(queues: Map<string, Queue>, { kind, txns }: Parcel): { queue?: 
 
 /** What a record says, for people. */
 function describe(key: string, value: Uint8Array): string {
-  if (!key.startsWith('i/')) return key;
+  if (!key.startsWith('w/i/')) return key;
   const { silent, visibleRevision, tombstone, instance } = decode('rollcall.storage.v1.InstanceRecord', value) as {
     silent: boolean;
     visibleRevision: bigint;

@@ -51,7 +51,7 @@ export class ClusterSimulation {
 
     const replicas = dice.pick([2, 2, 3, 3, 4]);
     for (let i = 0; i < replicas; i++) world.in(i === 0 ? 0 : dice.between(0, 3_000), () => void trouble.startNew());
-    const keys = Array.from({ length: dice.pick([4, 5, 6, 8]) }, (_, i) => `i/default/${dice.pick(services)}/n${i}`);
+    const keys = Array.from({ length: dice.pick([4, 5, 6, 8]) }, (_, i) => `w/i/default/${dice.pick(services)}/n${i}`);
     while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
     const watchers = new Watchers(scene, () => servers.running, services);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());

@@ -182,7 +182,7 @@ export class Trouble {
         else {
           this.scene.count('restored with a new epoch');
           const value = encode('rollcall.storage.v1.EpochRecord', { epoch: `operator${this.scene.number()}` });
-          store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: 'epoch', value }] });
+          store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: 'w/epoch', value }] });
         }
       });
     });

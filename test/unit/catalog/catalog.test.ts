@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
+import type { CatalogChange } from '../../../src/catalog/changes.js';
 import { delta } from '../../../src/catalog/selection.js';
 import { HorizonRecord, InstanceRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
-import { HORIZON_KEY } from '../../../src/model/keys.js';
-import { writeInstance } from '../../../src/model/records.js';
+import { INSTANCE } from '../../../src/catalog/kinds.js';
+import { writeInstance } from '../../../src/model/instance.js';
+import { HORIZON_KEY } from '../../../src/model/store-facts.js';
 import { matcher } from '../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../src/domain/registry/watching.js';
 import type { Change, Entry } from '../../../src/store/store.js';
@@ -17,7 +19,7 @@ interface Shape {
   readonly service?: string;
 }
 
-const keyOf = (id: string, service = 'pay'): string => `i/default/${service}/${id}`;
+const keyOf = (id: string, service = 'pay'): string => `w/i/default/${service}/${id}`;
 
 function entry(id: string, modRevision: bigint, { visibleRevision = 0n, removed, service = 'pay' }: Shape = {}): Entry {
   const tombstone = removed ? { reason: 1, time: { seconds: 1n, nanos: 0 } } : undefined;
@@ -43,7 +45,7 @@ const gone = (id: string): Change => ({ kind: 'delete', key: keyOf(id) });
 /** A catalog that has listed `entries`, and what it counts. */
 function listed(revision: bigint, ...entries: Entry[]): { catalog: Catalog; tally: Map<string, number> } {
   const tally = new Map<string, number>();
-  const catalog = new Catalog(new SimProcess(new World()).clock, tallyingTelemetry(tally));
+  const catalog = new Catalog({ clock: new SimProcess(new World()).clock, telemetry: tallyingTelemetry(tally) });
   catalog.replace(revision, entries);
   return { catalog, tally };
 }
@@ -81,7 +83,10 @@ test('W1: an invisible write moves no cursor, and the visible one behind it has 
 test('W1: a listing after a gap tells what changed meanwhile, visibly or not, once', () => {
   const { catalog } = listed(2n, entry('p1', 1n), entry('p2', 2n));
   const seen: string[] = [];
-  catalog.onInstance(({ after }, fromListing) => seen.push(`${after?.name} ${after?.modRevision} ${fromListing}`));
+  const taken = (change: CatalogChange): void => {
+    for (const { after } of change.of(INSTANCE)) seen.push(`${after?.name} ${after?.modRevision} ${change.cause}`);
+  };
+  catalog.subscribe('other', taken, new AbortController().signal);
   let told = 0;
   catalog.instances.listenToScope('default', 'pay', () => told++);
   catalog.replace(9n, [
@@ -89,7 +94,7 @@ test('W1: a listing after a gap tells what changed meanwhile, visibly or not, on
     entry('p2', 7n, { visibleRevision: 2n }),
     entry('p3', 9n, { visibleRevision: 5n }),
   ]);
-  assert.deepEqual(seen, ['p2 7 true', 'p3 9 true', 'p1 8 true']);
+  assert.deepEqual(seen, ['p2 7 LISTING', 'p3 9 LISTING', 'p1 8 LISTING']);
   assert.equal(told, 1);
   assert.deepEqual(since(catalog, 2n), { upserted: ['p3'], removed: ['p1'] });
   assert.equal(catalog.revision, 9n);

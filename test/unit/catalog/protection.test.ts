@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
+import type { CatalogChange } from '../../../src/catalog/changes.js';
 import { delta } from '../../../src/catalog/selection.js';
 import { InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { Health, InstanceFilter, ReportedState } from '../../../src/gen/rollcall/v1/instance.js';
-import { instanceKey, protectionKey } from '../../../src/model/keys.js';
-import { writeInstance, writeProtection } from '../../../src/model/records.js';
+import { INSTANCE, recordedProtection } from '../../../src/catalog/kinds.js';
+import { instanceKey, writeInstance } from '../../../src/model/instance.js';
+import { protectionKey, writeProtection } from '../../../src/model/protection.js';
 import { matcher } from '../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../src/domain/registry/watching.js';
 import type { Entry } from '../../../src/store/store.js';
@@ -154,7 +156,8 @@ class History {
   }
 }
 
-const newCatalog = (): Catalog => new Catalog(new SimProcess(new World()).clock, tallyingTelemetry(new Map()));
+const newCatalog = (tally = new Map<string, number>()): Catalog =>
+  new Catalog({ clock: new SimProcess(new World()).clock, telemetry: tallyingTelemetry(tally) });
 const everything = serviceSelection('default', undefined, matcher(undefined));
 const sorted = <T>(entries: Iterable<readonly [string, T]>): (readonly [string, T])[] =>
   [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -162,11 +165,12 @@ const sorted = <T>(entries: Iterable<readonly [string, T]>): (readonly [string, 
 /** All that a catalog answers by: every item with the revision it lies at, and every service with its own. */
 function told(catalog: Catalog): unknown {
   const items = [...catalog.instances.all()].map(
-    ({ key, revision, modRevision, sheltered, instance }) =>
-      [key, { revision, modRevision, sheltered, shown: instance.revision }] as const,
+    ({ key, revision, modRevision, shownByProtection, instance }) =>
+      [key, { revision, modRevision, shownByProtection, shown: instance.revision }] as const,
   );
   const services = [...(catalog.instances.namespace('default')?.scopes.values() ?? [])].map(
-    ({ value: { name, revision, protection } }) => [name, { revision, protection: protection?.record.active }] as const,
+    ({ value: scope }) =>
+      [scope.name, { revision: scope.revision, protection: recordedProtection(scope)?.record.active }] as const,
   );
   return { items: sorted(items), services: sorted(services) };
 }
@@ -245,14 +249,17 @@ test('E4: protection moves the instances that it shows, tells nobody of another 
     standing('p4', 4n, { reported: REPORTED_STATE_DRAINING }),
   ]);
   const seen: string[] = [];
-  catalog.onInstance(({ after }) => seen.push(after!.name));
+  const taken = (change: CatalogChange): void => {
+    for (const { after } of change.of(INSTANCE)) seen.push(after!.name);
+  };
+  catalog.subscribe('other', taken, new AbortController().signal);
   catalog.apply({ revision: 5n, changes: put(protection(5n, true)) });
-  assert.deepEqual(behind(catalog, 4n), [['i/default/pay/p2'], [], ['pay']]);
+  assert.deepEqual(behind(catalog, 4n), [['w/i/default/pay/p2'], [], ['pay']]);
   assert.deepEqual(seen, []);
   const { revision, instance, modRevision } = catalog.instances.get('default', 'pay', 'p2')!;
   assert.deepEqual([revision, instance.revision, modRevision, instance.health], [5n, 2n, 2n, Health.HEALTH_UNHEALTHY]);
   catalog.apply({ revision: 6n, changes: put(protection(6n, false)) });
-  assert.deepEqual(behind(catalog, 5n), [[], ['i/default/pay/p2'], ['pay']]);
+  assert.deepEqual(behind(catalog, 5n), [[], ['w/i/default/pay/p2'], ['pay']]);
 });
 
 test('E4: the end of a protection is told to every cursor, also where no instance is left that it concerned', () => {
@@ -282,9 +289,9 @@ test('E4: states that are asked for are shown as they are, and by default protec
 
 test('E4: a protection that somebody else deleted from the store stays, with an alarm', () => {
   const tally = new Map<string, number>();
-  const catalog = new Catalog(new SimProcess(new World()).clock, tallyingTelemetry(tally));
+  const catalog = newCatalog(tally);
   catalog.replace(2n, [standing('p1', 1n, { silent: true }), protection(2n, true)]);
   catalog.apply({ revision: 3n, changes: [{ kind: 'delete', key: protectionKey('default', 'pay') }] });
-  assert.equal(catalog.instances.get('default', 'pay', 'p1')?.sheltered, true);
+  assert.equal(catalog.instances.get('default', 'pay', 'p1')?.shownByProtection, true);
   assert.deepEqual([tally.get('foreign_deletes'), tally.get('FOREIGN_DELETE')], [1, 1]);
 });

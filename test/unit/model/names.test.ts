@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { configKey, instanceKey, parseKey, versionKey, versionsPrefix } from '../../../src/model/keys.js';
+import { configKey, CONFIGS, versionKey, versionsPrefix } from '../../../src/model/config.js';
+import { instanceKey, INSTANCES } from '../../../src/model/instance.js';
+import { parseKey } from '../../../src/model/keys.js';
 import {
   CONFIG_KEY,
   GROUP,
@@ -102,7 +104,7 @@ test('keys are injective: different names have different keys, and a key gives i
       randomName(dice, isInstance ? INSTANCE_ID : CONFIG_KEY),
     ] as const;
     const key = isInstance ? instanceKey(...parts) : configKey(...parts);
-    const { namespace, scope, name } = parseKey(key)!;
+    const { namespace, scope, name } = parseKey(isInstance ? INSTANCES : CONFIGS, key)!;
     assert.deepEqual([namespace, scope, name], parts);
     const names = JSON.stringify([isInstance, ...parts]);
     assert.equal(seen.get(key) ?? names, names);
@@ -115,7 +117,7 @@ test('namespace "a" never sees namespace "ab", and a config never sees the versi
   const dice = new Dice(2);
   for (let i = 0; i < 5_000; i++) {
     const [one, other] = [randomName(dice, NAMESPACE), randomName(dice, NAMESPACE)];
-    const range = prefixRange(`i/${one}/`);
+    const range = prefixRange(`w/i/${one}/`);
     assert.equal(
       inRange(range, instanceKey(other, randomName(dice, SERVICE), randomName(dice, INSTANCE_ID))),
       one === other,

@@ -90,13 +90,13 @@ test('W1: what happened while the catalog had to list anew arrives as a change',
   stage.process.pause();
   // Another replica writes, and the history is compacted before this one has seen more than the first of it.
   for (const id of ['p0', 'p1']) {
-    const { entry } = await stage.store.get(`i/default/pay/${id}`);
+    const { entry } = await stage.store.get(`w/i/default/pay/${id}`);
     await stage.write({ kind: 'put', key: entry!.key, value: entry!.value });
   }
   stage.store.compactAll();
   stage.process.resume();
   await stage.pass(1_000);
-  const { revision } = await stage.store.get('i/default/pay/p1');
+  const { revision } = await stage.store.get('w/i/default/pay/p1');
   assert.equal(stage.count('relists'), 2);
   assert.equal(stage.replica.catalog.revision, revision);
   assert.deepEqual([reader.last.kind, reader.last.revision], [CHANGE, revision]);
@@ -168,7 +168,7 @@ test('W4: a quiet stream gets a bookmark every 15 s, with a fresh token and how 
   const reader = stage.watch();
   const { revision } = reader.last;
   // Something that this watch does not look at moves the revision, and so the token.
-  await stage.until(stage.replica.reads.ready({ minRevision: 0n, barrier: true })!);
+  await stage.until(stage.replica.freshness.ready({ minRevision: 0n, barrier: true })!);
   stage.store.setOutage('refuse');
   for (let i = 1; i <= 3; i++) {
     await stage.pass(15_000);
@@ -203,17 +203,17 @@ test('W5: a reader that makes no progress for 60 s is ended, and one that makes 
   await slow.go();
   slow.stuck = true;
   await stage.until(stage.register(lasting('p0', '2')));
-  assert.equal(stuck.ending.ended, false);
+  assert.equal(stuck.sink.ended, false);
   await stage.pass(25_000);
   assert.equal(stuck.error?.reason, 'SLOW_READER');
-  assert.equal(slow.ending.ended, false);
+  assert.equal(slow.sink.ended, false);
   assert.equal(stage.hub.size, 1);
 });
 
 test('a stream that has ended is served no more and leaves nothing behind', async () => {
   const stage = await withInstances(1);
   const reader = stage.watch();
-  reader.call.emit('close');
+  reader.close();
   const before = reader.messages.length;
   await stage.until(stage.register(lasting('p0', '2')));
   await stage.pass(20_000);

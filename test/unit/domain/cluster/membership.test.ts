@@ -6,7 +6,9 @@ import {
   NodeState,
   ProtectionRecord,
 } from '../../../../src/gen/rollcall/storage/v1/records.js';
-import { BARRIER_KEY, EPOCH_KEY, protectionKey } from '../../../../src/model/keys.js';
+import { BARRIER_KEY } from '../../../../src/model/keys.js';
+import { protectionKey } from '../../../../src/model/protection.js';
+import { EPOCH_KEY } from '../../../../src/model/store-facts.js';
 import { EXPIRY_TTLS } from '../../../../src/model/limits.js';
 import { ClusterStage, type Member } from '../../../support/cluster-stage.js';
 
@@ -47,11 +49,11 @@ test('E3: an instance that beats at one replica is alive for all of them, whoeve
     stage.store.onCommit = ({ changes }) =>
       changes.forEach((change) => {
         const key = change.kind === 'put' ? change.entry.key : change.key;
-        if (!key.startsWith('i/') || key.endsWith(id)) written.add(key.slice(0, 2));
+        if (!key.startsWith('w/i/') || key.endsWith(id)) written.add(key.slice(0, 4));
       });
     await beatFor(stage, member, id, 4 * TTL_MS);
     assert.equal(stage.isSilent(id), false);
-    assert.deepEqual([...written], ['m/'], 'the members rewrite their keys, and nothing else');
+    assert.deepEqual([...written], ['w/m/'], 'the members rewrite their keys, and nothing else');
     stage.store.onCommit = () => undefined;
   }
 });
@@ -77,7 +79,7 @@ test('E3: nobody is declared silent while a live member cannot be asked; once it
   await stage.pass(20_000);
   assert.equal(stage.isSilent('p1'), false);
   assert.ok(
-    [a, b].some(({ replica }) => replica.judge.postponements.some(({ reason }) => reason === 'PEER_UNREACHABLE')),
+    [a, b].some(({ replica }) => replica.judge.postponements().some(({ reason }) => reason === 'PEER_UNREACHABLE')),
   );
   stage.kill(b);
   const took = await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + TTL_MS + 4_000);
@@ -167,7 +169,7 @@ test('a replica whose key is lost acknowledges nothing until it has joined again
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   const { id, epoch } = b.replica.membership!.view();
-  await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'delete', key: `m/${id}` }] });
+  await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'delete', key: `w/m/${id}` }] });
   await stage.pass(10);
   assert.equal(await stage.beat(b, 'p1'), 'FENCED');
   assert.equal(await stage.beat(a, 'p1'), 'OK');
@@ -186,7 +188,7 @@ test('S14 a member whose watch says nothing while the store is restored begins a
   await stage.register(b, 'forgotten');
   await stage.pass(1_000);
   const { catalog } = b.replica;
-  const { epoch, revision } = catalog;
+  const { storeEpoch: epoch, revision } = catalog;
   stage.watchDelayMs = () => 600_000;
   await stage.pass(4_000);
   stage.store.restore(backup);
@@ -194,8 +196,8 @@ test('S14 a member whose watch says nothing while the store is restored begins a
   await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
   while (stage.store.revision <= revision + 10n)
     await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: BARRIER_KEY, value }] });
-  assert.equal(catalog.epoch, epoch, 'it does not know yet');
-  await stage.untilTrue(() => catalog.epoch === 'another', 15_000);
+  assert.equal(catalog.storeEpoch, epoch, 'it does not know yet');
+  await stage.untilTrue(() => catalog.storeEpoch === 'another', 15_000);
   assert.equal(catalog.instances.get('default', 'pay', 'forgotten'), undefined);
   assert.notEqual(catalog.instances.get('default', 'pay', 'old'), undefined);
 });
@@ -276,11 +278,11 @@ test('a node that waits is not alone because its catalog is read anew', async ()
   const again = stage.begin('b');
   const { catalog, membership } = again.replica;
   await stage.untilTrue(() => membership!.view().state === 'WAITING', 1_000);
-  const { epoch } = catalog;
+  const { storeEpoch: epoch } = catalog;
   stage.store.latencyMs = () => 1_000; // long enough for somebody to look while there is nothing
   stage.store.restore(stage.store.backup());
   await stage.untilTrue(() => !catalog.ready, 5_000);
-  await stage.untilTrue(() => catalog.ready && catalog.epoch !== epoch, 20_000);
+  await stage.untilTrue(() => catalog.ready && catalog.storeEpoch !== epoch, 20_000);
   assert.equal(membership!.view().state, 'WAITING');
 });
 
@@ -289,7 +291,7 @@ test('a membership that has lasted, or that was left, makes nobody wait', async 
   await stage.start('a');
   const b = await stage.start('b');
   await stage.pass(310_000);
-  const { entry } = await stage.store.get('x/b');
+  const { entry } = await stage.store.get('u/x/b');
   assert.equal(NodeRecord.decode(entry!.value).state, NodeState.NODE_STATE_SETTLED);
   stage.kill(b);
   await stage.pass(LEASE_MS + 5_000);
@@ -346,10 +348,10 @@ test('verdicts go on when somebody else deletes the name of the set of members, 
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   await stage.pass(TTL_MS - 100);
-  await stage.store.commit({ writeId: 'x', compares: [], writes: [{ kind: 'delete', key: 'membergen' }] });
+  await stage.store.commit({ writeId: 'x', compares: [], writes: [{ kind: 'delete', key: 'w/membergen' }] });
   await stage.untilTrue(() => stage.isSilent('p1'), 100 + SOON_MS);
   await stage.pass(2_000);
-  assert.ok((await stage.store.get('membergen')).entry);
+  assert.ok((await stage.store.get('w/membergen')).entry);
   await stage.register(b, 'p2');
   await stage.untilTrue(() => stage.isSilent('p2'), TTL_MS + SOON_MS);
 });
@@ -364,7 +366,7 @@ test('a member that cannot be reached is told by all others before anybody falls
     assert.deepEqual(replica.membership!.view().unreachable, [c.replica.membership!.id]);
   await stage.register(a, 'p1');
   await stage.pass(TTL_MS + 2_000);
-  const waits = (): boolean => [a, b].some(({ replica }) => replica.judge.postponements.length > 0);
+  const waits = (): boolean => [a, b].some(({ replica }) => replica.judge.postponements().length > 0);
   // The one that nobody reaches can itself ask everybody.
   const isJudge = judgesPay(c);
   assert.deepEqual([stage.isSilent('p1'), waits()], [isJudge, !isJudge]);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Draft, WriteRequest, Written } from '../../../../src/domain/config/publishing.js';
+import type { Written } from '../../../../src/domain/config/idempotency.js';
+import type { Draft, WriteRequest } from '../../../../src/domain/config/publishing.js';
 import { ConfigFormat } from '../../../../src/gen/rollcall/v1/config.js';
 import { Stage } from '../../../support/stage.js';
 

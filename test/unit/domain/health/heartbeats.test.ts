@@ -14,8 +14,8 @@ test('E3: a beat that is checked against a record older than what was heard is n
   assert.equal(await stage.until(stage.beat({ incarnation: 'b' })), undefined);
   const { revision } = await stage.until(stage.register({ incarnation: 'a' }));
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);
-  const key = 'i/default/pay/p1';
-  const answer = stage.replica.heard.answer({ key, incarnation: 'a', ttlMs: 5_000, revision }, false);
+  const key = 'w/i/default/pay/p1';
+  const answer = stage.replica.table.answer({ key, incarnation: 'a', ttlMs: 5_000, revision }, false);
   assert.equal(answer.kind, 'HEARD', 'it was acknowledged');
 });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
-import type { Answer, Query } from '../../../../src/domain/health/heard.js';
+import type { Answer, Query } from '../../../../src/domain/health/liveness-table.js';
 import type { PeerLink } from '../../../../src/domain/health/peers.js';
 import { Stage } from '../../../support/stage.js';
 
@@ -187,10 +187,10 @@ test('E3: once promised, a beat is acknowledged by a commit that users do not se
     peer('other', (query, promise) => (promise ? undefined : { kind: 'SILENT', promisedRevision: query.revision })),
   ];
   await stage.pass(TTL_MS + SOON_MS);
-  const before = (await stage.store.get('i/default/pay/p1')).revision;
+  const before = (await stage.store.get('w/i/default/pay/p1')).revision;
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);
   assert.equal(stage.count('touches'), 1);
-  assert.equal((await stage.store.get('i/default/pay/p1')).revision, before + 1n);
+  assert.equal((await stage.store.get('w/i/default/pay/p1')).revision, before + 1n);
   assert.equal(stage.instance()!.revision, revision);
   // The promise ended with the record it was made for.
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);

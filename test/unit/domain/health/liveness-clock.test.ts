@@ -7,13 +7,13 @@ import { LivenessClock } from '../../../../src/domain/health/liveness-clock.js';
 function hands(): {
   liveness: LivenessClock;
   time: { now: number; wall: number };
-  selfBeat: { onItsWay: boolean; sent: number };
+  selfBeat: { inFlight: boolean; sent: number };
   reasons: string[];
 } {
   const time = { now: 1_000, wall: 0 };
   const never = { cancel: () => undefined };
   const clock: Clock = { now: () => time.now, wall: () => time.wall, after: () => never, every: () => never };
-  const selfBeat = { onItsWay: false, sent: 0, send: () => void selfBeat.sent++ };
+  const selfBeat = { inFlight: false, sent: 0, send: () => void selfBeat.sent++ };
   const reasons: string[] = [];
   return { liveness: new LivenessClock(clock, selfBeat, () => reasons), time, selfBeat, reasons };
 }
@@ -44,14 +44,14 @@ test('E3: a stall counts for half a second, in a tick as in a stamp', () => {
 
 test('E3: the liveness clock stands still while a self-beat is on its way, and sends one at every tick', () => {
   const { liveness, time, selfBeat } = hands();
-  selfBeat.onItsWay = true;
+  selfBeat.inFlight = true;
   time.now += 50;
   liveness.tick();
-  assert.deepEqual([liveness.nowMs, [...liveness.still.keys()]], [0, ['SELF_BEAT_LATE']]);
-  selfBeat.onItsWay = false;
+  assert.deepEqual([liveness.nowMs, [...liveness.pauses.keys()]], [0, ['SELF_BEAT_LATE']]);
+  selfBeat.inFlight = false;
   time.now += 50;
   liveness.tick();
-  assert.deepEqual([liveness.nowMs, [...liveness.still.keys()]], [50, []]);
+  assert.deepEqual([liveness.nowMs, [...liveness.pauses.keys()]], [50, []]);
   assert.equal(selfBeat.sent, 2);
 });
 
@@ -63,12 +63,12 @@ test('E3: the liveness clock stands still for as long as a reason holds, and say
     time.now += 50;
     liveness.tick();
   }
-  assert.deepEqual([liveness.nowMs, liveness.stillForMs], [0, 150]);
-  assert.deepEqual([...liveness.still], [['STORE_OUT_OF_REACH', begunMs]]);
+  assert.deepEqual([liveness.nowMs, liveness.pausedForMs], [0, 150]);
+  assert.deepEqual([...liveness.pauses], [['STORE_OUT_OF_REACH', begunMs]]);
   reasons.pop();
   time.now += 50;
   liveness.tick();
-  assert.deepEqual([liveness.nowMs, liveness.stillForMs, [...liveness.still.keys()]], [50, 0, []]);
+  assert.deepEqual([liveness.nowMs, liveness.pausedForMs, [...liveness.pauses.keys()]], [50, 0, []]);
 });
 
 test('a stamp is never earlier than the last tick', () => {

@@ -31,7 +31,7 @@ test('C1: a Register and a Deregister are answered once this replica shows them,
   const removal = await stage.until(stage.deregister());
   assert.ok(stage.world.now - from >= 1_000 && stage.world.now - from < 1_100, 'a late catalog holds nobody up');
   assert.equal(stage.replica.catalog.has(removal), false);
-  assert.equal((await stage.store.get('i/default/pay/p1')).revision, removal);
+  assert.equal((await stage.store.get('w/i/default/pay/p1')).revision, removal);
 });
 
 test('I1: the same Register again has the same revision, and other content has another', async () => {
@@ -199,7 +199,7 @@ test('I3: after a Deregister no beat brings the instance back, and none is ackno
 test('I3: a beat never creates an instance', async () => {
   const stage = await Stage.ready();
   assert.equal(await stage.until(stage.beat()), RejectionReason.REJECTION_REASON_NOT_REGISTERED);
-  assert.equal((await stage.store.get('i/default/pay/p1')).entry, undefined);
+  assert.equal((await stage.store.get('w/i/default/pay/p1')).entry, undefined);
 });
 
 test('I3: a beat that heals and a Deregister at once end with the instance removed', async () => {

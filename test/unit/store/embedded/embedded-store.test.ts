@@ -65,7 +65,7 @@ const turns = async (): Promise<void> => {
 test('C1 S5: a commit is answered, and seen by anybody, only when it is on the disk', async () => {
   const { store, batches } = onPaper();
   let answered = false;
-  const commit = store.commit(put('i/a')).then((result) => ((answered = true), result));
+  const commit = store.commit(put('w/i/a')).then((result) => ((answered = true), result));
   const watched: bigint[] = [];
   const stop = new AbortController();
   const watching = (async () => {
@@ -73,22 +73,22 @@ test('C1 S5: a commit is answered, and seen by anybody, only when it is on the d
   })();
   await turns();
   assert.equal(batches.length, 1);
-  assert.deepEqual([answered, watched, (await store.get('i/a')).entry], [false, [], undefined]);
+  assert.deepEqual([answered, watched, (await store.get('w/i/a')).entry], [false, [], undefined]);
   batches[0]!.flushed();
   assert.deepEqual(await commit, { ok: true, revision: 1n });
   await turns();
-  assert.deepEqual([watched, (await store.get('i/a')).entry?.modRevision], [[1n], 1n]);
+  assert.deepEqual([watched, (await store.get('w/i/a')).entry?.modRevision], [[1n], 1n]);
   stop.abort();
   await watching;
 });
 
 test('S2 S5: the revision and the number of records go to the disk in the batch of what they count', async () => {
   const { store, batches, outside } = onPaper();
-  const commits = Promise.all([store.commit(put('i/a')), store.commit(put('i/b'))]);
+  const commits = Promise.all([store.commit(put('w/i/a')), store.commit(put('w/i/b'))]);
   await turns();
   assert.equal(batches.length, 1, 'one group, one flush');
   const { puts } = batches[0]!;
-  assert.deepEqual([...puts.keys()].sort(), ['ki/a', 'ki/b', META_KEY].sort());
+  assert.deepEqual([...puts.keys()].sort(), ['kw/i/a', 'kw/i/b', META_KEY].sort());
   assert.deepEqual(decodeMeta(puts.get(META_KEY)), { revision: 2n, records: 2 });
   batches[0]!.flushed();
   await commits;
@@ -97,11 +97,11 @@ test('S2 S5: the revision and the number of records go to the disk in the batch 
 
 test('S6: what the disk did not take is answered by no OK, and ends the process', async () => {
   const { store, batches, fatal } = onPaper();
-  const commit = store.commit(put('i/a'));
+  const commit = store.commit(put('w/i/a'));
   const refused = assert.rejects(commit, StoreUnavailable);
   await turns();
   batches[0]!.failed(new Error('EIO'));
   await refused;
   assert.match(fatal[0]?.message ?? '', /cannot be written: EIO/);
-  assert.deepEqual(await store.get('i/a'), { entry: undefined, revision: 0n });
+  assert.deepEqual(await store.get('w/i/a'), { entry: undefined, revision: 0n });
 });

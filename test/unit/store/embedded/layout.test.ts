@@ -8,10 +8,10 @@ import {
   encodeMeta,
 } from '../../../../src/store/embedded/layout.js';
 
-const ENTRY = { key: 'i/a', value: new Uint8Array([1, 2, 3]), modRevision: 7n, createRevision: 3n };
+const ENTRY = { key: 'w/i/a', value: new Uint8Array([1, 2, 3]), modRevision: 7n, createRevision: 3n };
 
 test('S13: a record comes back as it was written', () => {
-  assert.deepEqual(decodeEntry('i/a', encodeEntry(ENTRY)), ENTRY);
+  assert.deepEqual(decodeEntry('w/i/a', encodeEntry(ENTRY)), ENTRY);
 });
 
 test('a record of which any bit is not what was written, or that stands under another key, is refused', () => {
@@ -19,10 +19,10 @@ test('a record of which any bit is not what was written, or that stands under an
   for (let bit = 0; bit < 8 * bytes.length; bit++) {
     const damaged = Buffer.from(bytes);
     damaged[bit >> 3]! ^= 1 << (bit & 7);
-    assert.throws(() => decodeEntry('i/a', damaged), DamagedRecord, `bit ${bit}`);
+    assert.throws(() => decodeEntry('w/i/a', damaged), DamagedRecord, `bit ${bit}`);
   }
-  assert.throws(() => decodeEntry('i/b', bytes), DamagedRecord);
-  assert.throws(() => decodeEntry('i/a', bytes.subarray(0, 10)), DamagedRecord);
+  assert.throws(() => decodeEntry('w/i/b', bytes), DamagedRecord);
+  assert.throws(() => decodeEntry('w/i/a', bytes.subarray(0, 10)), DamagedRecord);
   const meta = encodeMeta({ revision: 7n, records: 3 });
   assert.deepEqual(decodeMeta(meta), { revision: 7n, records: 3 });
   meta[5]! ^= 1;

@@ -1,0 +1,88 @@
+import type { Catalog } from '../../catalog/catalog.js';
+import type { ClusterView } from '../../domain/cluster/view.js';
+import type { Replica } from '../../domain/replica.js';
+import { type ClusterStatus, type GetStatusResponse, MembershipState } from '../../gen/rollcall/v1/admin_service.js';
+import { LIMITS } from '../../model/limits.js';
+import { toDuration, toTimestamp } from '../../model/time.js';
+
+/** Facts about the process that GetStatus reports beside the state of the replica. */
+export interface About {
+  readonly version: string;
+  /** Wall-clock milliseconds. */
+  readonly startedAtMs: number;
+  /** The alarms that are raised now. */
+  alarms(): readonly { readonly name: string; readonly message: string; readonly sinceMs: number }[];
+}
+
+/** The answer to GetStatus. `watches` is the number of open watches. */
+export function statusOf(replica: Replica, watches: number, about: About): GetStatusResponse {
+  const { catalog, discovery, judge, membership, store, freshness } = replica;
+  const { outOfReachSinceMs, writable } = store.health();
+  const { revision, staleForMs } = freshness.stamp();
+  const { services, namespaces } = discovery.totals();
+  const protectedServices = discovery.protectedServices(LIMITS.PAGE_SIZE.value);
+  return {
+    version: about.version,
+    startTime: toTimestamp(about.startedAtMs),
+    ready: catalog.ready,
+    store: {
+      kind: store.kind,
+      epoch: catalog.storeEpoch,
+      reachable: outOfReachSinceMs === undefined,
+      writable,
+      staleFor: staleForMs === undefined ? undefined : toDuration(staleForMs),
+    },
+    revision,
+    counts: {
+      namespaces,
+      services,
+      instances: catalog.instances.liveCount,
+      configs: catalog.configs.liveCount,
+      tombstones: catalog.instances.tombstoneCount + catalog.configs.tombstoneCount,
+      watches,
+      protectedServices: protectedServices.count,
+    },
+    alarms: about.alarms().map(({ name, message, sinceMs }) => ({ name, message, since: toTimestamp(sinceMs) })),
+    verdictsPostponed: judge.postponements().map(({ reason, sinceMs, untilMs }) => ({
+      reason,
+      since: toTimestamp(sinceMs),
+      until: untilMs === undefined ? undefined : toTimestamp(untilMs),
+    })),
+    protectedServices: protectedServices.services,
+    cluster: membership && clusterOf(membership.view(), catalog),
+  };
+}
+
+const STATES = {
+  OUT: MembershipState.MEMBERSHIP_STATE_OUT,
+  WAITING: MembershipState.MEMBERSHIP_STATE_WAITING,
+  IN: MembershipState.MEMBERSHIP_STATE_IN,
+  LEAVING: MembershipState.MEMBERSHIP_STATE_LEAVING,
+  GONE: MembershipState.MEMBERSHIP_STATE_GONE,
+};
+
+function clusterOf(view: ClusterView, { instances }: Catalog): ClusterStatus {
+  const judged = new Map<string, number>();
+  for (const [namespace, { scopes }] of instances.namespaces()) {
+    for (const [service, { value: scope }] of scopes) {
+      const judge = scope.liveCount > 0 ? view.judgeOf(namespace, service) : undefined;
+      if (judge !== undefined) judged.set(judge, (judged.get(judge) ?? 0) + 1);
+    }
+  }
+  const replicas = view.members.map(({ name: id, epoch, record: { node, address } }) => ({
+    id,
+    node,
+    address,
+    epoch,
+    judgedServices: judged.get(id) ?? 0,
+    unreachable: view.unreachable.includes(id),
+  }));
+  return {
+    self: view.id,
+    state: STATES[view.state],
+    fenced: view.fenced ?? '',
+    waitingUntil: view.waitsUntilMs === undefined ? undefined : toTimestamp(view.waitsUntilMs),
+    lag: toDuration(view.lagMs),
+    replicas: replicas.sort((a, b) => (a.id < b.id ? -1 : 1)),
+  };
+}

@@ -1,0 +1,45 @@
+import type { Closeable } from '../base/lifecycle.js';
+import { NO_MEMBER } from '../domain/cluster/peer-responder.js';
+import type { Replica, Surroundings } from '../domain/replica.js';
+import { type About } from './admin/status.js';
+import { adminHandlers } from './admin/handlers.js';
+import { bind } from './call/bind.js';
+import { Dispatcher } from './call/dispatcher.js';
+import type { Method } from './call/method.js';
+import { errorCounter } from './call/error-counter.js';
+import { configHandlers } from './config/handlers.js';
+import { peerHandlers } from './peer/handlers.js';
+import { registryHandlers } from './registry/handlers.js';
+import { SERVICES } from './services.js';
+import { WatchHub } from './watch/hub.js';
+
+/** The contract of one server, ready to be served by any number of edges. */
+export interface Api extends Closeable {
+  /** Every method of every service. */
+  readonly methods: readonly Method[];
+}
+
+/** What the API needs from the process. */
+export type ApiParts = Pick<Surroundings, 'clock' | 'random' | 'telemetry'>;
+
+/** Makes the dispatcher: the gates in their order, and the observers. */
+export function openDispatcher({ clock, random, telemetry }: ApiParts): Dispatcher {
+  return new Dispatcher({ clock, random, telemetry, gates: [], observers: [errorCounter(telemetry.counters)] });
+}
+
+/** Binds every method to a replica. */
+export function openApi(replica: Replica, dispatcher: Dispatcher, about: About, parts: ApiParts): Api {
+  const { catalog, freshness } = replica;
+  const hub = new WatchHub({ ...parts, catalog, freshness });
+  hub.start();
+  const admit = dispatcher.admitChecked;
+  return {
+    methods: [
+      ...bind(SERVICES.registry, registryHandlers(replica, hub), admit),
+      ...bind(SERVICES.config, configHandlers(replica, hub), admit),
+      ...bind(SERVICES.admin, adminHandlers(replica, hub, about), admit),
+      ...bind(SERVICES.peer, peerHandlers(replica.peer ?? NO_MEMBER), admit),
+    ],
+    close: () => hub.close(),
+  };
+}

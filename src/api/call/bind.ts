@@ -1,0 +1,71 @@
+import type { ServiceRow } from '../services.js';
+import type { Call } from './call.js';
+import type {
+  Admit,
+  BidiStreamHandler,
+  Handlers,
+  Method,
+  MethodDescription,
+  MethodInfo,
+  Reply,
+  ServerStreamHandler,
+  ServiceDescription,
+  UnaryHandler,
+} from './method.js';
+import { decodeRequest } from './wire.js';
+
+/** Binds every method of a service to its handler. */
+export function bind<Service extends ServiceDescription>(
+  { definition, audience, permissions }: ServiceRow<Service>,
+  handlers: Handlers<Service>,
+  admit: Admit,
+): Method[] {
+  return Object.entries(definition.methods).map(([key, method]) => {
+    const info: MethodInfo = {
+      path: `/${definition.fullName}/${method.name}`,
+      audience,
+      permission: permissions[key as keyof Service['methods']],
+      readOnly: method.options.idempotencyLevel === 'NO_SIDE_EFFECTS',
+    };
+    return bindMethod(info, method, handlers[key as keyof Service['methods']], admit);
+  });
+}
+
+/** Binds one method; the compiler has paired the handler with the method in `Handlers`. */
+function bindMethod<Request, Response>(
+  info: MethodInfo,
+  { requestType, responseType, requestStream, responseStream }: MethodDescription<Request, Response>,
+  handler: unknown,
+  admit: Admit,
+): Method {
+  const encode = (reply: Reply<Response>): Uint8Array =>
+    reply instanceof Uint8Array ? reply : responseType.encode(reply).finish();
+
+  if (requestStream) {
+    const handle = handler as BidiStreamHandler<Request, Response>;
+    const invoke = async function* (requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Uint8Array> {
+      async function* decoded(): AsyncGenerator<Request> {
+        for await (const bytes of requests) yield decodeRequest(requestType, bytes);
+      }
+      for await (const reply of handle(decoded(), call, admit)) yield encode(reply);
+    };
+    return { ...info, kind: 'BIDI_STREAM', invoke };
+  }
+  if (responseStream) {
+    const handle = handler as ServerStreamHandler<Request>;
+    return {
+      ...info,
+      kind: 'SERVER_STREAM',
+      invoke: (bytes, call, sink) => handle(decodeRequest(requestType, bytes), call, admit, sink),
+    };
+  }
+  const handle = handler as UnaryHandler<Request, Response>;
+  return {
+    ...info,
+    kind: 'UNARY',
+    invoke: (bytes, call) => {
+      const reply = handle(decodeRequest(requestType, bytes), call, admit);
+      return reply instanceof Promise ? reply.then(encode) : encode(reply);
+    },
+  };
+}

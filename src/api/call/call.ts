@@ -1,0 +1,31 @@
+import type { Method } from './method.js';
+
+/** The identity that a call is made under. */
+export interface Principal {
+  /** The name that logs and audit records show. */
+  readonly name: string;
+}
+
+/** The principal of a call without credentials. */
+export const ANONYMOUS: Principal = { name: 'anonymous' };
+
+/** The protocol that a call arrived by. */
+export type Transport = 'grpc';
+
+/**
+ * One call, whatever protocol it arrived by. An edge makes it. Every field but `method` may be computed on first use, so
+ * a call that needs none of them costs one object.
+ */
+export interface Call {
+  readonly method: Method;
+  readonly principal: Principal;
+  /** The IP address that the call came from, without port. Behind a proxy this is the proxy's address. */
+  readonly peerAddress: string;
+  readonly transport: Transport;
+  /** Wall-clock milliseconds at which the client gives up. `undefined` if it set no deadline. */
+  readonly deadlineMs: number | undefined;
+  /** Names the call in logs: the caller's `x-request-id` if it sent a usable one, else random. */
+  readonly requestId: string;
+  /** Aborted when the call ends, however it ends. */
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,173 @@
+import type { Clock } from '../../base/clock.js';
+import type { Random } from '../../base/random.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import { RollcallError } from '../../model/errors.js';
+import type { Call } from './call.js';
+import { type Failure, toFailure } from './failure.js';
+import { type Gate, gatesOf } from './gates.js';
+import type { Admit, BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
+import { Sink, type StreamTransport } from './sink.js';
+
+/** A unary call is given up after this: longer than any wait inside the server, shorter than a client's patience. */
+const UNARY_MAX_MS = 10_000;
+
+/** Notified when a call has ended. It must not throw. `failure` is `undefined` if the call succeeded. */
+export interface CallObserver {
+  ended(call: Call, failure: Failure | undefined): void;
+}
+
+/** Receives the answer of a unary call: exactly one of the two. */
+export type Answer = (failure: Failure | undefined, response: Uint8Array | undefined) => void;
+
+/** The dependencies of a Dispatcher. */
+export interface DispatcherParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+  /** In the order in which they are asked. The dispatcher's own gate, `draining`, comes first. */
+  readonly gates: readonly Gate[];
+  readonly observers: readonly CallObserver[];
+}
+
+/**
+ * Runs every call of every edge: gates before it, a bound on its time, one way to report errors, observers after it.
+ *
+ * A unary call that waits for nothing is answered in the same turn, without a promise: Heartbeat and Discover are the hot
+ * paths.
+ */
+export class Dispatcher {
+  /** The gates that see the checked input. `bind` needs it. */
+  readonly admitChecked: Admit;
+  readonly #admitReceived: Admit;
+  readonly #sinks = new Set<Sink>();
+  #draining = false;
+
+  constructor(private readonly parts: DispatcherParts) {
+    const gates: Gate[] = [this.#drainingGate(), ...parts.gates];
+    this.#admitReceived = gatesOf(gates, 'RECEIVED');
+    this.admitChecked = gatesOf(gates, 'CHECKED');
+  }
+
+  /** The number of open streams. */
+  get openStreams(): number {
+    return this.#sinks.size;
+  }
+
+  /** Runs a unary call. */
+  unary(method: UnaryMethod, request: Uint8Array, call: Call, answer: Answer): void {
+    try {
+      const admitted = this.#admitReceived(call, undefined);
+      const response = admitted ? admitted.then(() => method.invoke(request, call)) : method.invoke(request, call);
+      if (response instanceof Promise) this.#answerLater(response, call, answer);
+      else this.#answer(call, undefined, response, answer);
+    } catch (error) {
+      this.#answer(call, this.#toFailure(error), undefined, answer);
+    }
+  }
+
+  /** Runs a server-streaming call until its stream ends. */
+  serverStream(method: ServerStreamMethod, request: Uint8Array, call: Call, transport: StreamTransport): void {
+    const sink = this.#open(call, transport);
+    try {
+      const admitted = this.#admitReceived(call, undefined);
+      const opened = admitted
+        ? admitted.then(() => method.invoke(request, call, sink))
+        : method.invoke(request, call, sink);
+      if (opened instanceof Promise) opened.catch((error: unknown) => sink.fail(error));
+    } catch (error) {
+      sink.fail(error);
+    }
+  }
+
+  /** Runs a bidirectional call: each response is taken by the network before the next request is read. */
+  bidiStream(
+    method: BidiStreamMethod,
+    requests: AsyncIterable<Uint8Array>,
+    call: Call,
+    transport: StreamTransport,
+  ): void {
+    const sink = this.#open(call, transport);
+    void this.#answerInOrder(method, requests, call, sink).then(
+      () => sink.complete(),
+      (error: unknown) => sink.fail(error),
+    );
+  }
+
+  /** Ends every open stream, and refuses every further one. */
+  drain(): void {
+    this.#draining = true;
+    for (const sink of [...this.#sinks]) sink.fail(shuttingDown());
+  }
+
+  async #answerInOrder(
+    method: BidiStreamMethod,
+    requests: AsyncIterable<Uint8Array>,
+    call: Call,
+    sink: Sink,
+  ): Promise<void> {
+    await this.#admitReceived(call, undefined);
+    for await (const response of method.invoke(requests, call)) {
+      if (sink.ended) return;
+      await sink.send(response);
+    }
+  }
+
+  #open(call: Call, transport: StreamTransport): Sink {
+    let failed: Failure | undefined;
+    const sink: Sink = new Sink(transport, (error) => (failed = this.#toFailure(error)));
+    this.#sinks.add(sink);
+    sink.onEnd(() => {
+      this.#sinks.delete(sink);
+      this.#observe(call, failed);
+    });
+    return sink;
+  }
+
+  #answerLater(response: Promise<Uint8Array>, call: Call, answer: Answer): void {
+    let open = true;
+    const close = (failure: Failure | undefined, bytes: Uint8Array | undefined): void => {
+      if (!open) return;
+      open = false;
+      timer.cancel();
+      this.#answer(call, failure, bytes, answer);
+    };
+    const timer = this.parts.clock.after(UNARY_MAX_MS, () => close(this.#toFailure(timedOut()), undefined));
+    response.then(
+      (bytes) => close(undefined, bytes),
+      (error: unknown) => open && close(this.#toFailure(error), undefined),
+    );
+  }
+
+  #answer(call: Call, failure: Failure | undefined, response: Uint8Array | undefined, answer: Answer): void {
+    this.#observe(call, failure);
+    answer(failure, response);
+  }
+
+  #observe(call: Call, failure: Failure | undefined): void {
+    for (const observer of this.parts.observers) observer.ended(call, failure);
+  }
+
+  #toFailure(error: unknown): Failure {
+    return toFailure(error, this.parts.telemetry.log, this.parts.random);
+  }
+
+  /** Unary calls in flight may finish while the server shuts down; a stream would never end by itself. */
+  #drainingGate(): Gate {
+    return {
+      name: 'draining',
+      phase: 'RECEIVED',
+      admit: ({ method }) => {
+        if (this.#draining && method.kind !== 'UNARY') throw shuttingDown();
+        return undefined;
+      },
+    };
+  }
+}
+
+function timedOut(): RollcallError {
+  return new RollcallError('TIMED_OUT', 'the server gave up on the call; the outcome of a write is unknown');
+}
+
+function shuttingDown(): RollcallError {
+  return new RollcallError('SHUTTING_DOWN', 'the server is shutting down');
+}

@@ -1,0 +1,34 @@
+import type { Call } from './call.js';
+import type { Admit } from './method.js';
+
+/**
+ * A rule that may refuse a call. It throws, or rejects, with a RollcallError. A gate that can decide at once returns
+ * `undefined`, so that a call that waits for nothing is answered in the same turn.
+ */
+export interface Gate {
+  readonly name: string;
+  /**
+   * When the gate is asked. RECEIVED: before the request is decoded. CHECKED: with the checked input, once per request of
+   * a stream.
+   */
+  readonly phase: 'RECEIVED' | 'CHECKED';
+  /** `checked` is `undefined` in phase RECEIVED. */
+  admit(call: Call, checked: unknown): Promise<void> | undefined;
+}
+
+/** Asks the gates of a phase in their order. The first that refuses decides, and the later ones are not asked. */
+export function gatesOf(gates: readonly Gate[], phase: Gate['phase']): Admit {
+  const asked = gates.filter((gate) => gate.phase === phase);
+  if (asked.length === 0) return () => undefined;
+  return (call, checked) => {
+    for (let i = 0; i < asked.length; i++) {
+      const admitted = asked[i]!.admit(call, checked);
+      if (admitted) return admitted.then(() => askRest(asked.slice(i + 1), call, checked));
+    }
+    return undefined;
+  };
+}
+
+async function askRest(gates: readonly Gate[], call: Call, checked: unknown): Promise<void> {
+  for (const gate of gates) await gate.admit(call, checked);
+}

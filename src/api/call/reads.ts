@@ -1,0 +1,20 @@
+import type { ReadOptions, ReadStamp } from '../../catalog/freshness.js';
+import type { Duration } from '../../gen/google/protobuf/duration.js';
+import { toDuration } from '../../model/time.js';
+import { encodePageToken } from '../../model/tokens.js';
+import type { Checker } from './checker.js';
+
+/** Checks how fresh a read must be. */
+export function checkRead(check: Checker, { minRevision, barrier }: ReadOptions): ReadOptions {
+  return { minRevision: check.notNegative('min_revision', minRevision), barrier };
+}
+
+/** The fields that every answer to a read carries. */
+export function readFields({ revision, staleForMs }: ReadStamp): { revision: bigint; staleFor: Duration | undefined } {
+  return { revision, staleFor: staleForMs === undefined ? undefined : toDuration(staleForMs) };
+}
+
+/** The token of the next page of a list; empty after the last page. */
+export function pageToken(last: string | undefined, selection: string): string {
+  return last === undefined ? '' : encodePageToken({ after: [last], selection });
+}

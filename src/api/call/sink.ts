@@ -1,0 +1,66 @@
+import type { Failure } from './failure.js';
+
+/** The sending half of one stream, as an edge offers it. */
+export interface StreamTransport {
+  /** Sends one message, and calls `onTaken` once the network has taken it. */
+  write(bytes: Uint8Array, onTaken: () => void): void;
+  /** Ends the stream: with OK, or with a failure. */
+  end(failure?: Failure): void;
+  /** Calls `listener` when the stream is over, however it ended: by us, by the client or by the network. */
+  onClosed(listener: () => void): void;
+}
+
+/** The sending half of one stream, as the API sees it. It ends once. */
+export class Sink {
+  readonly #listeners: (() => void)[] = [];
+  #ended = false;
+  /** Resolves the last `send`. */
+  #sending: () => void = () => undefined;
+
+  constructor(
+    private readonly transport: StreamTransport,
+    private readonly toFailure: (error: unknown) => Failure,
+  ) {
+    transport.onClosed(() => this.#end());
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Sends one message, and calls `onTaken` once the network has taken it. After the end it does nothing. */
+  write(bytes: Uint8Array, onTaken: () => void = () => undefined): void {
+    if (!this.#ended) this.transport.write(bytes, onTaken);
+  }
+
+  /** Sends one message. Resolves once the network has taken it or the stream has ended. One at a time. */
+  send(bytes: Uint8Array): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#sending = resolve;
+      this.transport.write(bytes, resolve);
+    });
+  }
+
+  /** Ends the stream with OK. */
+  complete(): void {
+    if (!this.#ended) this.transport.end();
+  }
+
+  /** Ends the stream with an error. */
+  fail(error: unknown): void {
+    if (!this.#ended) this.transport.end(this.toFailure(error));
+  }
+
+  /** Calls `listener` once when the stream has ended. */
+  onEnd(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#sending();
+    for (const listener of this.#listeners.splice(0)) listener();
+  }
+}

@@ -1,0 +1,61 @@
+import type { HeardNote, Query } from '../../domain/health/liveness-table.js';
+import type { MemberRef } from '../../domain/health/peers.js';
+import type {
+  GetStoreStatusRequest,
+  HandOverRequest,
+  HeardNote as HeardNoteMessage,
+  HeardQuery,
+  LastHeardRequest,
+} from '../../gen/rollcall/peer/v1/peer_service.js';
+import { instanceKey } from '../../model/instance.js';
+import { LIMITS } from '../../model/limits.js';
+import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
+import { fromDuration } from '../../model/time.js';
+import { Checker } from '../call/checker.js';
+
+/** An address that no membership has. */
+const NO_ADDRESSEE: MemberRef = { id: '', epoch: 0n };
+
+export function checkLastHeard({ to, queries, promise }: LastHeardRequest): {
+  to: MemberRef;
+  /** The ids of the queries, in order: an answer repeats them. */
+  ids: string[];
+  queries: Query[];
+  promise: boolean;
+} {
+  checkItems('queries', queries, LIMITS.PEER_QUERIES.value);
+  return { to: to ?? NO_ADDRESSEE, ids: queries.map(({ id }) => id), queries: queries.map(toQuery), promise };
+}
+
+export function checkHandOver({ to, notes }: HandOverRequest): { to: MemberRef; notes: HeardNote[] } {
+  checkItems('notes', notes, LIMITS.PEER_NOTES.value);
+  return { to: to ?? NO_ADDRESSEE, notes: notes.map(toNote) };
+}
+
+export function checkStoreStatus({ to }: GetStoreStatusRequest): MemberRef {
+  return to ?? NO_ADDRESSEE;
+}
+
+/** Checks the names of the items. They become keys, so they must follow the rules here as well. */
+function checkItems(field: string, items: readonly (HeardQuery | HeardNoteMessage)[], max: number): void {
+  const check = new Checker();
+  check.count(field, items.length, max, 'items');
+  items.slice(0, max).forEach(({ namespace, service, id, incarnation, revision }, i) => {
+    check.name(`${field}[${i}].namespace`, namespace, NAMESPACE);
+    check.name(`${field}[${i}].service`, service, SERVICE);
+    check.name(`${field}[${i}].id`, id, INSTANCE_ID);
+    check.name(`${field}[${i}].incarnation`, incarnation, RUN_ID);
+    check.notNegative(`${field}[${i}].revision`, revision);
+  });
+  check.done();
+}
+
+function toQuery({ namespace, service, id, incarnation, ttl, revision }: HeardQuery): Query {
+  return { key: instanceKey(namespace, service, id), incarnation, ttlMs: ttl ? fromDuration(ttl) : 0, revision };
+}
+
+/** A note without an age counts as heard now: that moves a verdict later, never earlier. */
+function toNote({ namespace, service, id, incarnation, revision, age }: HeardNoteMessage): HeardNote {
+  const ageMs = age ? Math.max(fromDuration(age), 0) : 0;
+  return { key: instanceKey(namespace, service, id), incarnation, revision, ageMs };
+}

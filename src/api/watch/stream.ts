@@ -1,0 +1,84 @@
+import type { Node } from '../../base/linked-list.js';
+import type { Collection } from '../../catalog/collection.js';
+import { delta, listen, type Selection } from '../../catalog/selection.js';
+import type { ResetReason } from '../../gen/rollcall/v1/watch.js';
+import type { Item } from '../../model/item.js';
+import type { Sink } from '../call/sink.js';
+import type { WatchCodec } from './codecs.js';
+import { SharedDelta } from './parts.js';
+
+/** The streams with one selection, and the last delta that one of them needed. */
+export class Group<T extends Item> {
+  readonly streams = new Set<WatchStream>();
+  readonly #stopListening: () => void;
+  /** Weak, so that a delta lives as long as a stream sends it and not much longer. */
+  #last: WeakRef<SharedDelta<T>> | undefined;
+
+  constructor(
+    readonly collection: Collection<T>,
+    readonly selection: Selection<T>,
+    readonly codec: WatchCodec<T>,
+    onChange: (streams: Iterable<WatchStream>) => void,
+  ) {
+    this.#stopListening = listen(collection, selection, () => onChange(this.streams));
+  }
+
+  close(): void {
+    this.#stopListening();
+  }
+
+  /** The delta between two revisions. Streams that stand at the same cursor share it and its bytes. */
+  difference(from: bigint, to: bigint): SharedDelta<T> {
+    const last = this.#last?.deref();
+    if (last && last.delta.from === from && last.delta.to === to) return last;
+    const made = new SharedDelta(delta(this.collection, this.selection, from, to), this.codec);
+    this.#last = new WeakRef(made);
+    return made;
+  }
+}
+
+/** A delta that a stream is sending, part by part. */
+export interface Sending {
+  readonly difference: SharedDelta<Item>;
+  /** The part to send next. */
+  part: number;
+}
+
+/** What an open watch is made from. */
+export interface WatchStreamParts {
+  readonly group: Group<Item>;
+  readonly sink: Sink;
+  readonly cursor: bigint;
+  readonly resetReason: ResetReason;
+  /** Names the stream to operators. */
+  readonly id: string;
+}
+
+/** One open watch: a cursor, and the bytes that its reader has not taken yet. */
+export class WatchStream {
+  readonly group: Group<Item>;
+  readonly sink: Sink;
+  readonly resetReason: ResetReason;
+  readonly id: string;
+  /** The client's view equals the store at this revision once everything written has arrived. */
+  cursor: bigint;
+  sending: Sending | undefined;
+  /** Bytes written that the network has not taken. */
+  unsentBytes = 0;
+  /** Remains true until the first message is written. */
+  isNew = true;
+  /** The place in the hub's order by last message. */
+  lastSent: Node<WatchStream> | undefined;
+  lastSentMs = 0;
+  /** The place among the streams that wait for their reader. */
+  waiting: Node<WatchStream> | undefined;
+  waitingSinceMs = 0;
+
+  constructor({ group, sink, cursor, resetReason, id }: WatchStreamParts) {
+    this.group = group;
+    this.sink = sink;
+    this.cursor = cursor;
+    this.resetReason = resetReason;
+    this.id = id;
+  }
+}

@@ -1,0 +1,128 @@
+import type { CounterBoard } from '../base/telemetry.js';
+import type { Random } from '../base/random.js';
+import type { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import { RollcallError } from '../model/errors.js';
+import { instanceKey, writeInstance } from '../model/instance.js';
+import { WRITE_VISIBLE_WAIT_MS } from '../model/limits.js';
+import {
+  type CommitResult,
+  type Compare,
+  type Entry,
+  type KeyRange,
+  OutcomeLost,
+  type Revision,
+  type Store,
+  StoreRefused,
+  StoreUnavailable,
+  type Txn,
+} from '../store/store.js';
+import type { Catalog } from './catalog.js';
+
+/** How often a write that others keep overtaking is decided again before the caller gets WRITE_CONFLICT. */
+const WRITE_TRIES = 8;
+
+/** The dependencies of Commits. */
+export interface CommitsParts {
+  readonly store: Store;
+  readonly catalog: Catalog;
+  readonly random: Random;
+  readonly counters: CounterBoard;
+}
+
+/** One attempt of a write: done, or to be decided again because the store holds something else. */
+export type Attempt<T> = { readonly done: T } | { readonly retry: true };
+
+/**
+ * The domain's access to the store. It commits, counts, reports failures as RollcallErrors, and waits until a write is
+ * visible in the catalog.
+ */
+export class Commits {
+  constructor(private readonly parts: CommitsParts) {}
+
+  /** A fresh write id. */
+  writeId(): string {
+    return this.parts.random.id();
+  }
+
+  /** Commits one transaction. */
+  async commit(txn: Txn): Promise<CommitResult> {
+    const result = await this.#report(this.parts.store.commit(txn), 1);
+    this.parts.counters.add(result.ok ? 'commits' : 'commits_refused');
+    return result;
+  }
+
+  /** Commits many transactions apart from all others; see Store.commitEach. */
+  async commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
+    const results = await this.#report(this.parts.store.commitEach(guard, txns), txns.length);
+    for (const result of results) this.parts.counters.add(result.ok ? 'commits' : 'commits_refused');
+    return results;
+  }
+
+  /**
+   * Decides and commits until an attempt is done, up to WRITE_TRIES times. `attempt` decides on what it knows, commits
+   * with a compare, and keeps what the store found for the next attempt. Throws WRITE_CONFLICT, naming `what`.
+   */
+  async retrying<T>(what: string, attempt: () => Promise<Attempt<T>>): Promise<T> {
+    for (let tries = 0; tries < WRITE_TRIES; tries++) {
+      const result = await attempt();
+      if ('done' in result) return result.done;
+    }
+    throw new RollcallError('WRITE_CONFLICT', `others keep writing ${what}; nothing was written`);
+  }
+
+  /** Reads one key linearizably. */
+  get(key: string): ReturnType<Store['get']> {
+    return this.#report(this.parts.store.get(key), 0);
+  }
+
+  /** Reads a whole range at one revision: for small ranges. */
+  async list(range: KeyRange): Promise<Entry[]> {
+    const entries: Entry[] = [];
+    const { pages } = await this.#report(this.parts.store.list(range), 0);
+    for await (const page of pages) entries.push(...page);
+    return entries;
+  }
+
+  /** The transaction that puts an instance record if the current record is at `expected` (0n: if there is none). */
+  instanceTxn(record: InstanceRecord, expected: Revision, value = writeInstance(record)): Txn {
+    const { namespace, service, id } = record.instance!;
+    const key = instanceKey(namespace, service, id);
+    return {
+      writeId: record.writeId,
+      compares: [{ key, modRevision: expected }],
+      writes: [{ kind: 'put', key, value }],
+    };
+  }
+
+  /** Waits until a write is visible here, for WRITE_VISIBLE_WAIT_MS at most: it is committed in any case. */
+  async visible(revision: Revision): Promise<void> {
+    await this.parts.catalog.reached(revision, WRITE_VISIBLE_WAIT_MS);
+  }
+
+  async #report<T>(answer: Promise<T>, commits: number): Promise<T> {
+    try {
+      return await answer;
+    } catch (error) {
+      this.parts.counters.add('commits_failed', commits);
+      throw toRollcallError(error);
+    }
+  }
+}
+
+function toRollcallError(error: unknown): unknown {
+  if (error instanceof OutcomeLost) {
+    const message = 'the reply of the store was lost and others have written since: read, and decide again';
+    return new RollcallError('OUTCOME_LOST', message, { cause: error });
+  }
+  if (error instanceof StoreUnavailable) {
+    const message = 'the store did not answer; a write may have happened or not';
+    return new RollcallError('STORE_UNAVAILABLE', message, { cause: error });
+  }
+  if (error instanceof StoreRefused && error.reason === 'FULL') {
+    return new RollcallError('STORE_FULL', 'the store has no room left; nothing was written', {
+      cause: error,
+      retryAfterMs: 5_000,
+    });
+  }
+  return error;
+}

@@ -1,0 +1,51 @@
+import type { Telemetry } from '../base/telemetry.js';
+import type { BadRecord } from '../model/item.js';
+import type { Revision } from '../store/store.js';
+
+/** Records of the store that are wrong: unreadable ones, and ones that were deleted by a foreign hand. Each is an alarm. */
+export class Faults {
+  /** The mod revisions of records that cannot be read, by key. */
+  readonly #unreadable = new Map<string, Revision>();
+  readonly #foreignDeletes = new Set<string>();
+
+  constructor(private readonly telemetry: Telemetry) {}
+
+  /** The keys that were deleted by a foreign hand. */
+  get foreignDeletes(): ReadonlySet<string> {
+    return this.#foreignDeletes;
+  }
+
+  /** The keys of records that cannot be read. */
+  get unreadableKeys(): Iterable<string> {
+    return this.#unreadable.keys();
+  }
+
+  /** The mod revision of a record that cannot be read. `undefined` if the record can be read. */
+  unreadableAt(key: string): Revision | undefined {
+    return this.#unreadable.get(key);
+  }
+
+  unreadable(key: string, modRevision: Revision, error: BadRecord): void {
+    this.telemetry.counters.add('bad_records');
+    this.#unreadable.set(key, modRevision);
+    this.telemetry.alarms.raise('BAD_RECORD', error.message);
+  }
+
+  foreignDelete(key: string): void {
+    this.telemetry.counters.add('foreign_deletes');
+    this.#foreignDeletes.add(key);
+    this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store, and not by Rollcall`);
+  }
+
+  /** A record was written: any earlier fault of its key is over. */
+  settled(key: string): void {
+    const { alarms } = this.telemetry;
+    if (this.#unreadable.delete(key) && this.#unreadable.size === 0) alarms.clear('BAD_RECORD');
+    if (this.#foreignDeletes.delete(key) && this.#foreignDeletes.size === 0) alarms.clear('FOREIGN_DELETE');
+  }
+
+  /** The catalog is empty: no fault is known. */
+  clear(): void {
+    for (const key of [...this.#unreadable.keys(), ...this.#foreignDeletes]) this.settled(key);
+  }
+}

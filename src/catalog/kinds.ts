@@ -1,0 +1,117 @@
+import { type ConfigItem, CONFIGS, readConfig, versionsPrefix, writeConfig } from '../model/config.js';
+import {
+  type InstanceItem,
+  INSTANCES,
+  parseInstanceKey,
+  readInstance,
+  touched,
+  writeInstance,
+} from '../model/instance.js';
+import type { Item } from '../model/item.js';
+import { parseKey } from '../model/keys.js';
+import { LIMITS } from '../model/limits.js';
+import { type MemberItem, MEMBERS, readMember } from '../model/member.js';
+import {
+  parseProtectionKey,
+  type ProtectionItem,
+  PROTECTIONS,
+  protectionTouched,
+  readProtection,
+  underProtection,
+  writeProtection,
+} from '../model/protection.js';
+import {
+  EPOCH_KEY,
+  type FactItem,
+  HORIZON_KEY,
+  MEMBERGEN_KEY,
+  readEpoch,
+  readHorizon,
+  readMembergen,
+} from '../model/store-facts.js';
+import { DAY_MS } from '../model/time.js';
+import type { Scope } from './collection.js';
+import type { Join, Kind } from './kind.js';
+
+/** Registered instances, and the tombstones of removed ones. */
+export const INSTANCE: Kind<InstanceItem> = {
+  name: 'instance',
+  prefix: INSTANCES,
+  deletion: 'COLLECTED',
+  names: parseInstanceKey,
+  read: readInstance,
+  rewrite: (item, stamp) => writeInstance(touched(item, stamp)),
+};
+
+/** Current configs, with their content. A deleted config keeps its tombstone as long as versions are kept. */
+export const CONFIG: Kind<ConfigItem> = {
+  name: 'config',
+  prefix: CONFIGS,
+  deletion: 'COLLECTED',
+  names: (key) => parseKey(CONFIGS, key),
+  read: readConfig,
+  rewrite: ({ config }, { writeId }) => writeConfig(writeId, config),
+  // Days can only be counted by the wall clock. If it is wrong, a config that is published again begins at version 1.
+  mayCollect: ({ removedAtMs }, _, wallMs) => removedAtMs! < wallMs - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS,
+  belongings: ({ namespace, scope, name }) => versionsPrefix(namespace, scope, name),
+};
+
+/** The instances of a service change visibly when its protection begins or ends: those that are suspect. */
+const PROTECTION_JOIN: Join<ProtectionItem, InstanceItem> = {
+  target: INSTANCE,
+  sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
+  *targetsOf({ namespace, scope }, instances) {
+    for (const item of instances.scope(namespace, scope)?.live() ?? []) if (item.suspect) yield item;
+  },
+  apply: underProtection,
+};
+
+/** The protection of each service that was ever protected. It is collected after the last tombstone of the service. */
+export const PROTECTION: Kind<ProtectionItem> = {
+  name: 'protection',
+  prefix: PROTECTIONS,
+  deletion: 'COLLECTED',
+  names: parseProtectionKey,
+  read: readProtection,
+  rewrite: (item, stamp) => writeProtection(protectionTouched(item, stamp)),
+  mayCollect: ({ namespace, scope }, catalog) => (catalog.of(INSTANCE).scope(namespace, scope)?.items.size ?? 0) === 0,
+  join: PROTECTION_JOIN as Join<ProtectionItem>,
+};
+
+/** The protection of a service as it was recorded last, active or ended. `undefined` if it was never protected. */
+export function recordedProtection(scope: Scope<InstanceItem> | undefined): ProtectionItem | undefined {
+  return scope?.joined.get(PROTECTION.name) as ProtectionItem | undefined;
+}
+
+/** Live members. */
+export const MEMBER: Kind<MemberItem> = {
+  name: 'member',
+  prefix: MEMBERS,
+  deletion: 'LEASED',
+  names: (key) => ({ namespace: '', scope: '', name: key.slice(MEMBERS.length) }),
+  read: readMember,
+  rewrite: () => {
+    throw new Error('only its own process writes a member');
+  },
+};
+
+const fact = <Fact>(name: string, key: string, read: Kind<FactItem<Fact>>['read']): Kind<FactItem<Fact>> => ({
+  name,
+  prefix: key,
+  deletion: 'COLLECTED',
+  names: () => ({ namespace: '', scope: '', name: '' }),
+  read,
+  rewrite: ({ value }) => value,
+});
+
+/** The name of the store's history. */
+export const EPOCH = fact<string>('epoch', EPOCH_KEY, readEpoch);
+/** The revision up to which tombstones have been deleted. */
+export const HORIZON = fact<bigint>('horizon', HORIZON_KEY, readHorizon);
+/** The revision of the last join. */
+export const MEMBERGEN = fact<bigint>('membergen', MEMBERGEN_KEY, readMembergen);
+
+/** Every kind of watched record. A key of no kind was written by a newer program, and is left alone. */
+export const KINDS: readonly Kind[] = [INSTANCE, CONFIG, PROTECTION, MEMBER, EPOCH, HORIZON, MEMBERGEN].map(
+  (kind) => kind as Kind<Item>,
+);

@@ -1,0 +1,97 @@
+import { Listeners } from '../../base/listeners.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { CatalogChange } from '../../catalog/changes.js';
+import { MEMBER } from '../../catalog/kinds.js';
+import type { MemberItem } from '../../model/member.js';
+import { Judges } from './judges.js';
+import type { PeerLinks } from './peer-links.js';
+
+/** The own membership, as far as the other members matter to it. */
+export interface OwnMembership {
+  readonly epoch: bigint;
+  /** Called when the own key is known to be gone. */
+  readonly lost: () => void;
+}
+
+/** The dependencies of Members. */
+export interface MembersParts {
+  /** The id of this process. */
+  readonly id: string;
+  readonly catalog: Catalog;
+  readonly telemetry: Telemetry;
+  readonly links: PeerLinks;
+  /** The own membership; `undefined` if there is none. */
+  readonly own: () => OwnMembership | undefined;
+  /** Called when the own watch shows the own key. */
+  readonly onOwnKey: () => void;
+}
+
+/** Follows the member keys: who is there, which member judges which service, and whether departures were clean. */
+export class Members {
+  /** Called when the set of members has changed. */
+  readonly changed = new Listeners<[]>();
+  /** Called after a disturbance. */
+  readonly disturbed = new Listeners<[]>();
+  readonly #judges = new Judges();
+  #hasJoined = false;
+
+  constructor(private readonly parts: MembersParts) {}
+
+  /** Follows the catalog until `signal` is aborted. */
+  start(signal: AbortSignal): void {
+    this.parts.catalog.subscribe('membership', (change) => this.#take(change), signal);
+  }
+
+  /** The id of the member that judges a service. `undefined` if there are no members. */
+  judgeOf(namespace: string, service: string): string | undefined {
+    return this.#judges.of(namespace, service);
+  }
+
+  /** This process joined. `disturbs`: the others may have heard beats that this process has not. */
+  joined(epoch: bigint, disturbs: boolean): void {
+    if (disturbs) this.#disturb();
+    if (this.parts.catalog.has(epoch)) this.#elect();
+    this.#hasJoined = true;
+  }
+
+  #take(change: CatalogChange): void {
+    for (const { before, after } of change.of(MEMBER)) this.#memberChanged(before, after);
+  }
+
+  #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
+    const { id, telemetry, onOwnKey } = this.parts;
+    if (after?.name === id) onOwnKey();
+    const isSame = before !== undefined && before.epoch === after?.epoch;
+    if (isSame) return;
+    if (before) this.#departed(before);
+    if (after && after.name !== id && this.#hasJoined)
+      telemetry.log.info({ member: after.name, node: after.record.node }, 'a member has joined');
+    this.#elect();
+  }
+
+  #departed({ name, epoch, record }: MemberItem): void {
+    const { id, links, telemetry } = this.parts;
+    links.drop(name);
+    const own = this.parts.own();
+    if (name === id && epoch === own?.epoch) own.lost();
+    const tookOver = record.handedOverTo.some((one) => one.id === id && one.epoch === own?.epoch);
+    // A process without a membership took nothing over and cannot tell whether the departure was clean.
+    if (name !== id)
+      telemetry.log.info({ member: name, node: record.node, ...(own && { clean: tookOver }) }, 'a member has left');
+    if (!tookOver) this.#disturb();
+  }
+
+  #elect(): void {
+    const { id, catalog, links } = this.parts;
+    const { members } = catalog;
+    this.#judges.elect(members.map(({ name }) => name));
+    for (const member of members) if (member.name !== id) links.to(member);
+    this.changed.call();
+  }
+
+  #disturb(): void {
+    this.parts.telemetry.counters.add('disturbances');
+    this.disturbed.call();
+  }
+}

@@ -1,0 +1,41 @@
+import { RollcallError } from '../../model/errors.js';
+import type { Answer, HeardNote, LivenessTable, Query } from '../health/liveness-table.js';
+import type { MemberRef } from '../health/peers.js';
+import type { Membership } from './membership.js';
+
+/** The answers of a process to the members of its cluster. */
+export type PeerAnswers = Pick<PeerResponder, 'lastHeard' | 'handOver' | 'storeWorks'>;
+
+function notThatMember({ id, epoch }: MemberRef): never {
+  throw new RollcallError('NOT_THAT_MEMBER', `this is not member ${id} of epoch ${epoch}`);
+}
+
+/** The answers of a process that is not a member of any cluster. */
+export const NO_MEMBER: PeerAnswers = { lastHeard: notThatMember, handOver: notThatMember, storeWorks: notThatMember };
+
+/** The answers of this member. A question is for one membership: any other process must not answer in its place. */
+export class PeerResponder {
+  constructor(
+    private readonly membership: Membership,
+    private readonly table: LivenessTable,
+  ) {}
+
+  lastHeard(to: MemberRef, queries: readonly Query[], promise: boolean): readonly Answer[] {
+    this.#assertAddressed(to);
+    return queries.map((query) => this.table.answer(query, promise));
+  }
+
+  handOver(to: MemberRef, notes: readonly HeardNote[]): void {
+    this.#assertAddressed(to);
+    for (const { key, incarnation, revision, ageMs } of notes) this.table.noteOf(key, incarnation, revision, ageMs);
+  }
+
+  storeWorks(to: MemberRef): boolean {
+    this.#assertAddressed(to);
+    return this.membership.storeWorks;
+  }
+
+  #assertAddressed(to: MemberRef): void {
+    if (!this.membership.isAddressed(to)) notThatMember(to);
+  }
+}

@@ -1,0 +1,34 @@
+import { ifReadable } from '../../model/item.js';
+import { type MemberItem, MEMBERS, readMember } from '../../model/member.js';
+import { prefixRange, type Store } from '../../store/store.js';
+
+/** The name of a membership's state; see `State` in membership.ts. */
+export type StateName = 'OUT' | 'WAITING' | 'IN' | 'LEAVING' | 'GONE';
+
+/** The cluster as this member sees it, for operators. */
+export interface ClusterView {
+  readonly id: string;
+  readonly state: StateName;
+  /** The member epoch; 0n without a membership. */
+  readonly epoch: bigint;
+  /** Milliseconds since the own rewrite was last seen through the own watch. */
+  readonly lagMs: number;
+  /** The reason why no heartbeat is acknowledged. `undefined` if heartbeats are. */
+  readonly fenced: string | undefined;
+  /** Wall-clock end of the wait before the next join. `undefined` if this process does not wait. */
+  readonly waitsUntilMs: number | undefined;
+  readonly members: readonly MemberItem[];
+  /** Ids of the members that did not answer the last question. */
+  readonly unreachable: readonly string[];
+  /** The id of the member that judges a service. */
+  judgeOf(namespace: string, service: string): string | undefined;
+}
+
+/** The nodes of all members, as the store holds them now. For a record that cannot be read: its key. */
+export async function memberNodes(store: Store): Promise<string[]> {
+  const nodes = new Set<string>();
+  const { pages } = await store.list(prefixRange(MEMBERS));
+  for await (const page of pages)
+    for (const entry of page) nodes.add(ifReadable(() => readMember(entry).record.node) ?? entry.key);
+  return [...nodes].sort();
+}

@@ -1,0 +1,79 @@
+import { createHash } from 'node:crypto';
+import type { Clock } from '../../base/clock.js';
+import type { Commits } from '../../catalog/commits.js';
+import { RequestRecord } from '../../gen/rollcall/storage/v1/records.js';
+import type { Config } from '../../gen/rollcall/v1/config.js';
+import { RollcallError } from '../../model/errors.js';
+import { decode } from '../../model/item.js';
+import { requestKey } from '../../model/request.js';
+import { toTimestamp } from '../../model/time.js';
+import type { Compare, Revision, Write } from '../../store/store.js';
+import { withoutContent } from './content.js';
+
+/** The outcome of a write: the configs after it, with content, and the revision that shows them all. */
+export interface Written {
+  readonly configs: readonly Config[];
+  readonly revision: Revision;
+}
+
+/** One write under a `request_id`. Its repeat gets the first answer. */
+export interface Repeatable {
+  readonly namespace: string;
+  /** Empty: a repeat is a new write. */
+  readonly requestId: string;
+  /** Equal requests have equal fingerprints. */
+  readonly fingerprint: string;
+}
+
+/** A short name for the content of a request. */
+export function fingerprintOf(parts: unknown): string {
+  return createHash('sha256').update(JSON.stringify(parts)).digest('base64url');
+}
+
+/** Remembers the first answer to each `request_id`, in the same transaction as the write. */
+export class Idempotency {
+  constructor(
+    private readonly commits: Commits,
+    private readonly clock: Clock,
+  ) {}
+
+  /** The first answer under this `request_id`; `undefined` if there was none. Throws REQUEST_ID_REUSED. */
+  async firstAnswer({ namespace, requestId, fingerprint }: Repeatable): Promise<Written | undefined> {
+    if (requestId === '') return undefined;
+    const key = requestKey(namespace, requestId);
+    const { entry } = await this.commits.get(key);
+    if (!entry) return undefined;
+    const record = decode(key, entry.value, RequestRecord);
+    if (record.fingerprint !== fingerprint) {
+      throw new RollcallError('REQUEST_ID_REUSED', `request_id "${requestId}" names another request`, {
+        violations: [{ field: 'request_id', description: 'names another request' }],
+      });
+    }
+    return answerOf(record.configs, entry.modRevision);
+  }
+
+  /** The compare and the write that record an answer. Empty if the request has no `request_id`. */
+  recordOf(
+    { namespace, requestId, fingerprint }: Repeatable,
+    writeId: string,
+    answered: readonly Config[],
+  ): { compares: Compare[]; writes: Write[] } {
+    if (requestId === '') return { compares: [], writes: [] };
+    const key = requestKey(namespace, requestId);
+    const time = toTimestamp(this.clock.wall());
+    const record = { writeId, fingerprint, configs: answered.map(withoutContent), time };
+    return {
+      compares: [{ key, modRevision: 0n }],
+      writes: [{ kind: 'put', key, value: RequestRecord.encode(record).finish() }],
+    };
+  }
+}
+
+/**
+ * The answer to a write: the newest revision of its configs shows them all. If all of them were equal already, that is not
+ * the revision of the commit, which may have written nothing but the request, and so nothing that a catalog sees.
+ */
+export function answerOf(answered: readonly Config[], committed: Revision): Written {
+  const configs = answered.map((config) => (config.revision === 0n ? { ...config, revision: committed } : config));
+  return { configs, revision: configs.reduce((newest, { revision }) => (revision > newest ? revision : newest), 0n) };
+}

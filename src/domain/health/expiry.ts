@@ -1,0 +1,48 @@
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Commits } from '../../catalog/commits.js';
+import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
+import { type InstanceItem, removed } from '../../model/instance.js';
+import { protectionKey } from '../../model/protection.js';
+import type { Compare } from '../../store/store.js';
+import type { LivenessEntry } from './liveness-table.js';
+import type { Outcomes } from './outcomes.js';
+import type { Removals } from './removals.js';
+
+/** The dependencies of Expiry. */
+export interface ExpiryParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly outcomes: Outcomes;
+  readonly removals: Pick<Removals, 'allow'>;
+}
+
+/** Removes instances that stayed silent. */
+export class Expiry {
+  constructor(private readonly parts: ExpiryParts) {}
+
+  /** Returns true if an instance that has been SILENT for this long may be removed now. It then counts as removed. */
+  allows({ item }: LivenessEntry, silentForMs: number): boolean {
+    return this.parts.removals.allow(item, silentForMs);
+  }
+
+  /** Commits the tombstones. No member is asked again. */
+  async remove(entries: readonly LivenessEntry[]): Promise<void> {
+    const { commits, outcomes } = this.parts;
+    const cases = entries.map(({ item }) => ({ item, protection: this.#protectionNow(item) }));
+    try {
+      await outcomes.commit(cases, [], 'expiries', ({ item, protection }) => {
+        const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, outcomes.stamp());
+        const txn = commits.instanceTxn(record, item.modRevision);
+        return { ...txn, compares: [...txn.compares, protection] };
+      });
+    } catch (error) {
+      outcomes.failed(error, 'silent instances could not be removed; retrying');
+    }
+  }
+
+  /** The protection under which a removal was allowed. Protection that began since then forbids it. */
+  #protectionNow({ namespace, scope }: InstanceItem): Compare {
+    const key = protectionKey(namespace, scope);
+    return { key, modRevision: this.parts.catalog.modRevisionOf(key) };
+  }
+}

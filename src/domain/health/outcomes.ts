@@ -1,0 +1,54 @@
+import type { Clock } from '../../base/clock.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Commits } from '../../catalog/commits.js';
+import { RollcallError } from '../../model/errors.js';
+import type { InstanceItem } from '../../model/instance.js';
+import type { Stamp } from '../../model/item.js';
+import type { Compare, Revision, Txn } from '../../store/store.js';
+
+/** The two outcomes that the judge commits, with their log lines. */
+const LOG_LINES = { verdicts: 'instances are silent', expiries: 'instances expired' } as const;
+
+/** Commits verdicts and removals: many at a time, apart from all other commits. */
+export class Outcomes {
+  constructor(
+    private readonly commits: Commits,
+    private readonly clock: Clock,
+    private readonly telemetry: Telemetry,
+  ) {}
+
+  stamp(): Stamp {
+    return { writeId: this.commits.writeId(), wallMs: this.clock.wall() };
+  }
+
+  /** Commits the transaction of each case under a guard, and waits until the result is visible here. */
+  async commit<C extends { readonly item: InstanceItem }>(
+    cases: readonly C[],
+    guard: readonly Compare[],
+    counter: keyof typeof LOG_LINES,
+    become: (judged: C) => Txn,
+  ): Promise<void> {
+    if (cases.length === 0) return;
+    const { log, counters } = this.telemetry;
+    const results = await this.commits.commitEach(guard, cases.map(become));
+    const done = results.filter(({ ok }) => ok).length;
+    const revision: Revision = results.reduce(
+      (newest, result) => (result.revision > newest ? result.revision : newest),
+      0n,
+    );
+    counters.add(counter, done);
+    counters.add('verdicts_refused', results.length - done);
+    if (done > 0) {
+      const { namespace, scope, name } = cases[results.findIndex(({ ok }) => ok)]!.item;
+      const fields = { count: done, first: `${namespace}/${scope}/${name}`, revision: Number(revision) };
+      log.info(fields, LOG_LINES[counter]);
+    }
+    await this.commits.visible(revision);
+  }
+
+  /** Logs that a commit failed. The judge tries again. */
+  failed(error: unknown, message: string): void {
+    if (!(error instanceof RollcallError)) this.telemetry.log.error({ err: error }, message);
+    else this.telemetry.log.warn({ reason: error.reason }, message);
+  }
+}

@@ -1,0 +1,133 @@
+import type { Clock, Timer } from '../../base/clock.js';
+import type { Closeable } from '../../base/lifecycle.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Commits } from '../../catalog/commits.js';
+import type { Kind } from '../../catalog/kind.js';
+import { HorizonRecord, RequestRecord } from '../../gen/rollcall/storage/v1/records.js';
+import { RollcallError } from '../../model/errors.js';
+import { decode, type Item } from '../../model/item.js';
+import { LIMITS, TOMBSTONE_KEPT_MS } from '../../model/limits.js';
+import { REQUESTS } from '../../model/request.js';
+import { HORIZON_KEY } from '../../model/store-facts.js';
+import { fromTimestamp, HOUR_MS } from '../../model/time.js';
+import { prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../../store/store.js';
+
+/** Time between two collections of tombstones. */
+const TOMBSTONES_EVERY_MS = 60_000;
+/** Time between two collections of remembered requests. */
+const REQUESTS_EVERY_MS = 3_600_000;
+
+/** The dependencies of a GarbageCollector. */
+export interface GarbageCollectorParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+}
+
+/**
+ * Deletes tombstones of every kind that are older than TOMBSTONE_KEPT_MS, with the keys that belong to them, and
+ * remembered requests older than REQUEST_ID_HOURS. A kind may have a further condition.
+ *
+ * The same transaction raises the horizon, so that a watch whose token is older than a deleted tombstone begins with a
+ * snapshot. Ages are counted by the monotonic clock of this process, from when it first saw
+ * that the tombstone may be deleted.
+ */
+export class GarbageCollector implements Closeable {
+  readonly #seenAtMs = new WeakMap<Item, number>();
+  #timers: Timer[] = [];
+  #collecting: Promise<void> = Promise.resolve();
+
+  constructor(private readonly parts: GarbageCollectorParts) {}
+
+  start(): void {
+    const { clock, telemetry } = this.parts;
+    const begin = (job: () => Promise<void>) => (): void => {
+      this.#collecting = this.#collecting.then(job).catch((err: unknown) => {
+        if (!(err instanceof RollcallError)) telemetry.log.error({ err }, 'garbage collection failed');
+      });
+    };
+    this.#timers = [
+      clock.every(
+        TOMBSTONES_EVERY_MS,
+        begin(() => this.#collectTombstones()),
+      ),
+      clock.every(
+        REQUESTS_EVERY_MS,
+        begin(() => this.#collectRequests()),
+      ),
+    ];
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) timer.cancel();
+    await this.#collecting;
+  }
+
+  async #collectTombstones(): Promise<void> {
+    const { catalog } = this.parts;
+    if (!catalog.ready) return;
+    for (const kind of catalog.kinds) if (kind.deletion === 'COLLECTED') await this.#collectKind(kind);
+  }
+
+  async #collectKind(kind: Kind): Promise<void> {
+    const { catalog, clock } = this.parts;
+    const wallMs = clock.wall();
+    const old = [...catalog.of(kind).tombstones()].filter(
+      (item) => (kind.mayCollect?.(item, catalog, wallMs) ?? true) && this.#isOld(item),
+    );
+    if (kind.belongings) {
+      for (const item of old) await this.#delete([item], await this.#keysUnder(kind.belongings(item)));
+      return;
+    }
+    const perTxn = TXN_WRITES_MAX - 1; // one write raises the horizon
+    for (let i = 0; i < old.length; i += perTxn) await this.#delete(old.slice(i, i + perTxn), []);
+  }
+
+  async #keysUnder(prefix: string): Promise<string[]> {
+    return (await this.parts.commits.list(prefixRange(prefix))).map(({ key }) => key);
+  }
+
+  /** Returns true if this process has known for long enough that the tombstone may be collected. */
+  #isOld(item: Item): boolean {
+    const now = this.parts.clock.now();
+    const seenAt = this.#seenAtMs.get(item) ?? now;
+    this.#seenAtMs.set(item, seenAt);
+    return now - seenAt >= TOMBSTONE_KEPT_MS;
+  }
+
+  async #delete(items: readonly Item[], belongings: readonly string[]): Promise<void> {
+    const { catalog, commits, telemetry } = this.parts;
+    const writeId = commits.writeId();
+    const newest = items.reduce<Revision>(
+      (max, { modRevision }) => (modRevision > max ? modRevision : max),
+      catalog.horizon,
+    );
+    const horizon = HorizonRecord.encode({ writeId, revision: newest }).finish();
+    const keys = [...items.map(({ key }) => key), ...belongings];
+    const result = await commits.commit({
+      writeId,
+      compares: items.map(({ key, modRevision }) => ({ key, modRevision })),
+      writes: [
+        { kind: 'put', key: HORIZON_KEY, value: horizon },
+        ...keys.map((key): Write => ({ kind: 'delete', key })),
+      ],
+    });
+    if (result.ok) telemetry.counters.add('tombstones_collected', items.length);
+  }
+
+  /** Ages go by the wall clock, the only one that outlives the process. A request that is deleted early is repeated. */
+  async #collectRequests(): Promise<void> {
+    const { commits, clock } = this.parts;
+    const oldest = clock.wall() - LIMITS.REQUEST_ID_HOURS.value * HOUR_MS;
+    const old = (await commits.list(prefixRange(REQUESTS))).filter(({ key, value }) => {
+      const { time } = decode(key, value, RequestRecord);
+      return time !== undefined && fromTimestamp(time) < oldest;
+    });
+    for (let i = 0; i < old.length; i += TXN_WRITES_MAX) {
+      const writes = old.slice(i, i + TXN_WRITES_MAX).map(({ key }): Write => ({ kind: 'delete', key }));
+      await commits.commit({ writeId: commits.writeId(), compares: [], writes });
+    }
+  }
+}

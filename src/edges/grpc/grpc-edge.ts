@@ -1,0 +1,105 @@
+import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js';
+import type { Dispatcher } from '../../api/call/dispatcher.js';
+import type { Method } from '../../api/call/method.js';
+import { type Clock, delay } from '../../base/clock.js';
+import type { Closeable } from '../../base/lifecycle.js';
+import type { Random } from '../../base/random.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import { LIMITS } from '../../model/limits.js';
+import { HealthService } from './health-service.js';
+import { reflectionMethods } from './reflection-service.js';
+import { definitionOf, GrpcHandlers } from './service.js';
+
+/** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
+const FINISH_MAX_MS = 10_000;
+
+/** The options of grpc-js, each with its reason. */
+const OPTIONS = {
+  // Half-open connections are found within 30 s.
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  // Connections move to other replicas in time, and streams of stuck readers do not stay for ever.
+  'grpc.max_connection_age_ms': 1_800_000,
+  'grpc.max_connection_age_grace_ms': 60_000,
+  'grpc.max_concurrent_streams': LIMITS.STREAMS_PER_CONNECTION.value,
+  'grpc.max_receive_message_length': LIMITS.RECEIVE_BYTES.value,
+  // Channelz costs 10 to 20 % of the calls per second, and has leaked in the past.
+  'grpc.enable_channelz': 0,
+};
+
+/** The dependencies of a GrpcEdge. */
+export interface GrpcEdgeParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+  readonly dispatcher: Dispatcher;
+}
+
+/** The gRPC edge: the methods of the contract, reflection and health on one port. */
+export class GrpcEdge implements Closeable {
+  readonly #server = new Server(OPTIONS);
+  #health = new HealthService(new Set());
+  #closing: Promise<void> | undefined;
+
+  constructor(private readonly parts: GrpcEdgeParts) {
+    // grpc-js writes to standard error by itself; this program has one log.
+    const log = parts.telemetry.log.child('grpc');
+    const warn = (...words: unknown[]): void => log.warn({}, words.map(String).join(' '));
+    setLogger({ error: warn, info: () => undefined, debug: () => undefined });
+  }
+
+  /** Adds the methods. Health checks may ask about the services that are not for peers. */
+  offer(methods: readonly Method[]): void {
+    const asked = methods.filter(({ audience }) => audience !== 'peer').map(({ path }) => path.split('/')[1]!);
+    this.#health = new HealthService(new Set(asked));
+    const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random);
+    for (const method of [...methods, ...this.#health.methods(), ...reflectionMethods()]) {
+      this.#server.addService({ [method.path]: definitionOf(method) }, { [method.path]: handlers.of(method) });
+    }
+  }
+
+  /** Listens; resolves to the port. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) =>
+        error ? reject(notListening(error, address)) : resolve(actual),
+      );
+    });
+  }
+
+  /** Health checks answer SERVING from now on. */
+  serve(): void {
+    this.#health.set('SERVING');
+  }
+
+  /** Health checks answer NOT_SERVING from now on, so that no new client comes. */
+  stopServing(): void {
+    this.#health.set('NOT_SERVING');
+  }
+
+  /** Ends the streams, lets calls in flight finish, and cuts the rest. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { clock, telemetry, dispatcher } = this.parts;
+    this.stopServing();
+    const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
+    const streams = dispatcher.openStreams;
+    dispatcher.drain();
+    const timeUp = new AbortController();
+    await Promise.race([finished, delay(clock, FINISH_MAX_MS, timeUp.signal)]);
+    timeUp.abort();
+    this.#server.forceShutdown();
+    telemetry.log.info({ streams }, 'gRPC stopped');
+  }
+}
+
+/** The error of a failed start, in words for a person. */
+function notListening(error: Error, address: string): Error {
+  if (!error.message.includes('EADDRINUSE')) return new Error(`cannot listen on ${address}: ${error.message}`);
+  return new Error(`${address} is in use by another program (EADDRINUSE); choose another port with --grpc-port`);
+}

@@ -1,0 +1,98 @@
+import type {
+  handleBidiStreamingCall,
+  handleServerStreamingCall,
+  handleUnaryCall,
+  MethodDefinition,
+  ServerDuplexStream,
+  ServerWritableStream,
+  UntypedHandleCall,
+} from '@grpc/grpc-js';
+import type { Dispatcher } from '../../api/call/dispatcher.js';
+import type { BidiStreamMethod, Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
+import type { StreamTransport } from '../../api/call/sink.js';
+import type { Random } from '../../base/random.js';
+import { GrpcCall } from './grpc-call.js';
+import { toStatusObject } from './status.js';
+
+/** Bytes pass grpc-js as they are: the API decodes and encodes. */
+const sameBytes = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** A method as grpc-js registers it. */
+export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, Uint8Array> {
+  return {
+    path,
+    requestStream: kind === 'BIDI_STREAM',
+    responseStream: kind !== 'UNARY',
+    requestSerialize: sameBytes,
+    requestDeserialize: sameBytes,
+    responseSerialize: sameBytes,
+    responseDeserialize: sameBytes,
+  };
+}
+
+/** Makes the functions that grpc-js calls: each hands its call to the dispatcher. */
+export class GrpcHandlers {
+  constructor(
+    private readonly dispatcher: Dispatcher,
+    private readonly random: Random,
+  ) {}
+
+  of(method: Method): UntypedHandleCall {
+    switch (method.kind) {
+      case 'UNARY':
+        return this.#unary(method);
+      case 'SERVER_STREAM':
+        return this.#serverStream(method) as UntypedHandleCall;
+      case 'BIDI_STREAM':
+        return this.#bidiStream(method) as UntypedHandleCall;
+    }
+  }
+
+  #unary(method: UnaryMethod): handleUnaryCall<Buffer, Uint8Array> {
+    return (wire, callback) => {
+      const call = new GrpcCall(method, wire, this.random);
+      this.dispatcher.unary(method, wire.request, call, (failure, response) => {
+        call.end();
+        if (failure) callback(toStatusObject(failure));
+        else callback(null, response);
+      });
+    };
+  }
+
+  #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Buffer, Uint8Array> {
+    return (wire) => {
+      const call = new GrpcCall(method, wire, this.random);
+      this.dispatcher.serverStream(method, wire.request, call, transportOf(wire, call));
+    };
+  }
+
+  #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Uint8Array> {
+    return (wire) => {
+      const call = new GrpcCall(method, wire, this.random);
+      // The end of the iteration must not destroy the stream: its status is still to be sent.
+      const requests = wire.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+      this.dispatcher.bidiStream(method, requests, call, transportOf(wire, call));
+    };
+  }
+}
+
+/** The events of a stream of grpc-js after which nothing more can be sent. */
+const CLOSING_EVENTS = ['cancelled', 'close', 'error', 'finish'];
+
+function transportOf(
+  wire: ServerWritableStream<Buffer, Uint8Array> | ServerDuplexStream<Buffer, Uint8Array>,
+  call: GrpcCall,
+): StreamTransport {
+  return {
+    write: (bytes, onTaken) => void wire.write(bytes, onTaken),
+    end: (failure) => void (failure ? wire.emit('error', toStatusObject(failure)) : wire.end()),
+    onClosed: (listener) => {
+      const closed = (): void => {
+        call.end();
+        listener();
+      };
+      for (const event of CLOSING_EVENTS) wire.on(event, closed);
+    },
+  };
+}

@@ -1,0 +1,121 @@
+import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import { Instance, Liveness, type RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
+import { foldHealth, isSuspect } from './health.js';
+import { BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
+import { TTL_MS } from './limits.js';
+import { fromDuration, fromTimestamp, toTimestamp } from './time.js';
+
+/** The prefix of the key of every instance. */
+export const INSTANCES = `${WATCHED_ROOT}i/`;
+
+/** An instance as the catalog holds it. */
+export interface InstanceItem extends Item {
+  readonly record: InstanceRecord;
+  /** The instance as users see it. Its own `revision` is that of its own last visible change. */
+  readonly instance: Instance;
+  readonly ttlMs: number;
+  /** True if a client must send heartbeats for it. */
+  readonly expectsHeartbeats: boolean;
+  readonly removalReason: RemovalReason | undefined;
+  /** True if it is registered, and UNHEALTHY in a way that protection counts. */
+  readonly suspect: boolean;
+  /** True if it is suspect in a protected service, and therefore shown by default. */
+  readonly shownByProtection: boolean;
+}
+
+export function instanceKey(namespace: string, service: string, id: string): string {
+  return `${INSTANCES}${namespace}/${service}/${id}`;
+}
+
+/** The names in an instance key. `undefined` if it is none. */
+export function parseInstanceKey(key: string): KeyNames | undefined {
+  return parseKey(INSTANCES, key);
+}
+
+/** The state that a process reports. The default is HEALTHY. */
+export function reportedState(instance: Instance): ReportedState {
+  return instance.reported?.state || ReportedState.REPORTED_STATE_HEALTHY;
+}
+
+/** Reads the record at an instance key. Throws BadRecord. */
+export function readInstance({ key, value, modRevision }: Omit<StoredEntry, 'createRevision'>): InstanceItem {
+  const record = decode(key, value, InstanceRecord);
+  const stored = record.instance;
+  if (!stored || instanceKey(stored.namespace, stored.service, stored.id) !== key) {
+    throw new BadRecord(`${key} does not hold the instance it names`);
+  }
+  return instanceItem(key, record, modRevision, value.length);
+}
+
+/** The item that a record becomes once it is written at a revision. */
+export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint, bytes: number): InstanceItem {
+  const stored = record.instance!;
+  const revision = record.visibleRevision || modRevision;
+  const facts = { silent: record.silent, reported: reportedState(stored) };
+  const { health, reason } = foldHealth(facts);
+  return {
+    key,
+    namespace: stored.namespace,
+    scope: stored.service,
+    name: stored.id,
+    revision,
+    modRevision,
+    removedAtMs: record.tombstone ? fromTimestamp(record.tombstone.time ?? { seconds: 0n, nanos: 0 }) : undefined,
+    bytes,
+    record,
+    instance: { ...stored, health, healthReason: reason, revision },
+    ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
+    expectsHeartbeats: stored.liveness !== Liveness.LIVENESS_STATIC,
+    removalReason: record.tombstone?.reason,
+    suspect: !record.tombstone && isSuspect(facts),
+    shownByProtection: false,
+  };
+}
+
+/** The bytes of an instance record. Fields that follow from the record are not stored. */
+export function writeInstance(record: InstanceRecord): Uint8Array {
+  const { instance } = record;
+  const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n };
+  return InstanceRecord.encode({ ...record, instance: stored }).finish();
+}
+
+/** The record of a new registration. */
+export function registered(instance: Instance, { writeId, wallMs }: Stamp): InstanceRecord {
+  const changeTime = toTimestamp(wallMs);
+  return { writeId, instance: { ...instance, changeTime }, silent: false, visibleRevision: 0n, tombstone: undefined };
+}
+
+/** The same record with a new write id: the mod revision moves, and users see no change. */
+export function touched({ record, instance }: InstanceItem, { writeId }: Stamp): InstanceRecord {
+  return { ...record, writeId, visibleRevision: instance.revision };
+}
+
+/** The record after a heartbeat that changes it: not silent, and with the state that the process reports now. */
+export function heard(
+  { record }: InstanceItem,
+  reported: Reported | undefined,
+  { writeId, wallMs }: Stamp,
+): InstanceRecord {
+  const before = record.instance!;
+  const instance = { ...before, reported: reported ?? before.reported, changeTime: toTimestamp(wallMs) };
+  return { ...record, writeId, instance, silent: false, visibleRevision: 0n };
+}
+
+/** The record after a verdict. */
+export function silenced({ record }: InstanceItem, { writeId, wallMs }: Stamp): InstanceRecord {
+  const instance = { ...record.instance!, changeTime: toTimestamp(wallMs) };
+  return { ...record, writeId, instance, silent: true, visibleRevision: 0n };
+}
+
+/** The tombstone of an instance. */
+export function removed({ record }: InstanceItem, reason: RemovalReason, { writeId, wallMs }: Stamp): InstanceRecord {
+  const { namespace, service, id, incarnation } = record.instance!;
+  return {
+    writeId,
+    instance: Instance.fromPartial({ namespace, service, id, incarnation }),
+    silent: false,
+    visibleRevision: 0n,
+    tombstone: { reason, time: toTimestamp(wallMs) },
+  };
+}

@@ -1,0 +1,42 @@
+import { MemberRecord } from '../gen/rollcall/storage/v1/records.js';
+import { BadRecord, decode, type Item, type StoredEntry } from './item.js';
+import { UNWATCHED_ROOT, WATCHED_ROOT } from './keys.js';
+
+/** The prefix of the key of every member. */
+export const MEMBERS = `${WATCHED_ROOT}m/`;
+/** The prefix of the key of the record of how each node's memberships ended. */
+const NODES = `${UNWATCHED_ROOT}x/`;
+
+/** A live member as the catalog holds it. Its name is the id of the member. */
+export interface MemberItem extends Item {
+  /** The revision at which its key was created. It names the membership. */
+  readonly epoch: bigint;
+  readonly record: MemberRecord;
+}
+
+export function memberKey(id: string): string {
+  return MEMBERS + id;
+}
+
+/** The key of a node's record. The name of a node may hold any character, so it is escaped to printable ASCII. */
+export function nodeKey(node: string): string {
+  return NODES + encodeURIComponent(node);
+}
+
+/** Reads the record at a member key. Throws BadRecord. A rewrite by the same membership is no visible change. */
+export function readMember({ key, value, modRevision, createRevision }: StoredEntry): MemberItem {
+  const record = decode(key, value, MemberRecord);
+  if (memberKey(record.id) !== key) throw new BadRecord(`${key} does not hold the member it names`);
+  return {
+    key,
+    namespace: '',
+    scope: '',
+    name: record.id,
+    revision: createRevision,
+    modRevision,
+    removedAtMs: undefined,
+    bytes: value.length,
+    epoch: createRevision,
+    record,
+  };
+}
