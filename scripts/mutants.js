@@ -1,10 +1,10 @@
-// Breaks each promise of docs/guarantees.md on purpose and looks whether a test falls: `npm run mutants [-- NAME...]`
+// Breaks each promise of docs/reference/guarantees.md on purpose and looks whether a test falls: `npm run mutants [-- NAME...]`
 // applies the patches of test/mutants one at a time to a copy of the tree, runs the tests that the patch names, and
 // prints which of them fell. A mutant that survives fails the run, and so does one that proves nothing: a patch that
 // does not apply, or tests that fail without it. `--check` only looks whether every patch still applies.
 //
 // A patch begins with one sentence that says what is broken, and then says
-//   Breaks: W2                                 the promise: of docs/guarantees.md, or S1 to S13 of the store port
+//   Breaks: W2                                 the promise: of docs/reference/guarantees.md, or S1 to S13 of the store port
 //   Run: test/unit/api/watch/hub.test.ts  the test files that must fall, with spaces between them
 //   Only: W2                                   optional: the pattern of the names of the tests to run
 //   Env: ROLLCALL_SIM_SEEDS=60                 optional: variables of the tests

@@ -13,7 +13,7 @@ export const Code = {
 /** The name of a status code. */
 export type CodeName = keyof typeof Code;
 
-/** Every reason an error can carry. docs/errors.md shows this table; a test compares them. */
+/** Every reason an error can carry. docs/reference/errors.md shows this table; a test compares them. */
 export const REASONS = {
   INVALID_REQUEST: {
     code: 'INVALID_ARGUMENT',

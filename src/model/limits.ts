@@ -1,5 +1,5 @@
 /**
- * Every bound on what the product takes and holds. docs/limits.md shows this table; a test compares them.
+ * Every bound on what the product takes and holds. docs/reference/limits.md shows this table; a test compares them.
  */
 export const LIMITS = {
   NAME_CHARS: {

@@ -48,8 +48,8 @@ const column = (from: readonly Row[], key: string, head: string): Record<string,
   Object.fromEntries(from.map((row) => [row[key]!, row[head]!]));
 const grouped = (n: number): string => n.toLocaleString('en');
 
-test('docs/errors.md shows every reason as the code has it, and no other', () => {
-  const shown = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code !== undefined);
+test('docs/reference/errors.md shows every reason as the code has it, and no other', () => {
+  const shown = rows('docs/reference/errors.md', 'Reason').filter(({ Code }) => Code !== undefined);
   assert.deepEqual(
     shown.map(({ Reason, Code, Retry, Meaning }) => [Reason, Code, Retry, Meaning]).sort(),
     Object.entries(REASONS)
@@ -59,25 +59,25 @@ test('docs/errors.md shows every reason as the code has it, and no other', () =>
   for (const row of shown) assert.match(row['What the client should do']!, /\w.*\.$/, row['Reason']);
 });
 
-test('docs/errors.md shows every rejection of a heartbeat, every alarm and every exit code', () => {
-  const rejections = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code === undefined);
+test('docs/reference/errors.md shows every rejection of a heartbeat, every alarm and every exit code', () => {
+  const rejections = rows('docs/reference/errors.md', 'Reason').filter(({ Code }) => Code === undefined);
   assert.deepEqual(
     rejections.map(({ Reason }) => `REJECTION_REASON_${Reason}`),
     Object.values(RejectionReason).filter(
       (name) => typeof name === 'string' && !['REJECTION_REASON_UNSPECIFIED', 'UNRECOGNIZED'].includes(name),
     ),
   );
-  assert.deepEqual(column(rows('docs/errors.md', 'Alarm'), 'Alarm', 'Meaning'), { ...ALARMS });
+  assert.deepEqual(column(rows('docs/reference/errors.md', 'Alarm'), 'Alarm', 'Meaning'), { ...ALARMS });
   const exits = /const Exit = \{(.*)\} as const/.exec(read('src/main.ts'))![1]!;
   assert.deepEqual(
-    rows('docs/errors.md', 'Code').map((row) => row['Code']),
+    rows('docs/reference/errors.md', 'Code').map((row) => row['Code']),
     [...exits.matchAll(/\d+/g)].map(([code]) => code),
   );
 });
 
-test('docs/limits.md shows every limit as the code has it, and no other', () => {
+test('docs/reference/limits.md shows every limit as the code has it, and no other', () => {
   assert.deepEqual(
-    rows('docs/limits.md', 'Limit')
+    rows('docs/reference/limits.md', 'Limit')
       .map(({ Limit, Value, Unit, Why }) => [Limit, Value, Unit, Why])
       .sort(),
     Object.entries(LIMITS)
@@ -86,14 +86,14 @@ test('docs/limits.md shows every limit as the code has it, and no other', () => 
   );
 });
 
-test('docs/limits.md shows times as the code has them', () => {
-  for (const row of rows('docs/limits.md', 'Name')) {
+test('docs/reference/limits.md shows times as the code has them', () => {
+  for (const row of rows('docs/reference/limits.md', 'Name')) {
     const name = row['Name']!;
     const [, part] = /^TTL_MS\.(min|default|max)$/.exec(name) ?? [];
     const value = part ? TTL_MS[part as keyof typeof TTL_MS] : constant(row['Where']!, name);
     assert.equal(row['Milliseconds'], grouped(value), name);
   }
-  const text = read('docs/limits.md');
+  const text = read('docs/reference/limits.md');
   assert.ok(text.includes(`\`BEATS_PER_TTL\` (${BEATS_PER_TTL})`));
   assert.ok(text.includes(`\`EXPIRY_TTLS\` (${EXPIRY_TTLS})`));
   for (const [path, names] of Object.entries({
@@ -110,8 +110,8 @@ function constant(path: string, name: string): number {
   return text.split('*').reduce((product, factor) => product * Number(factor.replaceAll('_', '')), 1);
 }
 
-test('every test that docs/guarantees.md names exists, and every promise names one', () => {
-  const sections = read('docs/guarantees.md').split(/^(?=### )/m);
+test('every test that docs/reference/guarantees.md names exists, and every promise names one', () => {
+  const sections = read('docs/reference/guarantees.md').split(/^(?=### )/m);
   for (const section of sections.slice(1)) {
     const [, promise] = /^### ([A-Z]+\d+) /.exec(section) ?? [];
     assert.ok(promise, section.split('\n')[0]);
@@ -126,8 +126,10 @@ test('every test that docs/guarantees.md names exists, and every promise names o
   }
 });
 
-test('every promise that a test title begins with is one of docs/guarantees.md', () => {
-  const promises = new Set([...read('docs/guarantees.md').matchAll(/^### ([A-Z]+\d+) /gm)].map(([, id]) => id!));
+test('every promise that a test title begins with is one of docs/reference/guarantees.md', () => {
+  const promises = new Set(
+    [...read('docs/reference/guarantees.md').matchAll(/^### ([A-Z]+\d+) /gm)].map(([, id]) => id!),
+  );
   const named = filesIn('test', '.ts').flatMap((path) =>
     [...read(path).matchAll(/\b(?:test|check)\(\s*['"`]((?:[CWEIS]\d+[ :]+)+)/g)].flatMap(([, ids]) =>
       ids!.match(/[A-Z]\d+/g)!.map((id) => [id, path] as const),
@@ -140,7 +142,7 @@ test('every promise that a test title begins with is one of docs/guarantees.md',
 /** What stands as `title` in [path](link). */
 function testsNamedIn(text: string): { title: string; path: string }[] {
   return [...text.matchAll(/^- `([^`]+)` in \[([^\]]+)\]\(([^)]+)\)$/gm)].map(([, title, path, link]) => {
-    assert.equal(join('docs', link!), path, 'the link goes where it says');
+    assert.equal(join('docs/reference', link!), path, 'the link goes where it says');
     return { title: title!, path: path! };
   });
 }
@@ -204,7 +206,7 @@ test('README shows every setting with its variable and default, and names no oth
   }
 });
 
-test('docs/architecture.md says who may import whom as the linter holds it', () => {
+test('docs/internals/architecture.md says who may import whom as the linter holds it', () => {
   interface Rule {
     name: string;
     to: { pathNot?: string[] };
@@ -215,11 +217,14 @@ test('docs/architecture.md says who may import whom as the linter holds it', () 
     .filter(({ name }) => name.endsWith('-imports-only-what-lies-below'))
     .map(({ to }) => to.pathNot!.map(folderOf))
     .map(([folder, ...allowed]) => [folder!, allowed.join(', ') || 'nothing']);
-  assert.deepEqual(column(rows('docs/architecture.md', 'Folder'), 'Folder', 'May import'), Object.fromEntries(held));
+  assert.deepEqual(
+    column(rows('docs/internals/architecture.md', 'Folder'), 'Folder', 'May import'),
+    Object.fromEntries(held),
+  );
 });
 
-test('every decision has its four parts, a number of its own, and a link in docs/architecture.md', () => {
-  const architecture = read('docs/architecture.md');
+test('every decision has its four parts, a number of its own, and a link in docs/internals/architecture.md', () => {
+  const architecture = read('docs/internals/architecture.md');
   const decisions = filesIn('docs/adr', '.md');
   decisions.forEach((path, i) => {
     const text = read(path);
@@ -228,7 +233,7 @@ test('every decision has its four parts, a number of its own, and a link in docs
     assert.match(text, new RegExp(`^# ${i + 1}\\. \\S`), path);
     const parts = [...text.matchAll(/^## (.+)$/gm)].map(([, part]) => part);
     assert.deepEqual(parts, ['Context', 'Options', 'Decision', 'Consequences'], path);
-    assert.ok(architecture.includes(`](${relative('docs', path)})`), path);
+    assert.ok(architecture.includes(`](${relative('docs/internals', path)})`), path);
   });
   assert.ok(decisions.length > 0);
 });
