@@ -1,11 +1,13 @@
-// Breaks each promise of docs/reference/guarantees.md on purpose and looks whether a test falls: `npm run mutants [-- NAME...]`
-// applies the patches of test/mutants one at a time to a copy of the tree, runs the tests that the patch names, and
-// prints which of them fell. A mutant that survives fails the run, and so does one that proves nothing: a patch that
-// does not apply, or tests that fail without it. `--check` only looks whether every patch still applies.
+// Breaks each promise of docs/reference/guarantees.md on purpose and checks that a test fails.
 //
-// A patch begins with one sentence that says what is broken, and then says
-//   Breaks: W2                                 the promise: of docs/reference/guarantees.md, or S1 to S13 of the store port
-//   Run: test/unit/api/watch/hub.test.ts  the test files that must fall, with spaces between them
+// `npm run mutants [-- NAME...]` applies the patches of test/mutants one at a time to a copy of the tree. It runs the
+// tests that the patch names, and prints those that fail. A mutant that survives fails the run. So does a mutant that
+// proves nothing: a patch that does not apply, or tests that fail without it. `--check` only checks that every patch
+// applies and that every promise has a mutant.
+//
+// A patch begins with one sentence that says what is broken. These lines follow:
+//   Breaks: W2                                 the promises: numbers of docs/reference/guarantees.md
+//   Run: test/unit/api/watch/hub.test.ts       the test files that must fail, with spaces between them
 //   Only: W2                                   optional: the pattern of the names of the tests to run
 //   Env: ROLLCALL_SIM_SEEDS=60                 optional: variables of the tests
 //   Needs: build                               optional: the tests start the built server
@@ -14,11 +16,12 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sections } from './guarantees.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, 'test/mutants');
-/** Every one of these must have a mutant. */
-const PROMISES = 'C1 C2 C3 W1 W2 W3 W4 W5 E1 E2 E3 E4 E5 I1 I2 I3'.split(' ');
+/** Every promise. Each must have a mutant, or a line "No mutant: ..." in guarantees.md that says why there is none. */
+const PROMISES = sections().filter(({ id }) => id);
 /** Far longer than any of the tests takes: a mutant that makes them hang is noticed too. */
 const RUN_MAX_MS = 120_000;
 
@@ -167,8 +170,15 @@ const all = readdirSync(folder)
 const patches = names.length > 0 ? all.filter(({ name }) => names.includes(name)) : all;
 const problems = [
   ...names.filter((name) => !all.some((patch) => patch.name === name)).map((name) => `there is no mutant ${name}`),
-  ...PROMISES.filter((promise) => !all.some(({ breaks }) => breaks.includes(promise))).map(
-    (promise) => `nothing breaks ${promise}`,
+  ...PROMISES.flatMap(({ id, noMutant }) => {
+    const broken = all.some(({ breaks }) => breaks.includes(id));
+    if (!broken && !noMutant) return [`no mutant breaks ${id}`];
+    return broken && noMutant ? [`${id} has a mutant, and guarantees.md says that it has none`] : [];
+  }),
+  ...all.flatMap(({ name, breaks }) =>
+    breaks
+      .filter((id) => /^[A-Z]+\d+$/.test(id) && !PROMISES.some((promise) => promise.id === id))
+      .map((id) => `${name} breaks ${id}, which is no promise`),
   ),
 ];
 

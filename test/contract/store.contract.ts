@@ -115,16 +115,22 @@ export function storeContract(
     assert.ok(revision > before);
   });
 
-  check('S2 a refused transaction changes nothing and tells what stands at each compared key', async ({ store }) => {
-    const revision = await commit(store, put('i/a', 'old'));
-    const result = await store.commit(txn([absent('i/b'), at('i/a', revision + 1n)], put('i/a', 'new'), put('i/b')));
-    assert.ok(!result.ok);
-    assert.equal(result.found.length, 2);
-    assert.equal(result.found[0], undefined);
-    assert.deepEqual([result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()], [revision, 'old']);
-    assert.equal((await store.get('i/b')).entry, undefined);
-    assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), 'old');
-  });
+  check(
+    'S2 a refused transaction changes nothing and returns the current record of each compared key',
+    async ({ store }) => {
+      const revision = await commit(store, put('i/a', 'old'));
+      const result = await store.commit(txn([absent('i/b'), at('i/a', revision + 1n)], put('i/a', 'new'), put('i/b')));
+      assert.ok(!result.ok);
+      assert.equal(result.found.length, 2);
+      assert.equal(result.found[0], undefined);
+      assert.deepEqual(
+        [result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()],
+        [revision, 'old'],
+      );
+      assert.equal((await store.get('i/b')).entry, undefined);
+      assert.equal(Buffer.from((await store.get('i/a')).entry!.value).toString(), 'old');
+    },
+  );
 
   check('S2 compares look at the last write, or at the creation, of a key', async ({ store }) => {
     const created = await commit(store, put('i/a'));

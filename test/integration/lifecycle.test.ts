@@ -84,7 +84,7 @@ test('a server whose output nobody reads any more goes on, and stops cleanly', a
   assert.deepEqual(await exited, [0, null]);
 });
 
-test('what was acknowledged before a clean end is there afterwards', async (t) => {
+test('C1: what was acknowledged before a clean end is there afterwards', async (t) => {
   const folder = temporaryFolder();
   const server = await startServer(t, folder);
   const { revision } = await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });

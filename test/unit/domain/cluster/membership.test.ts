@@ -36,7 +36,7 @@ async function beatFor(stage: ClusterStage, member: Member, id: string, ms: numb
   }
 }
 
-test('E3: an instance that beats at one replica is alive for all of them, whoever judges, and its beats write nothing', async () => {
+test('E3 E6: an instance that beats at one replica is alive for all of them, whichever judges, and its beats write nothing', async () => {
   const { stage, a, b } = await settled();
   for (const [id, member] of [
     ['p1', a],
@@ -70,7 +70,7 @@ test('E5: with all replicas well a silent instance is found within 300 ms of its
   }
 });
 
-test('E3: nobody is declared silent while a live member cannot be asked; once it is gone, after the grace', async () => {
+test('E3 E6: no instance is declared silent while a live member cannot be asked; once it is gone, after the grace', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   stage.unreachable.add('a').add('b');
@@ -84,7 +84,7 @@ test('E3: nobody is declared silent while a live member cannot be asked; once it
   assert.ok(took > GRACE_MS, `after ${took} ms`);
 });
 
-test('E6: after a crash nobody is declared silent before the grace, and the dead are found within lease, grace and ttl', async () => {
+test('E6: after a crash no instance is declared silent before the grace, and the dead are found within lease, grace and ttl', async () => {
   const { stage, a, b } = await settled();
   for (const id of ['alive', 'dead']) await stage.register(a, id);
   await beatFor(stage, b, 'alive', TTL_MS);
@@ -103,7 +103,7 @@ test('E6: after a crash nobody is declared silent before the grace, and the dead
   assert.ok(stage.world.now - died > GRACE_MS);
 });
 
-test('a replica that leaves cleanly hands over what it heard, and blinds nobody', async () => {
+test('E6: a replica that leaves cleanly hands over what it heard, and delays no verdict', async () => {
   const { stage, a, b } = await settled();
   for (const id of ['alive', 'dead']) await stage.register(a, id);
   await beatFor(stage, b, 'alive', 2 * TTL_MS);
@@ -119,7 +119,7 @@ test('a replica that leaves cleanly hands over what it heard, and blinds nobody'
   assert.equal(a.counts.get('disturbances') ?? 0, before);
 });
 
-test('E6: who fell silent before a replica left cleanly is found a ttl after its last heartbeat all the same', async () => {
+test('E6: an instance that fell silent before a replica left cleanly is found a ttl after its last heartbeat all the same', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'dead');
   await beatFor(stage, b, 'dead', 2 * TTL_MS);
@@ -144,7 +144,7 @@ test('E5: what another replica has heard under a longer ttl does not count for l
   await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
 });
 
-test('E4: a protection that whoever judges does not see yet holds up removals all the same', async () => {
+test('E4: a protection that the judge does not see yet holds up removals all the same', async () => {
   const { stage, a } = await settled();
   await stage.register(a, 'p1');
   await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
@@ -179,7 +179,7 @@ test('a replica whose key is lost acknowledges nothing until it has joined again
   assert.notEqual(await stage.beat(b, 'p1'), 'FENCED');
 });
 
-test('S14 a member whose watch says nothing while the store is restored begins anew when it lists, however far the store is by then', async () => {
+test('S14 a member whose watch says nothing while the store is restored starts over when it lists, however far the store is by then', async () => {
   const { stage, b } = await settled();
   await stage.register(b, 'old');
   const backup = stage.store.backup();
