@@ -198,7 +198,7 @@ test('docs/internals/architecture.md says who may import whom as the linter hold
   );
 });
 
-test('every decision has its four parts, a number of its own, and a link in docs/internals/architecture.md', () => {
+test('every decision has a status, a date, its four parts, a number of its own, and a link in docs/internals/architecture.md', () => {
   const architecture = read('docs/internals/architecture.md');
   const decisions = filesIn('docs/adr', '.md');
   decisions.forEach((path, i) => {
@@ -206,6 +206,9 @@ test('every decision has its four parts, a number of its own, and a link in docs
     const number = /\/(\d{4})-[a-z0-9-]+\.md$/.exec(path)?.[1];
     assert.equal(Number(number), i + 1, path);
     assert.match(text, new RegExp(`^# ${i + 1}\\. \\S`), path);
+    assert.match(text, /^Status: (proposed|accepted|superseded by \[ADR \d+\]\([^)]+\))$/m, path);
+    const [, date] = /^Date: (\d{4}-\d{2}-\d{2})$/m.exec(text) ?? [];
+    assert.ok(date && !Number.isNaN(Date.parse(date)), `${path} has a date`);
     const parts = [...text.matchAll(/^## (.+)$/gm)].map(([, part]) => part);
     assert.deepEqual(parts, ['Context', 'Options', 'Decision', 'Consequences'], path);
     assert.ok(architecture.includes(`](${relative('docs/internals', path)})`), path);
