@@ -59,7 +59,7 @@ test('a signal that comes twice at once, as from a terminal by way of npm, is on
   assert.equal((await waiting).code, 14);
 });
 
-test('a server whose output nobody reads any more goes on, and stops cleanly', async (t) => {
+test('a server whose output is no longer read goes on, and stops cleanly', async (t) => {
   const args = [MAIN, 'serve', '--grpc-port', '0', '--data-dir', temporaryFolder()];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));

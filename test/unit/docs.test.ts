@@ -132,6 +132,23 @@ test('every promise that a test title begins with is one of docs/reference/guara
   for (const [id, path] of named) assert.ok(promises.has(id), `${path}: ${id}`);
 });
 
+test('every test that docs/internals/track-record.md names exists', () => {
+  const faults = rows('docs/internals/track-record.md', 'Date');
+  for (const { Date: date, Test } of faults) {
+    assert.match(date!, /^\d{4}-\d{2}-\d{2}$/);
+    const [, title, path] = /^(.+) in \[[^\]]+\]\(\.\.\/\.\.\/([^)]+)\)$/.exec(Test!) ?? [];
+    assert.ok(path, `${Test} names a test and its file`);
+    assert.ok(titlesIn(path).includes(title!), `${path} has no test "${title}"`);
+  }
+});
+
+/** The titles of the tests of a file. A value that a title takes at run time is "...". */
+function titlesIn(path: string): string[] {
+  return [...read(path).matchAll(/\btest\(\s*(?:'((?:[^'\\]|\\.)+)'|`([^`]+)`),/g)].map(([, plain, template]) =>
+    (plain?.replaceAll("\\'", "'") ?? template!).replaceAll('`', '').replaceAll(/\$\{[^}]*\}/g, '...'),
+  );
+}
+
 test('every relative link of the documents leads to a file, and to a heading where it names one', () => {
   const documents = ['README.md', 'CHANGELOG.md', ...filesIn('docs', '.md')];
   let links = 0;

@@ -266,7 +266,7 @@ test('a node that has waited joins as soon as it can: a store that is out just t
   await stage.untilTrue(() => state() === 'IN', 5_000);
 });
 
-test('a node that waits is not alone because its catalog is read anew', async () => {
+test('a node that waits is not alone because its catalog is read again', async () => {
   const stage = new ClusterStage();
   await stage.start('a');
   const b = await stage.start('b');
@@ -299,7 +299,7 @@ test('a membership that has lasted, or that was left, makes nobody wait', async 
   await stage.start('b', 5_000);
 });
 
-test('an outage of the store is not felt until the fence, and nothing is listed anew after it: the dead are found a ttl later', async () => {
+test('an outage of the store is not felt until the fence, and nothing is listed again after it: the dead are found a ttl later', async () => {
   const { stage, a, b } = await settled(60_000); // etcd ends no lease while it has no quorum
   await stage.register(a, 'p1');
   await stage.register(a, 'p2');
@@ -342,7 +342,7 @@ test('E3: a process that has taken the place of a member does not answer for it'
   await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + 1_000);
 });
 
-test('verdicts go on when somebody else deletes the name of the set of members, and it is written back', async () => {
+test('verdicts go on when another program deletes the generation of the member set, and it is written back', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   await stage.pass(TTL_MS - 100);
@@ -354,7 +354,7 @@ test('verdicts go on when somebody else deletes the name of the set of members, 
   await stage.untilTrue(() => stage.isSilent('p2'), TTL_MS + SOON_MS);
 });
 
-test('a member that cannot be reached is told by all others before anybody falls silent; verdicts wait for it no longer than it is there', async () => {
+test('all others report an unreachable member before any instance falls silent; verdicts wait for it only while it is a member', async () => {
   const { stage, a, b } = await settled();
   const c = await stage.start('c');
   await stage.pass(GRACE_MS + 1_000);
