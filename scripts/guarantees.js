@@ -104,7 +104,7 @@ when its title begins with the number of the promise. "..." stands for a value t
 A mutant is a patch that breaks a promise on purpose. \`npm run mutants\` checks that the tests notice each of them.
 `;
 
-/** The page, and what is wrong with the promises. */
+/** Makes the page, and finds promises without a test. */
 function page() {
   const tests = filesIn('test', '.ts').flatMap((path) =>
     titlesIn(path).map((title) => ({ path, title, ids: numbersOf(title) })),

@@ -48,13 +48,13 @@ function readPatch(file) {
   return patch;
 }
 
-/** Why a patch does not apply to a tree; undefined: it does. */
+/** Returns why a patch does not apply to a tree. `undefined` if it applies. */
 function apply(tree, { file }, ...options) {
   const { status, stderr } = spawnSync('git', ['apply', ...options, file], { cwd: tree, encoding: 'utf8' });
   return status === 0 ? undefined : stderr.trim().split('\n')[0];
 }
 
-/** A copy of the tree as it is now, committed or not, in which patches can be applied without disturbing anybody. */
+/** Makes a copy of the working tree, committed or not, so that patches change nothing in the tree itself. */
 function copyTree() {
   const tree = mkdtempSync(join(tmpdir(), 'rollcall-mutants-'));
   process.once('exit', () => rmSync(tree, { recursive: true, force: true }));
@@ -69,7 +69,7 @@ function copyTree() {
   return tree;
 }
 
-/** Builds the server of a tree; src/gen is there already. What went wrong; undefined: nothing. */
+/** Builds the server of a tree, whose src/gen exists. Returns the first error. `undefined` if the build succeeds. */
 function build(tree) {
   rmSync(join(tree, 'dist'), { recursive: true, force: true });
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
@@ -113,7 +113,7 @@ async function runTests(tree, { run, only, env }) {
   return { status, timedOut, fell, passed: named('ok').length, output };
 }
 
-/** What became of a mutant: whether it fell, and by what. */
+/** Tries one mutant. Returns whether a test noticed it, and which. */
 async function tryMutant(tree, patch) {
   const refused = apply(tree, patch);
   if (refused) return { ok: false, by: `DOES NOT APPLY: ${refused}` };
@@ -135,8 +135,9 @@ async function tryMutant(tree, patch) {
 }
 
 /**
- * What the tests say of the tree as it is: a mutant is only blamed for what does not fail without it. Files are run
- * whole and together, which is faster than what each mutant names; but for those that need the server, which are slow.
+ * Runs the tests without a mutant, and throws if one fails: a failure counts only if the test passes without the mutant.
+ * Files run whole and together, which is faster than one run per mutant. Tests that need the server are slow, so only the
+ * named ones run.
  */
 async function checkBaseline(tree, patches) {
   const failed = patches.some((patch) => patch.build) ? build(tree) : undefined;

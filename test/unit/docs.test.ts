@@ -19,6 +19,14 @@ const filesIn = (folder: string, ending: string): string[] =>
     .map((name) => join(folder, name))
     .sort();
 
+/** Every document for people. */
+const DOCUMENTS = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'RELEASING.md', 'SECURITY.md'],
+  ...filesIn('docs', '.md'),
+];
+/** Files that documents name and that do not exist yet. */
+const PLANNED = ['proto/released.binpb', 'src/api/services.ts', 'src/catalog/kinds.ts'];
+
 /** A row of a table: its cells by the heads of their columns, without the marks of code. */
 type Row = Readonly<Record<string, string>>;
 
@@ -149,10 +157,25 @@ function titlesIn(path: string): string[] {
   );
 }
 
+test('every path of the repository that a document names exists', () => {
+  for (const path of PLANNED) assert.ok(!existsSync(join(root, path)), `${path} exists: take it off the list`);
+  for (const document of DOCUMENTS)
+    for (const [, path] of withoutCode(read(document)).matchAll(
+      /`((?:src|proto|test|docs|scripts|bench)\/[\w./-]*\w)`/g,
+    ))
+      assert.ok(existsSync(join(root, path!)) || PLANNED.includes(path!), `${document} names ${path}`);
+});
+
+test('every log line that the documents quote is one of src', () => {
+  const sources = filesIn('src', '.ts').map(read).join('\n');
+  const quoted = DOCUMENTS.flatMap((path) => [...read(path).matchAll(/log line "([^"]+)"/g)].map(([, line]) => line!));
+  assert.ok(quoted.length > 0);
+  for (const line of quoted) assert.ok(sources.includes(`'${line}`), line);
+});
+
 test('every relative link of the documents leads to a file, and to a heading where it names one', () => {
-  const documents = ['README.md', 'CHANGELOG.md', ...filesIn('docs', '.md')];
   let links = 0;
-  for (const document of documents) {
+  for (const document of DOCUMENTS) {
     const text = withoutCode(read(document));
     for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^[a-z]+:/.test(link!)) continue;
