@@ -1,4 +1,4 @@
-// What tests need and nobody wants to install: kept in the cache folder of the project.
+// Keeps tools that tests need, such as etcd, in the cache folder of the project, so that they need no installation.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

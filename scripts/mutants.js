@@ -1,11 +1,13 @@
-// Breaks each promise of docs/guarantees.md on purpose and looks whether a test falls: `npm run mutants [-- NAME...]`
-// applies the patches of test/mutants one at a time to a copy of the tree, runs the tests that the patch names, and
-// prints which of them fell. A mutant that survives fails the run, and so does one that proves nothing: a patch that
-// does not apply, or tests that fail without it. `--check` only looks whether every patch still applies.
+// Breaks each promise of docs/reference/guarantees.md on purpose and checks that a test fails.
 //
-// A patch begins with one sentence that says what is broken, and then says
-//   Breaks: W2                                 the promise: of docs/guarantees.md, or S1 to S13 of the store port
-//   Run: test/unit/api/watch/hub.test.ts  the test files that must fall, with spaces between them
+// `npm run mutants [-- NAME...]` applies the patches of test/mutants one at a time to a copy of the tree. It runs the
+// tests that the patch names, and prints those that fail. A mutant that survives fails the run. So does a mutant that
+// proves nothing: a patch that does not apply, or tests that fail without it. `--check` only checks that every patch
+// applies and that every promise has a mutant.
+//
+// A patch begins with one sentence that says what is broken. These lines follow:
+//   Breaks: W2                                 the promises: numbers of docs/reference/guarantees.md
+//   Run: test/unit/api/watch/hub.test.ts       the test files that must fail, with spaces between them
 //   Only: W2                                   optional: the pattern of the names of the tests to run
 //   Env: ROLLCALL_SIM_SEEDS=60                 optional: variables of the tests
 //   Needs: build                               optional: the tests start the built server
@@ -14,11 +16,12 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, 
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sections } from './guarantees.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const folder = join(root, 'test/mutants');
-/** Every one of these must have a mutant. */
-const PROMISES = 'C1 C2 C3 W1 W2 W3 W4 W5 E1 E2 E3 E4 E5 I1 I2 I3'.split(' ');
+/** Every promise. Each must have a mutant, or a line "No mutant: ..." in guarantees.md that says why there is none. */
+const PROMISES = sections().filter(({ id }) => id);
 /** Far longer than any of the tests takes: a mutant that makes them hang is noticed too. */
 const RUN_MAX_MS = 120_000;
 
@@ -45,13 +48,13 @@ function readPatch(file) {
   return patch;
 }
 
-/** Why a patch does not apply to a tree; undefined: it does. */
+/** Returns why a patch does not apply to a tree. `undefined` if it applies. */
 function apply(tree, { file }, ...options) {
   const { status, stderr } = spawnSync('git', ['apply', ...options, file], { cwd: tree, encoding: 'utf8' });
   return status === 0 ? undefined : stderr.trim().split('\n')[0];
 }
 
-/** A copy of the tree as it is now, committed or not, in which patches can be applied without disturbing anybody. */
+/** Makes a copy of the working tree, committed or not, so that patches change nothing in the tree itself. */
 function copyTree() {
   const tree = mkdtempSync(join(tmpdir(), 'rollcall-mutants-'));
   process.once('exit', () => rmSync(tree, { recursive: true, force: true }));
@@ -66,7 +69,7 @@ function copyTree() {
   return tree;
 }
 
-/** Builds the server of a tree; src/gen is there already. What went wrong; undefined: nothing. */
+/** Builds the server of a tree, whose src/gen exists. Returns the first error. `undefined` if the build succeeds. */
 function build(tree) {
   rmSync(join(tree, 'dist'), { recursive: true, force: true });
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
@@ -110,7 +113,7 @@ async function runTests(tree, { run, only, env }) {
   return { status, timedOut, fell, passed: named('ok').length, output };
 }
 
-/** What became of a mutant: whether it fell, and by what. */
+/** Tries one mutant. Returns whether a test noticed it, and which. */
 async function tryMutant(tree, patch) {
   const refused = apply(tree, patch);
   if (refused) return { ok: false, by: `DOES NOT APPLY: ${refused}` };
@@ -132,8 +135,9 @@ async function tryMutant(tree, patch) {
 }
 
 /**
- * What the tests say of the tree as it is: a mutant is only blamed for what does not fail without it. Files are run
- * whole and together, which is faster than what each mutant names; but for those that need the server, which are slow.
+ * Runs the tests without a mutant, and throws if one fails: a failure counts only if the test passes without the mutant.
+ * Files run whole and together, which is faster than one run per mutant. Tests that need the server are slow, so only the
+ * named ones run.
  */
 async function checkBaseline(tree, patches) {
   const failed = patches.some((patch) => patch.build) ? build(tree) : undefined;
@@ -167,8 +171,15 @@ const all = readdirSync(folder)
 const patches = names.length > 0 ? all.filter(({ name }) => names.includes(name)) : all;
 const problems = [
   ...names.filter((name) => !all.some((patch) => patch.name === name)).map((name) => `there is no mutant ${name}`),
-  ...PROMISES.filter((promise) => !all.some(({ breaks }) => breaks.includes(promise))).map(
-    (promise) => `nothing breaks ${promise}`,
+  ...PROMISES.flatMap(({ id, noMutant }) => {
+    const broken = all.some(({ breaks }) => breaks.includes(id));
+    if (!broken && !noMutant) return [`no mutant breaks ${id}`];
+    return broken && noMutant ? [`${id} has a mutant, and guarantees.md says that it has none`] : [];
+  }),
+  ...all.flatMap(({ name, breaks }) =>
+    breaks
+      .filter((id) => /^[A-Z]+\d+$/.test(id) && !PROMISES.some((promise) => promise.id === id))
+      .map((id) => `${name} breaks ${id}, which is no promise`),
   ),
 ];
 

@@ -13,22 +13,22 @@ export const Code = {
 /** The name of a status code. */
 export type CodeName = keyof typeof Code;
 
-/** Every reason an error can carry. docs/errors.md shows this table; a test compares them. */
+/** Every reason that an error can carry. docs/reference/errors.md shows this table; a test compares them. */
 export const REASONS = {
   INVALID_REQUEST: {
     code: 'INVALID_ARGUMENT',
     retry: false,
-    meaning: 'A field breaks a rule; BadRequest names every such field, as far as an answer has room.',
+    meaning: 'A field breaks a rule. BadRequest names every such field, up to the size of an answer.',
   },
   MALFORMED_REQUEST: {
     code: 'INVALID_ARGUMENT',
     retry: false,
-    meaning: 'The bytes are not a message of this method, or text in it is not UTF-8.',
+    meaning: 'The bytes are not a message of this method, or a text in it is not UTF-8.',
   },
   REQUEST_ID_REUSED: {
     code: 'INVALID_ARGUMENT',
     retry: false,
-    meaning: 'Another request was made under this request_id.',
+    meaning: 'Another request was made with this request_id.',
   },
   UNKNOWN_SERVICE: {
     code: 'NOT_FOUND',
@@ -45,118 +45,118 @@ export const REASONS = {
   VERSION_DELETED: {
     code: 'FAILED_PRECONDITION',
     retry: false,
-    meaning: 'The version says that the config was deleted: it has no content to publish again.',
+    meaning: 'The version records a deletion. It has no content to publish again.',
   },
   NOT_PROTECTED: {
     code: 'FAILED_PRECONDITION',
     retry: false,
-    meaning: 'The service is not protected: there is nothing to release.',
+    meaning: 'The service is not protected, so there is nothing to release.',
   },
-  INCARNATION_MISMATCH: { code: 'FAILED_PRECONDITION', retry: false, meaning: 'Another process run holds the id.' },
+  INCARNATION_MISMATCH: { code: 'FAILED_PRECONDITION', retry: false, meaning: 'Another incarnation holds the id.' },
   REVISION_MISMATCH: {
     code: 'ABORTED',
     retry: false,
-    meaning: 'What stands under the id is not what replaces_revision names.',
+    meaning: 'The current record of the id does not have the revision that replaces_revision names.',
   },
   VERSION_MISMATCH: { code: 'ABORTED', retry: false, meaning: 'The current version is not expected_version.' },
   WRITE_CONFLICT: {
     code: 'ABORTED',
     retry: true,
-    meaning: 'Others kept writing the same record; nothing was written.',
+    meaning: 'Concurrent writes of the record won every retry. Nothing was written.',
   },
   OUTCOME_LOST: {
     code: 'ABORTED',
     retry: false,
     meaning:
-      'The reply of the store was lost, and others have written the same record since: whether this write happened is not known. Read, and decide anew.',
+      'The reply of the store was lost, and others have written the same record since. The outcome of this write is unknown.',
   },
   TOO_MANY_INSTANCES: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
-    meaning: 'The server holds as many instances as it may.',
+    meaning: 'The server has reached its limit of instances.',
   },
   TOO_MANY_CONFIGS: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
-    meaning: 'The server holds as many configs, or as many bytes of them, as it may.',
+    meaning: 'The server has reached its limit of configs, or of their bytes.',
   },
   TOO_MANY_WATCHES: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The server has as many open watches as it may.',
+    meaning: 'The server has reached its limit of open watches.',
   },
   ANSWER_TOO_LARGE: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
-    meaning: 'The answer is larger than stock clients receive: use subset, a filter, or a watch.',
+    meaning: 'The answer is larger than stock clients accept. Use subset, a filter, or a watch.',
   },
   SLOW_READER: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The client read nothing for a minute; it can resume from its last token.',
+    meaning: 'The client read nothing for a minute. It can resume from its last token.',
   },
   STORE_FULL: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The store has no room left; nothing was written.',
+    meaning: 'The store is full. Nothing was written.',
   },
   STORE_UNAVAILABLE: {
     code: 'UNAVAILABLE',
     retry: true,
-    meaning: 'The store did not answer; a write may have happened or not: repeat the same call.',
+    meaning: 'The store did not answer. A write may have happened or not; repeat the same call.',
   },
   NOT_THAT_MEMBER: {
     code: 'FAILED_PRECONDITION',
     retry: false,
-    meaning: 'Between servers: the membership that was addressed is not, or no longer, this one.',
+    meaning: 'Between servers: the request was addressed to another membership, or to one that has ended.',
   },
   FENCED: {
     code: 'UNAVAILABLE',
     retry: true,
-    meaning: 'The server cannot vouch for heartbeats now, and says why in its metadata: send them to another server.',
+    meaning: 'The server cannot acknowledge heartbeats now; the metadata give the cause. Send them to another server.',
   },
-  NOT_READY: { code: 'UNAVAILABLE', retry: true, meaning: 'The server has not yet read the store.' },
+  NOT_READY: { code: 'UNAVAILABLE', retry: true, meaning: 'The server has not read the store yet.' },
   STORE_REPLACED: {
     code: 'UNAVAILABLE',
     retry: true,
-    meaning: 'The store has another history than before, such as after a restore: watch again, and get a snapshot.',
+    meaning: 'The history of the store was replaced, for example by a restore. Watch again to get a snapshot.',
   },
   REVISION_NOT_REACHED: {
     code: 'UNAVAILABLE',
     retry: true,
-    meaning: 'The server has not yet seen the revision that was asked for.',
+    meaning: 'The server has not seen the requested revision yet.',
   },
-  SHUTTING_DOWN: { code: 'UNAVAILABLE', retry: true, meaning: 'The server is shutting down: call another one.' },
+  SHUTTING_DOWN: { code: 'UNAVAILABLE', retry: true, meaning: 'The server is shutting down. Call another server.' },
   TIMED_OUT: {
     code: 'DEADLINE_EXCEEDED',
     retry: true,
-    meaning: 'The server gave up on the call after 10 s; a write may have happened or not: repeat the same call.',
+    meaning: 'The server ended the call after 10 s. A write may have happened or not; repeat the same call.',
   },
-  INTERNAL: { code: 'INTERNAL', retry: false, meaning: 'A bug of ours; the error_id is in the log of the server.' },
+  INTERNAL: { code: 'INTERNAL', retry: false, meaning: 'A bug in Rollcall. The log of the server holds the error_id.' },
 } as const satisfies Record<string, { code: CodeName; retry: boolean; meaning: string }>;
 
 /** The reason of an error. */
 export type Reason = keyof typeof REASONS;
 
-/** How long a client should wait before it repeats a call that may be repeated, unless the error says otherwise. */
+/** The delay before a retry, unless the error sets another one. */
 const RETRY_DEFAULT_MS = 1_000;
 
 /** A field that breaks a rule. */
 export interface Violation {
   /** The path of the field, such as "instances[3].service". */
   readonly field: string;
-  /** The rule, and where there is one, a value that would do. */
+  /** The rule, with a valid value where there is one. */
   readonly description: string;
 }
 
-/** An error that is told to the caller. Anything else that is thrown is a bug of ours, and is told as INTERNAL. */
+/** An error that the caller receives. Any other exception is a bug in Rollcall, and the caller receives INTERNAL. */
 export class RollcallError extends Error {
   override readonly name = 'RollcallError';
-  /** Anything in the message that changes from error to error, for programs. */
+  /** The parts of the message that change from error to error, for programs. */
   readonly metadata: Readonly<Record<string, string>>;
   /** Every field that breaks a rule. */
   readonly violations: readonly Violation[];
-  /** When to try again. Undefined: not at all. */
+  /** The delay before a retry. `undefined` if a retry does not help. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -175,13 +175,13 @@ export class RollcallError extends Error {
     this.retryAfterMs = extra.retryAfterMs ?? (REASONS[reason].retry ? RETRY_DEFAULT_MS : undefined);
   }
 
-  /** The status code, as a number of gRPC. */
+  /** The gRPC status code, as a number. */
   get code(): number {
     return Code[REASONS[this.reason].code];
   }
 }
 
-/** The error for fields that break a rule: its message names them all. */
+/** Returns the error for fields that break a rule. Its message names all of them. */
 export function invalidRequest(violations: readonly Violation[]): RollcallError {
   const message = violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
   return new RollcallError('INVALID_REQUEST', message, { violations });

@@ -1,79 +1,91 @@
 /**
- * Every bound on what the product takes and holds. docs/limits.md shows this table; a test compares them.
+ * Every limit on requests and on memory. docs/reference/limits.md shows this table; a test compares them.
  */
 export const LIMITS = {
   NAME_CHARS: {
     value: 128,
     unit: 'characters',
-    reason: 'Services, groups and ids: room for the names people have, short enough for keys.',
+    reason: 'Services, groups and ids: long enough for common names, short enough for keys.',
   },
   NAMESPACE_CHARS: { value: 63, unit: 'characters', reason: 'A namespace is a DNS label.' },
   CONFIG_KEY_CHARS: { value: 256, unit: 'characters', reason: 'A config key is a short path.' },
   ADDRESS_CHARS: { value: 253, unit: 'characters', reason: 'The longest DNS name.' },
-  INCARNATION_CHARS: { value: 64, unit: 'characters', reason: 'A UUID with room to spare; also for request_id.' },
-  LABEL_CHARS: { value: 128, unit: 'characters', reason: 'Tags, label keys, versions, localities: short by nature.' },
+  INCARNATION_CHARS: {
+    value: 64,
+    unit: 'characters',
+    reason: 'A UUID fits with room to spare. Also the limit of request_id.',
+  },
+  LABEL_CHARS: {
+    value: 128,
+    unit: 'characters',
+    reason: 'Tags, label keys, versions and localities are short by nature.',
+  },
   LABEL_VALUE_BYTES: { value: 1_024, unit: 'bytes', reason: 'A label is not a document.' },
-  LABEL_PAIRS: { value: 64, unit: 'pairs', reason: 'Metadata and labels are looked through by every filter.' },
-  TAGS: { value: 64, unit: 'tags', reason: 'Tags are looked through by every filter.' },
-  ENDPOINTS: { value: 16, unit: 'endpoints', reason: 'Named ports of one process.' },
-  NOTE_BYTES: { value: 256, unit: 'bytes', reason: 'A word for the operator.' },
-  COMMENT_BYTES: { value: 1_024, unit: 'bytes', reason: 'A commit message.' },
-  WATCHER_LABELS: { value: 16, unit: 'pairs', reason: 'Kept in memory for every open watch.' },
+  LABEL_PAIRS: { value: 64, unit: 'pairs', reason: 'Every filter scans metadata and labels.' },
+  TAGS: { value: 64, unit: 'tags', reason: 'Every filter scans the tags.' },
+  ENDPOINTS: { value: 16, unit: 'endpoints', reason: 'The named ports of one process.' },
+  NOTE_BYTES: { value: 256, unit: 'bytes', reason: 'A short note for the operator.' },
+  COMMENT_BYTES: { value: 1_024, unit: 'bytes', reason: 'A comment is as long as a commit message.' },
+  WATCHER_LABELS: { value: 16, unit: 'pairs', reason: 'Memory of every open watch.' },
   INSTANCE_BYTES: {
     value: 8 * 1_024,
     unit: 'bytes',
-    reason: 'One instance record; 100,000 of them must fit in memory.',
+    reason: 'One instance record. 100,000 of them must fit in memory.',
   },
-  INSTANCES: { value: 250_000, unit: 'instances', reason: 'All instances are held in memory, 1 to 3 kB each.' },
+  INSTANCES: { value: 250_000, unit: 'instances', reason: 'All instances are in memory, 1 to 3 kB each.' },
   HEARTBEAT_ITEMS: {
     value: 1_000,
     unit: 'items',
-    reason: 'One message must not hold up the others for more than some milliseconds.',
+    reason: 'One message must not delay others by more than a few milliseconds.',
   },
   PEER_QUERIES: {
     value: 1_000,
     unit: 'items',
-    reason: 'Between servers: one question for as many instances as one round of judgement takes.',
+    reason: 'Between servers: one query for all instances of one round.',
   },
   PEER_NOTES: { value: 5_000, unit: 'items', reason: 'Between servers: one part of a hand-over, about 500 kB.' },
-  SUBSET_SIZE: { value: 10_000, unit: 'instances', reason: 'More than any answer can hold.' },
-  SUBSET_KEY_BYTES: { value: 256, unit: 'bytes', reason: 'The key only names the caller.' },
+  SUBSET_SIZE: { value: 10_000, unit: 'instances', reason: 'More instances than any answer can hold.' },
+  SUBSET_KEY_BYTES: { value: 256, unit: 'bytes', reason: 'The key only identifies the caller.' },
   PUBLISH_CONFIGS: {
     value: 50,
     unit: 'configs',
-    reason: 'Each takes two writes in one transaction, and etcd takes 128.',
+    reason: 'Each config is two writes of one transaction, and etcd allows 128.',
   },
   PUBLISH_BYTES: {
     value: 512 * 1_024,
     unit: 'bytes',
-    reason: 'Content and labels; stored twice in one transaction, and etcd takes 1.5 MiB.',
+    reason: 'Content and labels. One transaction stores them twice, and etcd allows 1.5 MiB.',
   },
-  CONFIGS: { value: 20_000, unit: 'configs', reason: 'All current configs are held in memory.' },
+  CONFIGS: { value: 20_000, unit: 'configs', reason: 'All current configs are in memory.' },
   CONFIG_MEMORY_BYTES: {
     value: 256 * 1_024 * 1_024,
     unit: 'bytes',
-    reason: 'The records of all current configs, held in memory.',
+    reason: 'The records of all current configs are in memory.',
   },
-  CONFIG_VERSIONS: { value: 50, unit: 'versions', reason: 'Enough to find a good one again.' },
-  CONFIG_VERSION_DAYS: { value: 30, unit: 'days', reason: 'After a month nobody rolls back.' },
-  REQUEST_ID_HOURS: { value: 24, unit: 'hours', reason: 'Longer than any client retries.' },
-  WATCH_SERVICES: { value: 256, unit: 'services', reason: 'A watch of more is a watch of all.' },
-  WATCH_CONFIG_FILTERS: { value: 64, unit: 'filters', reason: 'Looked through for every change.' },
-  WATCH_CONFIG_KEYS: { value: 256, unit: 'keys', reason: 'Per filter; looked through for every change.' },
-  WATCH_CONFIG_PREFIXES: { value: 64, unit: 'prefixes', reason: 'Per filter; looked through for every change.' },
+  CONFIG_VERSIONS: { value: 50, unit: 'versions', reason: 'Enough to find the last good version.' },
+  CONFIG_VERSION_DAYS: { value: 30, unit: 'days', reason: 'Rollbacks after a month are not expected.' },
+  REQUEST_ID_HOURS: { value: 24, unit: 'hours', reason: 'Longer than the retries of any client.' },
+  WATCH_SERVICES: { value: 256, unit: 'services', reason: 'A larger selection is better served by a watch of all.' },
+  WATCH_CONFIG_FILTERS: { value: 64, unit: 'filters', reason: 'Every change is matched against all of them.' },
+  WATCH_CONFIG_KEYS: { value: 256, unit: 'keys', reason: 'Per filter. Every change is matched against all of them.' },
+  WATCH_CONFIG_PREFIXES: {
+    value: 64,
+    unit: 'prefixes',
+    reason: 'Per filter. Every change is matched against all of them.',
+  },
   WATCHES: {
     value: 20_000,
     unit: 'streams',
-    reason: 'Open watches of one server, 10 to 20 kB each, and what their readers have not taken.',
+    reason: 'Open watches of one server, 10 to 20 kB each plus their unsent bytes.',
   },
-  STREAMS_PER_CONNECTION: { value: 2_000, unit: 'streams', reason: 'One client must not take everything.' },
-  PAGE_SIZE: { value: 1_000, unit: 'entries', reason: 'The most a list answers in one page.' },
+  STREAMS_PER_CONNECTION: { value: 2_000, unit: 'streams', reason: 'One client must not use up the server.' },
+  PAGE_SIZE: { value: 1_000, unit: 'entries', reason: 'The most entries in one page of a list.' },
   PAGE_BYTES: {
     value: 1_024 * 1_024,
     unit: 'bytes',
-    reason: 'A page of a list, well under what stock clients receive.',
+    reason: 'One page of a list, far below the limit of stock clients.',
   },
-  TOKEN_CHARS: { value: 1_024, unit: 'characters', reason: 'Tokens of ours are shorter.' },
+  TOKEN_CHARS: { value: 1_024, unit: 'characters', reason: 'Tokens of Rollcall are shorter.' },
   ANSWER_BYTES: { value: 3 * 1_024 * 1_024, unit: 'bytes', reason: 'Stock clients refuse answers over 4 MiB.' },
   RECEIVE_BYTES: {
     value: 2 * 1_024 * 1_024,
@@ -83,7 +95,7 @@ export const LIMITS = {
   WATCH_PART_BYTES: {
     value: 1_024 * 1_024,
     unit: 'bytes',
-    reason: 'What a part of a watch aims at; one item or one publish is never split.',
+    reason: 'The target size of a part of a watch. One item or one publish is never split.',
   },
 } as const satisfies Record<string, { value: number; unit: string; reason: string }>;
 
@@ -96,10 +108,10 @@ export const BEATS_PER_TTL = 3;
 /** A silent instance is removed after this many more of its ttl: long enough for a person to look. */
 export const EXPIRY_TTLS = 5;
 
-/** How long removals are remembered at least, so that tokens stay valid: 15 min. */
+/** The least age at which a tombstone is collected, so that tokens stay valid: 15 min. */
 export const TOMBSTONE_KEPT_MS = 15 * 60_000;
 
-/** How long a reply to a write waits until the write is visible here; then it is sent all the same. */
+/** How long a reply to a write waits until the write is visible here. Then the reply is sent in any case. */
 export const WRITE_VISIBLE_WAIT_MS = 1_000;
 
 /** How long a read waits for `min_revision`, and a watch for the revision of its token. */

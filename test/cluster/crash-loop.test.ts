@@ -28,7 +28,7 @@ test('three replicas, and a node that keeps crashing', async (t) => {
   );
 
   await t.test(
-    `a replica crashes every ${CRASH_EVERY_MS / 1_000} s for ${LASTS_MS / 1_000} s as 100 clients die: they are found within E6 of the first crash, and whoever dies later on time`,
+    `E6: a replica crashes every ${CRASH_EVERY_MS / 1_000} s for ${LASTS_MS / 1_000} s as 100 clients die: they are found within E6 of the first crash, and those that die later on time`,
     async (s) => {
       const until = performance.now() + LASTS_MS;
       let crashes = 1;

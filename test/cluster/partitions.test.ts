@@ -54,7 +54,7 @@ test('three replicas behind proxies, one of which is cut off', async (t) => {
   );
 
   await t.test(
-    'F12: the replies of etcd do not reach one replica: it sends its clients away, and the dead are found within E6 of its last word to etcd',
+    'E6 F12: the replies of etcd do not reach one replica: it sends its clients away, and the dead are found within E6 of its last word to etcd',
     async (s) => {
       const dying = fleet.share(0.05);
       fleet.kill(dying);
@@ -75,7 +75,7 @@ test('three replicas behind proxies, one of which is cut off', async (t) => {
   );
 
   await t.test(
-    'F11: a replica is cut off from etcd and from the other replicas: nobody who beats is UNHEALTHY, and the dead are found within E6',
+    'E3 E6 F11: a replica is cut off from etcd and from the other replicas: no instance that beats is UNHEALTHY, and the dead are found within E6',
     async (s) => {
       const dying = fleet.share(0.05);
       fleet.kill(dying);

@@ -25,7 +25,7 @@ test('three replicas, one of which is stopped and goes on', async (t) => {
 
   for (const stopMs of SHORT_STOPS) {
     await t.test(
-      `F14: SIGSTOP of a replica for ${stopMs / 1_000} s as 5 % of the clients die: those are found soon after, or within E6 if that cost its lease, and only those`,
+      `E3 E6 F14: SIGSTOP of a replica for ${stopMs / 1_000} s as 5 % of the clients die: those are found soon after, or within E6 if that cost its lease, and only those`,
       async (s) => {
         const { process, log } = dice.pick(servers);
         const logged = log.length;
@@ -48,7 +48,7 @@ test('three replicas, one of which is stopped and goes on', async (t) => {
   }
 
   await t.test(
-    'F13: SIGSTOP of a replica for 3 ttl, beyond its lease, as 5 % of the clients die: those are found within E6, and only those',
+    'E3 E6 F13: SIGSTOP of a replica for 3 ttl, beyond its lease, as 5 % of the clients die: those are found within E6, and only those',
     async (s) => {
       const dying = fleet.share(0.05);
       fleet.kill(dying);

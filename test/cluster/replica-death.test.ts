@@ -27,7 +27,7 @@ for (const choice of CHOICES) {
     });
 
     await t.test(
-      'F63: a replica stops cleanly as 30 % of the clients die: those are found on time, and only those',
+      'E6 F63: a replica stops cleanly as 30 % of the clients die: those are found on time, and only those',
       async (s) => {
         fleet.kill(fleet.share(0.15));
         await pause(TTL_MS / 2); // these must not have a new ttl from the hand-over
@@ -46,7 +46,7 @@ for (const choice of CHOICES) {
     );
 
     await t.test(
-      'F1: kill -9 of a replica: nobody is UNHEALTHY, and that its clients move writes nothing',
+      'E3 F1: kill -9 of a replica: no instance is UNHEALTHY, and its clients move without a write',
       async (s) => {
         const probes = await cluster.probe();
         const revision = await etcd.revision();
@@ -69,7 +69,7 @@ for (const choice of CHOICES) {
     );
 
     await t.test(
-      'F2: kill -9 of a replica and of 30 % of the clients: exactly those are UNHEALTHY, none before its ttl, all within E6',
+      'E6 F2: kill -9 of a replica and of 30 % of the clients: exactly those are UNHEALTHY, none before its ttl, all within E6',
       async (s) => {
         const before = performance.now();
         const dying = fleet.share(0.3);

@@ -31,7 +31,7 @@ test('three replicas, one of which has a wall clock that is moved', async (t) =>
     ['-3600', -2n],
   ] as const) {
     await t.test(
-      `F15: its clock is moved by ${hours} h as 5 % of the clients die: those are found on time, and only those`,
+      `E2 F15: its clock is moved by ${hours} h as 5 % of the clients die: those are found on time, and only those`,
       async (s) => {
         const { log } = servers[1]!;
         const logged = log.length;

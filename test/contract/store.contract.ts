@@ -115,18 +115,22 @@ export function storeContract(
     assert.ok(revision > before);
   });
 
-  check('S2 a refused transaction changes nothing and tells what stands at each compared key', async ({ store }) => {
-    const revision = await commit(store, put('w/i/a', 'old'));
-    const result = await store.commit(
-      txn([absent('w/i/b'), at('w/i/a', revision + 1n)], put('w/i/a', 'new'), put('w/i/b')),
-    );
-    assert.ok(!result.ok);
-    assert.equal(result.found.length, 2);
-    assert.equal(result.found[0], undefined);
-    assert.deepEqual([result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()], [revision, 'old']);
-    assert.equal((await store.get('w/i/b')).entry, undefined);
-    assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), 'old');
-  });
+  check(
+    'S2 a refused transaction changes nothing and returns the current record of each compared key',
+    async ({ store }) => {
+      const revision = await commit(store, put('w/i/a', 'old'));
+      const result = await store.commit(txn([absent('w/i/b'), at('w/i/a', revision + 1n)], put('w/i/a', 'new'), put('w/i/b')));
+      assert.ok(!result.ok);
+      assert.equal(result.found.length, 2);
+      assert.equal(result.found[0], undefined);
+      assert.deepEqual(
+        [result.found[1]?.modRevision, Buffer.from(result.found[1]!.value).toString()],
+        [revision, 'old'],
+      );
+      assert.equal((await store.get('w/i/b')).entry, undefined);
+      assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), 'old');
+    },
+  );
 
   check('S2 compares look at the last write, or at the creation, of a key', async ({ store }) => {
     const created = await commit(store, put('w/i/a'));
@@ -381,7 +385,7 @@ export function storeContract(
   check('S9 many commits at once reach a watch one revision at a time', async ({ store }) => {
     const start = await commit(store, put('w/i/start'));
     const results = await Promise.all(
-      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`n/${i}`)))),
+      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`w/n/${i}`)))),
     );
     const revisions = results.map(({ revision }) => revision).sort((a, b) => Number(a - b));
     const batches = await watchUntil(store, start, revisions.at(-1)!);

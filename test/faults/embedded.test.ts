@@ -39,7 +39,7 @@ function runServer(folder: string, command: readonly string[] = []): { status: n
   return spawnSync(program, args, { encoding: 'utf8', timeout: 15_000 });
 }
 
-test(`kill -9 in a write loop, ${KILLS} times: what was acknowledged is there, what was not is there whole or not at all`, async (t) => {
+test(`C1 C3: kill -9 in a write loop, ${KILLS} times: what was acknowledged is there, what was not is there whole or not at all`, async (t) => {
   const folder = temporaryFolder();
   const dice = new Dice(3);
   /** Acknowledged: instance -> its version; config key -> the content published last. */

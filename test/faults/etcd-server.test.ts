@@ -437,7 +437,7 @@ test('F10: an etcd that is restored from an older state: a new epoch, every watc
   await register(server, { instance: instance('newer'), incarnation: 'n' });
 });
 
-test('store new-epoch names the servers that run, and they begin anew by themselves', async (t) => {
+test('store new-epoch names the servers that run, and they start over by themselves', async (t) => {
   const etcd = await startEtcd(t);
   const server = await startServerOn(t, etcd.endpoints, '--node', 'rc-1');
   await register(server, { instance: instance('p1') });

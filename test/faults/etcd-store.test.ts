@@ -300,7 +300,7 @@ test('an etcd that does not answer is said so, and is back by itself', async (t)
   await commit(store, putting('w/i/a'));
 });
 
-test('an etcd that has never answered is out of reach from the first moment, and not only once a call has failed', async (t) => {
+test('an etcd that has never answered is unreachable from the first moment, and not only once a call has failed', async (t) => {
   const etcd = await startEtcd(t);
   await etcd.nodes[0]!.end();
   const { store } = openStore(t, etcd.endpoints);

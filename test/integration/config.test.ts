@@ -132,7 +132,7 @@ test('many writers without expected_version all succeed, each with a version of 
   assert.deepEqual(versions, [1n, 2n, 3n, 4n, 5n, 6n, 7n]);
 });
 
-test('request_id: the repeat gets the first answer, another request under it is refused', async (t) => {
+test('C1: request_id: the repeat gets the first answer, another request under it is refused', async (t) => {
   const server = await startServer(t);
   const request = { configs: [{ key: 'a', content: text('one') }], requestId: 'req-1' };
   const first = await publishConfig(server, request);

@@ -60,7 +60,7 @@ test('a signal that comes twice at once, as from a terminal by way of npm, is on
   assert.equal((await waiting).code, 14);
 });
 
-test('a server whose output nobody reads any more goes on, and stops cleanly', async (t) => {
+test('a server whose output is no longer read goes on, and stops cleanly', async (t) => {
   const args = [MAIN, 'serve', '--grpc-port', '0', '--data-dir', temporaryFolder()];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
@@ -85,7 +85,7 @@ test('a server whose output nobody reads any more goes on, and stops cleanly', a
   assert.deepEqual(await exited, [0, null]);
 });
 
-test('what was acknowledged before a clean end is there afterwards', async (t) => {
+test('C1: what was acknowledged before a clean end is there afterwards', async (t) => {
   const folder = temporaryFolder();
   const server = await startServer(t, folder);
   const { revision } = await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });

@@ -29,7 +29,7 @@ const pay = (id: string, more: object = {}): object => ({
   ...more,
 });
 
-test('the main job: register, beat, discover, fall silent, expire, register again', async (t) => {
+test('E1 I3: the main job: register, beat, discover, fall silent, expire, register again', async (t) => {
   const server = await startServer(t);
   const watch = watchServices(server, { services: ['pay'] });
   const first = await register(server, { instance: pay('p1', { ttl: TTL_2S }), incarnation: 'run-1' });
@@ -69,7 +69,7 @@ test('the main job: register, beat, discover, fall silent, expire, register agai
   watch.close();
 });
 
-test('one beat heals a silent instance', async (t) => {
+test('E1: one beat heals a silent instance', async (t) => {
   const server = await startServer(t);
   const watch = watchServices(server, { services: ['pay'] });
   const { revision } = await register(server, { instance: pay('p1', { ttl: TTL_2S }) });
@@ -82,7 +82,7 @@ test('one beat heals a silent instance', async (t) => {
   watch.close();
 });
 
-test('a beat keeps an instance healthy for many of its ttl', async (t) => {
+test('E3: a beat keeps an instance healthy for many of its ttl', async (t) => {
   const server = await startServer(t);
   await register(server, { instance: pay('p1', { ttl: TTL_2S }), incarnation: 'a' });
   const { revision } = await getInstance(server, { service: 'pay', id: 'p1' });
@@ -97,7 +97,7 @@ test('a beat keeps an instance healthy for many of its ttl', async (t) => {
   assert.equal(after.instance.revision, revision, 'beats write nothing');
 });
 
-test('a repeated Register changes nothing, other content is a change, another incarnation takes over', async (t) => {
+test('I1 I2: a repeated Register changes nothing, other content is a change, another incarnation takes over', async (t) => {
   const server = await startServer(t);
   const instance = pay('p1', { tags: ['b', 'a'], metadata: new Map([['k', 'v']]) });
   const first = await register(server, { instance, incarnation: 'run-1' });
@@ -129,7 +129,7 @@ test('a repeated Register changes nothing, other content is a change, another in
   );
 });
 
-test('replaces_revision keeps a delayed Register from taking the id back', async (t) => {
+test('I2: replaces_revision keeps a delayed Register from taking the id back', async (t) => {
   const server = await startServer(t);
   const first = await register(server, { instance: pay('p1'), incarnation: 'run-1', replacesRevision: 0n });
   const second = await register(server, {
@@ -155,7 +155,7 @@ test('replaces_revision keeps a delayed Register from taking the id back', async
   await register(server, { instance: pay('p1'), incarnation: 'run-3', replacesRevision: removed.revision });
 });
 
-test('Deregister: repeated it answers the same, another incarnation is refused, no beat brings it back', async (t) => {
+test('I2 I3: a repeated Deregister answers the same, another incarnation is refused, no beat brings the instance back', async (t) => {
   const server = await startServer(t);
   await register(server, { instance: pay('p1'), incarnation: 'run-1' });
   const refused = await failure(deregister(server, { service: 'pay', id: 'p1', incarnation: 'run-0' }));
@@ -193,7 +193,7 @@ test('an instance reports its own state, in Register and in a beat, and a new ru
   assert.equal(next.instance?.health, Health.HEALTH_HEALTHY);
 });
 
-test('a STATIC instance needs no beats and stays until it is deregistered', async (t) => {
+test('E1: a STATIC instance needs no beats and stays until it is deregistered', async (t) => {
   const server = await startServer(t);
   const answer = await register(server, {
     instance: {
@@ -368,7 +368,7 @@ test('an id defaults to address and port, and an address to where the call came 
   assert.match(portless.warnings[0]!, /no port/);
 });
 
-test('what was registered outlives a restart, and nobody expires before the time of grace', async (t) => {
+test('E3: registered instances outlive a restart, and none expires before the grace ends', async (t) => {
   const folder = temporaryFolder();
   const server: ServerProcess = await startServer(t, folder);
   const { revision } = await register(server, { instance: pay('p1', { ttl: TTL_2S }), incarnation: 'a' });

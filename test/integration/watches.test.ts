@@ -177,7 +177,7 @@ test('a watch says how many instances are hidden', async (t) => {
   watch.close();
 });
 
-test('a snapshot larger than a part comes in parts, of which only the last carries a revision', async (t) => {
+test('W1: a snapshot larger than a part comes in parts, of which only the last carries a revision', async (t) => {
   const server = await startServer(t);
   const metadata = new Map(Array.from({ length: 7 }, (_, i) => [`k${i}`, 'v'.repeat(1_000)]));
   await Promise.all(
@@ -200,7 +200,7 @@ test('a snapshot larger than a part comes in parts, of which only the last carri
   watch.close();
 });
 
-test('a token that cannot be continued gets a snapshot that says why; one that is malformed is refused', async (t) => {
+test('W3: a token that cannot be continued gets a snapshot that says why; one that is malformed is refused', async (t) => {
   const server = await startServer(t);
   const other = await startServer(t);
   await register(server, { instance: instance('p1') });
@@ -230,7 +230,7 @@ test('a token that cannot be continued gets a snapshot that says why; one that i
   }
 });
 
-test('W3: a token that is ahead of the server waits, and then is told to come back', async (t) => {
+test('W3: a token that is ahead of the server waits, and then gets REVISION_NOT_REACHED', async (t) => {
   const folder = temporaryFolder();
   const copy = temporaryFolder();
   const first = await startServer(t, folder);
@@ -270,7 +270,7 @@ test('W4: a quiet watch gets a bookmark within 15 s, with a token that can be re
   configs.close();
 });
 
-test('W5: a reader that stands still slows nobody, and ends with the last state', async (t) => {
+test('W2 W5: a reader that stands still slows no other, and ends with the last state', async (t) => {
   const server = await startServer(t);
   const slow = watchConfig(server, { all: true });
   const fast = watchConfig(server, { all: true });

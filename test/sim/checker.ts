@@ -1,7 +1,7 @@
 import type { RevisionBatch } from '../../src/store/store.js';
 import { decode, EXPIRED, isAiling, isLiveOf, isShown, readStanding, type Standing } from './records.js';
 
-/** A service is protected when more than this share and more than so many of it are unhealthy (guarantees.md, E4). */
+/** A service is protected when more than this share and more than so many of it are unhealthy (docs/reference/guarantees.md, E4). */
 const PROTECTED_FROM = { percent: 50, count: 3 };
 /** And until no more than this share, or no more than so many, are. */
 const PROTECTED_UNTIL = { percent: 35, count: 2 };

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative } from 'node:path';
@@ -17,6 +18,14 @@ const filesIn = (folder: string, ending: string): string[] =>
     .filter((name) => name.endsWith(ending))
     .map((name) => join(folder, name))
     .sort();
+
+/** Every document for people. */
+const DOCUMENTS = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'RELEASING.md', 'SECURITY.md'],
+  ...filesIn('docs', '.md'),
+];
+/** Files that documents name and that do not exist yet. */
+const PLANNED = ['proto/released.binpb', 'src/api/services.ts', 'src/catalog/kinds.ts'];
 
 /** A row of a table: its cells by the heads of their columns, without the marks of code. */
 type Row = Readonly<Record<string, string>>;
@@ -48,8 +57,8 @@ const column = (from: readonly Row[], key: string, head: string): Record<string,
   Object.fromEntries(from.map((row) => [row[key]!, row[head]!]));
 const grouped = (n: number): string => n.toLocaleString('en');
 
-test('docs/errors.md shows every reason as the code has it, and no other', () => {
-  const shown = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code !== undefined);
+test('docs/reference/errors.md shows every reason as the code has it, and no other', () => {
+  const shown = rows('docs/reference/errors.md', 'Reason').filter(({ Code }) => Code !== undefined);
   assert.deepEqual(
     shown.map(({ Reason, Code, Retry, Meaning }) => [Reason, Code, Retry, Meaning]).sort(),
     Object.entries(REASONS)
@@ -59,25 +68,25 @@ test('docs/errors.md shows every reason as the code has it, and no other', () =>
   for (const row of shown) assert.match(row['What the client should do']!, /\w.*\.$/, row['Reason']);
 });
 
-test('docs/errors.md shows every rejection of a heartbeat, every alarm and every exit code', () => {
-  const rejections = rows('docs/errors.md', 'Reason').filter(({ Code }) => Code === undefined);
+test('docs/reference/errors.md shows every rejection of a heartbeat, every alarm and every exit code', () => {
+  const rejections = rows('docs/reference/errors.md', 'Reason').filter(({ Code }) => Code === undefined);
   assert.deepEqual(
     rejections.map(({ Reason }) => `REJECTION_REASON_${Reason}`),
     Object.values(RejectionReason).filter(
       (name) => typeof name === 'string' && !['REJECTION_REASON_UNSPECIFIED', 'UNRECOGNIZED'].includes(name),
     ),
   );
-  assert.deepEqual(column(rows('docs/errors.md', 'Alarm'), 'Alarm', 'Meaning'), { ...ALARMS });
+  assert.deepEqual(column(rows('docs/reference/errors.md', 'Alarm'), 'Alarm', 'Meaning'), { ...ALARMS });
   const exits = /const Exit = \{(.*)\} as const/.exec(read('src/main.ts'))![1]!;
   assert.deepEqual(
-    rows('docs/errors.md', 'Code').map((row) => row['Code']),
+    rows('docs/reference/errors.md', 'Code').map((row) => row['Code']),
     [...exits.matchAll(/\d+/g)].map(([code]) => code),
   );
 });
 
-test('docs/limits.md shows every limit as the code has it, and no other', () => {
+test('docs/reference/limits.md shows every limit as the code has it, and no other', () => {
   assert.deepEqual(
-    rows('docs/limits.md', 'Limit')
+    rows('docs/reference/limits.md', 'Limit')
       .map(({ Limit, Value, Unit, Why }) => [Limit, Value, Unit, Why])
       .sort(),
     Object.entries(LIMITS)
@@ -86,14 +95,14 @@ test('docs/limits.md shows every limit as the code has it, and no other', () => 
   );
 });
 
-test('docs/limits.md shows times as the code has them', () => {
-  for (const row of rows('docs/limits.md', 'Name')) {
+test('docs/reference/limits.md shows times as the code has them', () => {
+  for (const row of rows('docs/reference/limits.md', 'Name')) {
     const name = row['Name']!;
     const [, part] = /^TTL_MS\.(min|default|max)$/.exec(name) ?? [];
     const value = part ? TTL_MS[part as keyof typeof TTL_MS] : constant(row['Where']!, name);
     assert.equal(row['Milliseconds'], grouped(value), name);
   }
-  const text = read('docs/limits.md');
+  const text = read('docs/reference/limits.md');
   assert.ok(text.includes(`\`BEATS_PER_TTL\` (${BEATS_PER_TTL})`));
   assert.ok(text.includes(`\`EXPIRY_TTLS\` (${EXPIRY_TTLS})`));
   for (const [path, names] of Object.entries({
@@ -110,24 +119,18 @@ function constant(path: string, name: string): number {
   return text.split('*').reduce((product, factor) => product * Number(factor.replaceAll('_', '')), 1);
 }
 
-test('every test that docs/guarantees.md names exists, and every promise names one', () => {
-  const sections = read('docs/guarantees.md').split(/^(?=### )/m);
-  for (const section of sections.slice(1)) {
-    const [, promise] = /^### ([A-Z]+\d+) /.exec(section) ?? [];
-    assert.ok(promise, section.split('\n')[0]);
-    assert.ok(testsNamedIn(section).length > 0, `${promise} names no test`);
-  }
-  for (const { title, path } of sections.flatMap(testsNamedIn)) {
-    assert.ok(existsSync(join(root, path)), `${path} is no file`);
-    assert.ok(
-      titlesIn(path).some((known) => known.test(title)),
-      `${path} has no test "${title}"`,
-    );
-  }
+test('docs/reference/guarantee-tests.md is up to date, and every promise has a test', () => {
+  const { status, stderr } = spawnSync(process.execPath, ['scripts/guarantees.js', '--check'], {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
 });
 
-test('every promise that a test title begins with is one of docs/guarantees.md', () => {
-  const promises = new Set([...read('docs/guarantees.md').matchAll(/^### ([A-Z]+\d+) /gm)].map(([, id]) => id!));
+test('every promise that a test title begins with is one of docs/reference/guarantees.md', () => {
+  const promises = new Set(
+    [...read('docs/reference/guarantees.md').matchAll(/^### ([A-Z]+\d+) /gm)].map(([, id]) => id!),
+  );
   const named = filesIn('test', '.ts').flatMap((path) =>
     [...read(path).matchAll(/\b(?:test|check)\(\s*['"`]((?:[CWEIS]\d+[ :]+)+)/g)].flatMap(([, ids]) =>
       ids!.match(/[A-Z]\d+/g)!.map((id) => [id, path] as const),
@@ -137,28 +140,42 @@ test('every promise that a test title begins with is one of docs/guarantees.md',
   for (const [id, path] of named) assert.ok(promises.has(id), `${path}: ${id}`);
 });
 
-/** What stands as `title` in [path](link). */
-function testsNamedIn(text: string): { title: string; path: string }[] {
-  return [...text.matchAll(/^- `([^`]+)` in \[([^\]]+)\]\(([^)]+)\)$/gm)].map(([, title, path, link]) => {
-    assert.equal(join('docs', link!), path, 'the link goes where it says');
-    return { title: title!, path: path! };
-  });
+test('every test that docs/internals/track-record.md names exists', () => {
+  const faults = rows('docs/internals/track-record.md', 'Date');
+  for (const { Date: date, Test } of faults) {
+    assert.match(date!, /^\d{4}-\d{2}-\d{2}$/);
+    const [, title, path] = /^(.+) in \[[^\]]+\]\(\.\.\/\.\.\/([^)]+)\)$/.exec(Test!) ?? [];
+    assert.ok(path, `${Test} names a test and its file`);
+    assert.ok(titlesIn(path).includes(title!), `${path} has no test "${title}"`);
+  }
+});
+
+/** The titles of the tests of a file. A value that a title takes at run time is "...". */
+function titlesIn(path: string): string[] {
+  return [...read(path).matchAll(/\btest\(\s*(?:'((?:[^'\\]|\\.)+)'|`([^`]+)`),/g)].map(([, plain, template]) =>
+    (plain?.replaceAll("\\'", "'") ?? template!).replaceAll('`', '').replaceAll(/\$\{[^}]*\}/g, '...'),
+  );
 }
 
-/** The titles of the tests of a file, as patterns: what is put into a title at run time can be anything. */
-function titlesIn(path: string): RegExp[] {
-  return [
-    ...read(path).matchAll(/\b(?:test|check)\(\s*(?:'((?:[^'\\]|\\.)+)'|"([^"]+)"|`([^`]*[a-z]{2} [^`]*)`),/g),
-  ].map(([, single, double, template]) => {
-    const parts = (single?.replaceAll("\\'", "'") ?? double ?? template!).split(template ? /\$\{[^}]*\}/ : /$^/);
-    return new RegExp(`^${parts.map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.+')}$`);
-  });
-}
+test('every path of the repository that a document names exists', () => {
+  for (const path of PLANNED) assert.ok(!existsSync(join(root, path)), `${path} exists: take it off the list`);
+  for (const document of DOCUMENTS)
+    for (const [, path] of withoutCode(read(document)).matchAll(
+      /`((?:src|proto|test|docs|scripts|bench)\/[\w./-]*\w)`/g,
+    ))
+      assert.ok(existsSync(join(root, path!)) || PLANNED.includes(path!), `${document} names ${path}`);
+});
+
+test('every log line that the documents quote is one of src', () => {
+  const sources = filesIn('src', '.ts').map(read).join('\n');
+  const quoted = DOCUMENTS.flatMap((path) => [...read(path).matchAll(/log line "([^"]+)"/g)].map(([, line]) => line!));
+  assert.ok(quoted.length > 0);
+  for (const line of quoted) assert.ok(sources.includes(`'${line}`), line);
+});
 
 test('every relative link of the documents leads to a file, and to a heading where it names one', () => {
-  const documents = ['README.md', 'CHANGELOG.md', ...filesIn('docs', '.md')];
   let links = 0;
-  for (const document of documents) {
+  for (const document of DOCUMENTS) {
     const text = withoutCode(read(document));
     for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
       if (/^[a-z]+:/.test(link!)) continue;
@@ -204,7 +221,7 @@ test('README shows every setting with its variable and default, and names no oth
   }
 });
 
-test('docs/architecture.md says who may import whom as the linter holds it', () => {
+test('docs/internals/architecture.md says who may import whom as the linter holds it', () => {
   interface Rule {
     name: string;
     to: { pathNot?: string[] };
@@ -215,20 +232,26 @@ test('docs/architecture.md says who may import whom as the linter holds it', () 
     .filter(({ name }) => name.endsWith('-imports-only-what-lies-below'))
     .map(({ to }) => to.pathNot!.map(folderOf))
     .map(([folder, ...allowed]) => [folder!, allowed.join(', ') || 'nothing']);
-  assert.deepEqual(column(rows('docs/architecture.md', 'Folder'), 'Folder', 'May import'), Object.fromEntries(held));
+  assert.deepEqual(
+    column(rows('docs/internals/architecture.md', 'Folder'), 'Folder', 'May import'),
+    Object.fromEntries(held),
+  );
 });
 
-test('every decision has its four parts, a number of its own, and a link in docs/architecture.md', () => {
-  const architecture = read('docs/architecture.md');
+test('every decision has a status, a date, its four parts, a number of its own, and a link in docs/internals/architecture.md', () => {
+  const architecture = read('docs/internals/architecture.md');
   const decisions = filesIn('docs/adr', '.md');
   decisions.forEach((path, i) => {
     const text = read(path);
     const number = /\/(\d{4})-[a-z0-9-]+\.md$/.exec(path)?.[1];
     assert.equal(Number(number), i + 1, path);
     assert.match(text, new RegExp(`^# ${i + 1}\\. \\S`), path);
+    assert.match(text, /^Status: (proposed|accepted|superseded by \[ADR \d+\]\([^)]+\))$/m, path);
+    const [, date] = /^Date: (\d{4}-\d{2}-\d{2})$/m.exec(text) ?? [];
+    assert.ok(date && !Number.isNaN(Date.parse(date)), `${path} has a date`);
     const parts = [...text.matchAll(/^## (.+)$/gm)].map(([, part]) => part);
     assert.deepEqual(parts, ['Context', 'Options', 'Decision', 'Consequences'], path);
-    assert.ok(architecture.includes(`](${relative('docs', path)})`), path);
+    assert.ok(architecture.includes(`](${relative('docs/internals', path)})`), path);
   });
   assert.ok(decisions.length > 0);
 });

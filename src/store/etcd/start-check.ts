@@ -13,7 +13,7 @@ const NEARLY_FULL = 0.8;
 /** The metrics of etcd are some hundred kB; what is longer is something else. */
 const METRICS_BYTES_MAX = 4 * 1_024 * 1_024;
 
-/** Versions that lose or invent something; docs/operations.md says what. */
+/** Versions that lose or invent something; docs/guides/operations.md says what. */
 const BAD_VERSIONS: readonly (readonly [RegExp, string])[] = [
   [/^3\.4\.(\d|[1-3]\d|4[01])$/, '3.4 before 3.4.42 can lose events of a watch and answer stale reads'],
   [/^3\.5\.[0-2]$/, '3.5 before 3.5.3 can corrupt its data when it is killed'],

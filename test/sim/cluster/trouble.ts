@@ -159,7 +159,7 @@ export class Trouble {
 
   /**
    * The store goes back to what it is now, after a while and an outage. Where nobody may live to notice it, an operator
-   * gives it a new epoch, as is written in docs/operations.md.
+   * gives it a new epoch, as is written in docs/guides/operations.md.
    */
   restore(afterMs: number, outageMs: number): void {
     const { store } = this.servers;

@@ -80,7 +80,7 @@ test('W1: an invisible write moves no cursor, and the visible one behind it has 
   assert.deepEqual([item.revision, item.instance.revision, item.modRevision], [1n, 1n, 3n]);
 });
 
-test('W1: a listing after a gap tells what changed meanwhile, visibly or not, once', () => {
+test('W1: a listing after a gap reports each change that happened meanwhile, visible or not, once', () => {
   const { catalog } = listed(2n, entry('p1', 1n), entry('p2', 2n));
   const seen: string[] = [];
   const taken = (change: CatalogChange): void => {
@@ -100,7 +100,7 @@ test('W1: a listing after a gap tells what changed meanwhile, visibly or not, on
   assert.equal(catalog.revision, 9n);
 });
 
-test('C3: all changes of one revision are there before anybody is told of one', () => {
+test('C3: all changes of one revision are there before any listener is notified of one', () => {
   const { catalog } = listed(1n, entry('p1', 1n));
   const seen: number[] = [];
   for (const id of ['pay', 'cart'])

@@ -37,7 +37,7 @@ test('C2: min_revision waits until that revision has been seen here', async () =
   assert.ok(stage.replica.catalog.has(revision));
 });
 
-test('C2: a min_revision that is not seen within 2 s is told with the revision that was', async () => {
+test('C2: a min_revision that is not seen within 2 s fails with the revision that was seen', async () => {
   const stage = await Stage.ready();
   const { revision } = stage.replica.catalog;
   const from = stage.world.now;

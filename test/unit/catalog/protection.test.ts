@@ -183,7 +183,7 @@ function behind(catalog: Catalog, cursor: bigint): unknown {
   );
 }
 
-test('E4 W1: whoever lists the store answers every cursor as those who have watched it, whatever has happened', () => {
+test('E4 W1: a replica that lists the store answers every cursor as one that watched it, whatever has happened', () => {
   for (let seed = 1; seed <= 150; seed++) {
     const dice = new Dice(seed);
     const history = new History(dice);
@@ -240,7 +240,7 @@ const protection = (modRevision: bigint, active: boolean, visible = modRevision)
   protectionEntry({ service: 'pay', active, released: false, visible, modRevision });
 const put = (...entries: Entry[]) => entries.map((entry) => ({ kind: 'put', entry }) as const);
 
-test('E4: protection moves the instances that it shows, tells nobody of another record, and leaves their revision', () => {
+test('E4: protection moves the instances that it shows, notifies no watch of another record, and leaves their revision', () => {
   const catalog = newCatalog();
   catalog.replace(4n, [
     standing('p1', 1n),
@@ -262,7 +262,7 @@ test('E4: protection moves the instances that it shows, tells nobody of another 
   assert.deepEqual(behind(catalog, 5n), [[], ['w/i/default/pay/p2'], ['pay']]);
 });
 
-test('E4: the end of a protection is told to every cursor, also where no instance is left that it concerned', () => {
+test('E4: every cursor receives the end of a protection, also where no instance is left that it concerned', () => {
   const catalog = newCatalog();
   catalog.replace(2n, [standing('p1', 1n), protection(2n, true)]);
   let told = 0;
@@ -287,7 +287,7 @@ test('E4: states that are asked for are shown as they are, and by default protec
   assert.deepEqual(shown([Health.HEALTH_UNHEALTHY]), ['p2']);
 });
 
-test('E4: a protection that somebody else deleted from the store stays, with an alarm', () => {
+test('E4: a protection that another program deleted from the store stays, with an alarm', () => {
   const tally = new Map<string, number>();
   const catalog = newCatalog(tally);
   catalog.replace(2n, [standing('p1', 1n, { silent: true }), protection(2n, true)]);

@@ -57,7 +57,7 @@ test('S10: a watch of what was dropped ends with Compacted, and one of what is k
   assert.deepEqual(await watch(history, 4n), { seen: [5n], error: undefined });
 });
 
-test('S10: a watcher that falls behind what is kept in memory is told so', async () => {
+test('S10: a watcher that falls behind what is kept in memory gets Compacted', async () => {
   const history = new History(0n);
   for (let revision = 1n; revision <= 20_002n; revision++) history.append(batch(revision, 'a'));
   assert.ok((await watch(history, 1n)).error instanceof Compacted);

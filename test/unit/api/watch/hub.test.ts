@@ -68,7 +68,7 @@ test('W1: many removals at once come in parts that stock clients take', async ()
   assert.ok(late.messages.length >= 2, `${late.messages.length} parts`);
 });
 
-test('W1: a snapshot replaces the view, a change adds to it, and a touch by nobody sends nothing', async () => {
+test('W1: a snapshot replaces the view, a change adds to it, and a touch sends nothing', async () => {
   const stage = await withInstances(1);
   const reader = stage.watch();
   assert.deepEqual([reader.last.kind, [...reader.view.keys()]], [SNAPSHOT, ['p0']]);
@@ -84,7 +84,7 @@ test('W1: a snapshot replaces the view, a change adds to it, and a touch by nobo
   assert.equal(removed?.reason, RemovalReason.REMOVAL_REASON_DEREGISTERED);
 });
 
-test('W1: what happened while the catalog had to list anew arrives as a change', async () => {
+test('W1: what happened while the catalog had to list again arrives as a change', async () => {
   const stage = await withInstances(2);
   const reader = stage.watch();
   stage.process.pause();
@@ -146,7 +146,7 @@ test('W3: a token of another store, or of another selection, gets a snapshot tha
   );
 });
 
-test('W3: a token that is ahead waits for 2 s, and is then told to come back', async () => {
+test('W3: a token that is ahead waits for 2 s, and then gets REVISION_NOT_REACHED', async () => {
   const stage = await withInstances(1);
   const token = decodeResumeToken(stage.watch().token)!;
   const ahead = encodeResumeToken({ ...token, revision: token.revision + 1n });

@@ -115,7 +115,7 @@ test('a protection that somebody else deletes is written back as it was', async 
   assert.equal(stage.count('FOREIGN_DELETE cleared'), 1);
 });
 
-test('what is recorded of the store as a whole is written back, too', async () => {
+test('records of the store as a whole are written back, too', async () => {
   const stage = await Stage.ready();
   const epoch = stage.replica.catalog.storeEpoch;
   await stage.write({ kind: 'delete', key: EPOCH_KEY });

@@ -38,7 +38,7 @@ async function beatFor(stage: ClusterStage, member: Member, id: string, ms: numb
   }
 }
 
-test('E3: an instance that beats at one replica is alive for all of them, whoever judges, and its beats write nothing', async () => {
+test('E3 E6: an instance that beats at one replica is alive for all of them, whichever judges, and its beats write nothing', async () => {
   const { stage, a, b } = await settled();
   for (const [id, member] of [
     ['p1', a],
@@ -72,7 +72,7 @@ test('E5: with all replicas well a silent instance is found within 300 ms of its
   }
 });
 
-test('E3: nobody is declared silent while a live member cannot be asked; once it is gone, after the grace', async () => {
+test('E3 E6: no instance is declared silent while a live member cannot be asked; once it is gone, after the grace', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   stage.unreachable.add('a').add('b');
@@ -86,7 +86,7 @@ test('E3: nobody is declared silent while a live member cannot be asked; once it
   assert.ok(took > GRACE_MS, `after ${took} ms`);
 });
 
-test('E6: after a crash nobody is declared silent before the grace, and the dead are found within lease, grace and ttl', async () => {
+test('E6: after a crash no instance is declared silent before the grace, and the dead are found within lease, grace and ttl', async () => {
   const { stage, a, b } = await settled();
   for (const id of ['alive', 'dead']) await stage.register(a, id);
   await beatFor(stage, b, 'alive', TTL_MS);
@@ -105,7 +105,7 @@ test('E6: after a crash nobody is declared silent before the grace, and the dead
   assert.ok(stage.world.now - died > GRACE_MS);
 });
 
-test('a replica that leaves cleanly hands over what it heard, and blinds nobody', async () => {
+test('E6: a replica that leaves cleanly hands over what it heard, and delays no verdict', async () => {
   const { stage, a, b } = await settled();
   for (const id of ['alive', 'dead']) await stage.register(a, id);
   await beatFor(stage, b, 'alive', 2 * TTL_MS);
@@ -121,7 +121,7 @@ test('a replica that leaves cleanly hands over what it heard, and blinds nobody'
   assert.equal(a.counts.get('disturbances') ?? 0, before);
 });
 
-test('E6: who fell silent before a replica left cleanly is found a ttl after its last heartbeat all the same', async () => {
+test('E6: an instance that fell silent before a replica left cleanly is found a ttl after its last heartbeat all the same', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'dead');
   await beatFor(stage, b, 'dead', 2 * TTL_MS);
@@ -146,7 +146,7 @@ test('E5: what another replica has heard under a longer ttl does not count for l
   await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
 });
 
-test('E4: a protection that whoever judges does not see yet holds up removals all the same', async () => {
+test('E4: a protection that the judge does not see yet holds up removals all the same', async () => {
   const { stage, a } = await settled();
   await stage.register(a, 'p1');
   await stage.untilTrue(() => stage.isSilent('p1'), TTL_MS + SOON_MS);
@@ -181,7 +181,7 @@ test('a replica whose key is lost acknowledges nothing until it has joined again
   assert.notEqual(await stage.beat(b, 'p1'), 'FENCED');
 });
 
-test('S14 a member whose watch says nothing while the store is restored begins anew when it lists, however far the store is by then', async () => {
+test('S14 a member whose watch says nothing while the store is restored starts over when it lists, however far the store is by then', async () => {
   const { stage, b } = await settled();
   await stage.register(b, 'old');
   const backup = stage.store.backup();
@@ -268,7 +268,7 @@ test('a node that has waited joins as soon as it can: a store that is out just t
   await stage.untilTrue(() => state() === 'IN', 5_000);
 });
 
-test('a node that waits is not alone because its catalog is read anew', async () => {
+test('a node that waits is not alone because its catalog is read again', async () => {
   const stage = new ClusterStage();
   await stage.start('a');
   const b = await stage.start('b');
@@ -301,7 +301,7 @@ test('a membership that has lasted, or that was left, makes nobody wait', async 
   await stage.start('b', 5_000);
 });
 
-test('an outage of the store is not felt until the fence, and nothing is listed anew after it: the dead are found a ttl later', async () => {
+test('an outage of the store is not felt until the fence, and nothing is listed again after it: the dead are found a ttl later', async () => {
   const { stage, a, b } = await settled(60_000); // etcd ends no lease while it has no quorum
   await stage.register(a, 'p1');
   await stage.register(a, 'p2');
@@ -344,7 +344,7 @@ test('E3: a process that has taken the place of a member does not answer for it'
   await stage.untilTrue(() => stage.isSilent('p1'), LEASE_MS + GRACE_MS + 1_000);
 });
 
-test('verdicts go on when somebody else deletes the name of the set of members, and it is written back', async () => {
+test('verdicts go on when another program deletes the generation of the member set, and it is written back', async () => {
   const { stage, a, b } = await settled();
   await stage.register(a, 'p1');
   await stage.pass(TTL_MS - 100);
@@ -356,7 +356,7 @@ test('verdicts go on when somebody else deletes the name of the set of members, 
   await stage.untilTrue(() => stage.isSilent('p2'), TTL_MS + SOON_MS);
 });
 
-test('a member that cannot be reached is told by all others before anybody falls silent; verdicts wait for it no longer than it is there', async () => {
+test('all others report an unreachable member before any instance falls silent; verdicts wait for it only while it is a member', async () => {
   const { stage, a, b } = await settled();
   const c = await stage.start('c');
   await stage.pass(GRACE_MS + 1_000);

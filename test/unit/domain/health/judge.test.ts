@@ -45,7 +45,7 @@ test('E1 E5: an instance is UNHEALTHY within 300 ms of its ttl, and removed afte
   assert.equal(tombstone.removalReason, RemovalReason.REMOVAL_REASON_EXPIRED);
 });
 
-test('E1: a beat heals a silent instance, and its five ttl begin anew with the next silence', async () => {
+test('E1: a beat heals a silent instance, and its five ttl begin again with the next silence', async () => {
   const stage = await registered();
   await stage.untilTrue(() => stage.isSilent(), TTL_MS + SOON_MS);
   await stage.pass(4 * TTL_MS);
@@ -87,7 +87,7 @@ test('E1: what was found at a start and has been heard since is declared silent 
   assert.ok((await stage.untilTrue(() => stage.isSilent(), 6_000)) > 4_900);
 });
 
-test('E3: a stall of ours moves the verdict by as much, but for half a second', async () => {
+test('E3: a stall of the server moves the verdict by as much, but for half a second', async () => {
   const stage = await registered();
   await stage.pass(1_000);
   stage.process.pause();
@@ -97,7 +97,7 @@ test('E3: a stall of ours moves the verdict by as much, but for half a second', 
   assert.ok(silentAfter >= TTL_MS - 1_000 - 500 - 50, `after ${silentAfter} ms`);
 });
 
-test('E3: nobody is declared silent while heartbeats may wait unread in the kernel', async () => {
+test('E3: no instance is declared silent while heartbeats may wait unread in the kernel', async () => {
   const stage = await registered();
   await stage.pass(TTL_MS - 1_000);
   stage.selfBeatLate = true;
@@ -153,7 +153,7 @@ test('E3: a verdict compares the record that was judged: a change on its way is 
   assert.ok(stage.count('verdicts_refused') >= 1);
 });
 
-test('E3: nobody is declared silent while one peer has heard it, or its record change', async () => {
+test('E3: no instance is declared silent while one peer has heard it, or its record change', async () => {
   for (const answer of [{ kind: 'HEARD', ageMs: 100 } as const, { kind: 'CHANGED' } as const]) {
     const stage = await registered();
     const silent = peer('silent', ({ revision }) => ({ kind: 'SILENT', promisedRevision: revision }));
@@ -167,7 +167,7 @@ test('E3: nobody is declared silent while one peer has heard it, or its record c
   }
 });
 
-test('E3: nobody is declared silent while a peer cannot be asked, or does not promise', async () => {
+test('E3: no instance is declared silent while a peer cannot be asked, or does not promise', async () => {
   const unreachable = peer('unreachable', () => undefined);
   const unpromising = peer('unpromising', () => ({ kind: 'SILENT', promisedRevision: 0n }));
   for (const other of [unreachable, unpromising]) {

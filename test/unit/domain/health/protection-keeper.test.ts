@@ -154,7 +154,7 @@ test('E4: a protection ends when few enough have been unhealthy for 5 s, and wat
   assert.deepEqual([stage.count('protections_released'), stage.count('PROTECTION cleared')], [1, 1]);
 });
 
-test('E4: a relapse within the 5 s begins them anew', async () => {
+test('E4: a relapse within the 5 s begins them again', async () => {
   const service = await Service.of(8, 2);
   const { stage } = service;
   await stage.untilTrue(() => service.isProtected, TTL_MS + SOON_MS);
@@ -244,7 +244,7 @@ function overInstances(count: number, instance: object, judges: () => boolean): 
 
 const UNHEALTHY = { reported: { state: ReportedState.REPORTED_STATE_UNHEALTHY, note: '' } };
 
-test('E4: only who judges a service writes for it, and who comes to judge it does so at once', async () => {
+test('E4: only the judge of a service writes for it, and a new judge does so at once', async () => {
   let judges = false;
   const { writes, world } = overInstances(4, UNHEALTHY, () => judges);
   await world.run(10_000);
@@ -254,7 +254,7 @@ test('E4: only who judges a service writes for it, and who comes to judge it doe
   assert.equal(writes(), 1);
 });
 
-test('E4: STATIC instances do not count, as nobody looks whether they are well', async () => {
+test('E4: STATIC instances do not count, as they send no heartbeats', async () => {
   const { writes, world } = overInstances(9, { ...UNHEALTHY, liveness: Liveness.LIVENESS_STATIC }, () => true);
   await world.run(10_000);
   assert.equal(writes(), 0);

@@ -14,11 +14,11 @@ async function run(t: TestContext, race: Race): Promise<void> {
   assert.notDeepEqual(JSON.parse(stdout), {});
 }
 
-test(`a beat against the verdict, ${RACES} interleavings: exactly one wins, and both know`, (t) =>
+test(`E3: a beat against the verdict, ${RACES} interleavings: exactly one wins, and both know`, (t) =>
   run(t, 'beatAgainstVerdict'));
 
-test(`beats against Deregister, ${RACES} interleavings: what was removed stays so, and whoever beats is told`, (t) =>
+test(`I3: beats against Deregister, ${RACES} interleavings: what was removed stays so, and the client that beats learns it`, (t) =>
   run(t, 'beatsAgainstDeregister'));
 
-test(`Register of a new incarnation against Deregister and beats of the old one, ${RACES} interleavings: the new one stands and beats, the old one is told`, (t) =>
+test(`I2: Register of a new incarnation against Deregister and beats of the old one, ${RACES} interleavings: the new one is registered and beats, the old one is rejected`, (t) =>
   run(t, 'registerAgainstDeregisterAndBeats'));

@@ -74,7 +74,7 @@ test('I1: a Register whose reply was lost may be sent again', async () => {
   assert.equal((await stage.until(stage.register({ incarnation: 'a' }))).revision, revision);
 });
 
-test('I1: a Register without incarnation keeps the one that stands there', async () => {
+test('I1: a Register without incarnation keeps the current one', async () => {
   const stage = await Stage.ready();
   await stage.until(stage.register({ incarnation: 'a' }));
   const typed = await stage.until(stage.register({ version: '2' }));
@@ -84,7 +84,7 @@ test('I1: a Register without incarnation keeps the one that stands there', async
   assert.notEqual((await stage.until(stage.register())).instance.incarnation, 'a');
 });
 
-test('I2: the newest incarnation holds the id, and the older one is told SUPERSEDED', async () => {
+test('I2: the newest incarnation holds the id, and the older one gets SUPERSEDED', async () => {
   const stage = await Stage.ready();
   await stage.until(stage.register({ incarnation: 'a' }));
   await stage.until(stage.register({ incarnation: 'b' }));
@@ -158,7 +158,7 @@ test('I2: replaces_revision is not refused by what this replica shows when that 
   assert.equal(third.instance.incarnation, 'c');
 });
 
-test('I2: of two that take the id at once the later one at the store holds it, and both are told the truth', async () => {
+test('I2: of two that take the id at once the later one at the store holds it, and both learn the outcome', async () => {
   const stage = await Stage.ready();
   stage.store.latencyMs = () => 20;
   await stage.until(stage.register({ incarnation: 'a' }));
