@@ -9,11 +9,11 @@ import { VERSION } from './version.js';
 const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
 
   rollcall serve [settings]            starts a server
-  rollcall store new-epoch [settings]  ends a restore: every server and every watch begins anew
+  rollcall store new-epoch [settings]  completes a restore of the store: all servers and watches start over
   rollcall version                     prints the version
-  rollcall help                        prints this
+  rollcall help                        prints this help
 
-Settings; each is also a variable, such as ROLLCALL_GRPC_PORT:
+Settings. Each flag also has an environment variable, such as ROLLCALL_GRPC_PORT. A flag wins over its variable.
 ${settingsHelp()}
 `;
 

@@ -119,7 +119,9 @@ export function storeContract(
     'S2 a refused transaction changes nothing and returns the current record of each compared key',
     async ({ store }) => {
       const revision = await commit(store, put('w/i/a', 'old'));
-      const result = await store.commit(txn([absent('w/i/b'), at('w/i/a', revision + 1n)], put('w/i/a', 'new'), put('w/i/b')));
+      const result = await store.commit(
+        txn([absent('w/i/b'), at('w/i/a', revision + 1n)], put('w/i/a', 'new'), put('w/i/b')),
+      );
       assert.ok(!result.ok);
       assert.equal(result.found.length, 2);
       assert.equal(result.found[0], undefined);

@@ -1,70 +1,112 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BadSettings, readSettings, SETTINGS, settingsHelp } from '../../../src/settings/settings.js';
+import {
+  BadSettings,
+  readSettings,
+  SETTINGS,
+  settingsHelp,
+  type StoreSettings,
+} from '../../../src/settings/settings.js';
+import { errorsOf, FILES } from './files.js';
 
-test('flags win over variables, and variables over defaults', () => {
-  const env = { ROLLCALL_GRPC_PORT: '7500', ROLLCALL_DATA_DIR: '/tmp/x' };
-  const { settings } = readSettings(['--grpc-port', '0'], env);
+test('without flags and variables every setting has its default', () => {
+  const { settings, warnings } = readSettings([], {});
   assert.deepEqual(settings, {
     host: '127.0.0.1',
-    grpcPort: 0,
-    store: { kind: 'embedded', dataDir: '/tmp/x' },
+    grpcPort: 7400,
+    store: { kind: 'embedded', dataDir: './data' },
     advertise: undefined,
     node: undefined,
     protectedRemovalMs: 24 * 3_600_000,
     logLevel: 'info',
   });
+  assert.deepEqual(warnings, []);
 });
 
-test('everything that is wrong is told at once, with where it came from', () => {
-  assert.throws(
-    () => readSettings(['--grpc-port', '70000', '--host', '0.0.0.0'], { ROLLCALL_LOG_LEVEL: 'loud' }),
-    (error: Error) =>
-      error instanceof BadSettings &&
-      /--grpc-port/.test(error.message) &&
-      /--host.*--insecure/.test(error.message) &&
-      /ROLLCALL_LOG_LEVEL/.test(error.message),
+test('flags win over variables, and variables over defaults', () => {
+  const env = { ROLLCALL_GRPC_PORT: '7500', ROLLCALL_DATA_DIR: '/tmp/x' };
+  const { settings } = readSettings(['--grpc-port', '0'], env);
+  assert.equal(settings.grpcPort, 0);
+  assert.deepEqual(settings.store, { kind: 'embedded', dataDir: '/tmp/x' });
+  assert.equal(settings.logLevel, 'info');
+});
+
+test('every value says where it comes from', () => {
+  const { origins } = readSettings(['--grpc-port', '0'], { ROLLCALL_GRPC_PORT: '1', ROLLCALL_NODE: 'a' });
+  assert.deepEqual(origins['grpc-port'], { source: 'flag', place: '--grpc-port' });
+  assert.deepEqual(origins.node, { source: 'variable', place: 'ROLLCALL_NODE' });
+  assert.deepEqual(origins.host, { source: 'default', place: '--host' });
+  assert.equal(origins.advertise, undefined);
+});
+
+test('an empty flag unsets a variable', () => {
+  assert.equal(readSettings(['--node', ''], { ROLLCALL_NODE: 'a' }).settings.node, undefined);
+});
+
+test('all errors are reported at once, each with the flag or the variable', () => {
+  const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red', '--http-port', '1'];
+  const env = { ROLLCALL_LOG_LEVEL: 'loud', ROLLCALL_ETCD_USER: 'root', ROLLCALL_PROTECTED_REMOVAL_HOURS: '0' };
+  assert.deepEqual(
+    errorsOf(args, env).map((line) => line.slice(0, line.indexOf(':'))),
+    [
+      '--colour',
+      '--grpc-port',
+      '--http-port',
+      'ROLLCALL_PROTECTED_REMOVAL_HOURS',
+      'ROLLCALL_LOG_LEVEL',
+      'ROLLCALL_ETCD_USER',
+      '--host',
+    ],
   );
 });
 
-test('protection holds removals for 1 to 8760 hours', () => {
-  const read = (hours: string): number =>
-    readSettings(['--protected-removal-hours', hours], {}).settings.protectedRemovalMs;
-  assert.deepEqual([read('1'), read('8760')], [3_600_000, 8_760 * 3_600_000]);
-  for (const hours of ['0', '8761', '-1', '1.5', 'a', '']) assert.throws(() => read(hours), BadSettings, hours);
+test('an error names the rule and the value', () => {
+  assert.deepEqual(errorsOf(['--grpc-port', 'x'], {}), [
+    '--grpc-port: must be a whole number from 0 to 65535, but is "x"',
+  ]);
 });
 
-test('what is advertised has a port that can be reached', () => {
-  const read = (advertise: string): string | undefined =>
-    readSettings(['--advertise', advertise], {}).settings.advertise;
-  for (const good of ['10.0.0.1:7400', '[::1]:1', 'rc-1.example:65535']) assert.equal(read(good), good);
-  for (const bad of ['10.0.0.1', 'rc-1:0', 'rc-1:65536', ':7400', 'a b:1'])
-    assert.throws(() => read(bad), BadSettings, bad);
+test('a setting that is not available yet says so', () => {
+  const later = Object.entries(SETTINGS).filter(([, { notYet }]) => notYet);
+  assert.ok(later.length > 0);
+  for (const [name, { notYet }] of later) assert.deepEqual(errorsOf([`--${name}`, '1'], {}), [`--${name}: ${notYet}`]);
 });
 
-test('anything but loopback needs --insecure', () => {
-  for (const host of ['localhost', '127.0.0.1', '127.9.9.9', '::1'])
-    assert.equal(readSettings(['--host', host], {}).settings.host, host);
-  for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org']) {
-    assert.throws(() => readSettings(['--host', host], {}), BadSettings);
-    assert.equal(readSettings(['--host', host, '--insecure'], {}).settings.host, host);
+test('unknown variables with the prefix of the product are only a warning', () => {
+  const { warnings } = readSettings([], { ROLLCALL_SERVICE_HOST: '10.0.0.1', OTHER: 'x' });
+  assert.deepEqual(warnings, ['ROLLCALL_SERVICE_HOST: is not a setting and is ignored']);
+});
+
+test('etcd is reached as the settings say', () => {
+  const read = (...args: string[]): StoreSettings => readSettings(['--store', 'etcd', ...args], {}).settings.store;
+  assert.deepEqual(read('--etcd-endpoints', 'http://a:1, http://b:2,'), {
+    kind: 'etcd',
+    endpoints: ['http://a:1', 'http://b:2'],
+    prefix: 'rollcall/',
+    tls: {},
+    user: undefined,
+  });
+  const secure = ['--etcd-endpoints', 'https://a:1', '--etcd-prefix', 'x'];
+  const files = ['--etcd-ca', FILES.ca, '--etcd-cert', FILES.cert, '--etcd-key', FILES.key];
+  const user = ['--etcd-user', 'root', '--etcd-password-file', FILES.password];
+  assert.deepEqual(read(...secure, ...files, ...user), {
+    kind: 'etcd',
+    endpoints: ['https://a:1'],
+    prefix: 'x',
+    tls: { ca: Buffer.from('ca'), cert: Buffer.from('cert'), key: Buffer.from('key') },
+    user: { name: 'root', password: 'a secret' },
+  });
+});
+
+test('the help names every setting with its default, and ends every text with a period', () => {
+  const help = settingsHelp();
+  for (const [name, row] of Object.entries(SETTINGS)) {
+    const [, text] = new RegExp(`^  --${name}(?: \\S+)?\n {8}(.*)$`, 'm').exec(help) ?? [];
+    assert.match(text ?? '', /\.$/, name);
+    if (row.default) assert.ok(text!.includes(`Default: ${row.default}.`), name);
   }
 });
 
-test('an unknown flag is refused, and an unknown variable only warned about', () => {
-  assert.throws(() => readSettings(['--grpcport', '1'], {}), BadSettings);
-  const { warnings } = readSettings([], { ROLLCALL_SERVICE_HOST: '10.0.0.1', OTHER: 'x' });
-  assert.equal(warnings.length, 1);
-  assert.match(warnings[0]!, /ROLLCALL_SERVICE_HOST/);
-});
-
-test('a setting that is not there yet says so', () => {
-  const later = Object.entries(SETTINGS).filter(([, { notYet }]) => notYet);
-  assert.ok(later.length > 0);
-  for (const [name] of later) assert.throws(() => readSettings([`--${name}`, '1'], {}), /not (there|served|read) yet/);
-});
-
-test('the help names every setting', () => {
-  const help = settingsHelp();
-  for (const name of Object.keys(SETTINGS)) assert.ok(help.includes(`--${name}`), name);
+test('bad settings are an error of their own class', () => {
+  assert.throws(() => readSettings(['--store', 'sqlite'], {}), BadSettings);
 });

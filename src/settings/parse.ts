@@ -1,0 +1,87 @@
+import { readFileSync } from 'node:fs';
+
+/** The text of a setting breaks its rule. The message is the rule ("must be ...") and never contains the text. */
+export class BrokenRule extends Error {
+  override readonly name = 'BrokenRule';
+}
+
+/** Reads the text of one setting. Throws BrokenRule. */
+export type Parse<T> = (text: string) => T;
+
+/** A parser that takes the text unchanged where a pattern matches it. */
+const matching =
+  (pattern: RegExp, rule: string): Parse<string> =>
+  (text) => {
+    if (!pattern.test(text)) throw new BrokenRule(rule);
+    return text;
+  };
+
+/** Any text, also none. */
+export const anyText: Parse<string> = (text) => text;
+
+/** Any text but an empty one. */
+export const someText: Parse<string> = matching(/^[^]/, 'must not be empty');
+
+/** Any text up to a length. */
+export const textUpTo = (charsMax: number): Parse<string> =>
+  matching(new RegExp(`^[^]{0,${charsMax}}$`), `must have at most ${charsMax} characters`);
+
+/** Printable ASCII without spaces. */
+export const printable = (charsMax: number): Parse<string> =>
+  matching(new RegExp(`^[!-~]{1,${charsMax}}$`), `must be 1 to ${charsMax} printable ASCII characters without spaces`);
+
+/** A whole number, in decimal digits. */
+export function wholeNumber(min: number, max: number): Parse<number> {
+  const digits = new RegExp(`^\\d{1,${String(max).length}}$`);
+  return (text) => {
+    const value = digits.test(text) ? Number(text) : NaN;
+    if (!(value >= min && value <= max)) throw new BrokenRule(`must be a whole number from ${min} to ${max}`);
+    return value;
+  };
+}
+
+/** One of a few words. */
+export function oneOf<const Word extends string>(words: readonly Word[]): Parse<Word> {
+  return (text) => {
+    const word = words.find((known) => known === text);
+    if (word === undefined) throw new BrokenRule(`must be ${words.slice(0, -1).join(', ')} or ${words.at(-1)}`);
+    return word;
+  };
+}
+
+/** A switch. */
+export const trueOrFalse: Parse<boolean> = (text) => oneOf(['true', 'false'])(text) === 'true';
+
+/** Where a server can be reached: an IPv6 address in brackets, an IPv4 address or a name; and a port. */
+export const hostAndPort: Parse<string> = (text) => {
+  const [, port] = /^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})$/.exec(text) ?? [];
+  if (!(Number(port) >= 1 && Number(port) <= 65_535))
+    throw new BrokenRule('must be HOST:PORT with a port from 1 to 65535');
+  return text;
+};
+
+/** URLs with a port and commas between them, all of one scheme. */
+export const urls: Parse<readonly string[]> = (text) => {
+  const found = text
+    .split(',')
+    .map((url) => url.trim())
+    .filter((url) => url !== '');
+  if (found.length === 0 || !found.every((url) => /^https?:\/\/[^/\s]+:\d{1,5}$/.test(url)))
+    throw new BrokenRule('must be URLs such as http://10.0.0.1:2379, separated by commas');
+  if (new Set(found.map((url) => url.startsWith('https:'))).size > 1)
+    throw new BrokenRule('must be all http or all https');
+  return found;
+};
+
+/** The content of a file. The text is the path. */
+export const file: Parse<Buffer> = (path) => {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    // The message of the system repeats the path, which may be a secret given by mistake. The code does not.
+    throw new BrokenRule(`must be a file that can be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+};
+
+/** The content of a text file, without white space at its end. */
+export const textFile: Parse<string> = (path) => file(path).toString('utf8').trimEnd();

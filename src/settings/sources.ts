@@ -1,0 +1,93 @@
+import { parseArgs } from 'node:util';
+import { type Given, type Source, type Table } from './row.js';
+
+/** The environment of a process. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+const PREFIX = 'ROLLCALL_';
+
+/** The environment variable of a setting. */
+const variableOf = (setting: string): string => `${PREFIX}${setting.toUpperCase().replaceAll('-', '_')}`;
+
+/** Settings from the command line. Every argument must be a flag of the table; of a repeated flag the last counts. */
+export function flags(table: Table, args: readonly string[]): Source {
+  const given = new Map<string, Given>();
+  const errors = new Set<string>();
+  const strays: string[] = [];
+  for (const token of tokensOf(table, args)) {
+    if (token.kind === 'positional') strays.push(`${JSON.stringify(token.value)}: is not a flag`);
+    if (token.kind !== 'option') continue;
+    const place = token.rawName;
+    const error = flagError(table, token);
+    if (error) errors.add(`${place}: ${error}`);
+    else given.set(token.name, { text: token.value ?? 'true', place });
+  }
+  // After a misspelled flag, a stray argument may be its value, and a secret. So it is not printed.
+  return {
+    name: 'flag',
+    find: (setting) => given.get(setting),
+    errors: errors.size > 0 ? [...errors] : strays,
+    warnings: [],
+  };
+}
+
+interface FlagToken {
+  readonly name: string;
+  readonly rawName: string;
+  readonly value: string | undefined;
+  readonly inlineValue: boolean | undefined;
+}
+
+/** Returns what is wrong with a flag, without its value; `undefined` if nothing. */
+function flagError(table: Table, { name, rawName, value, inlineValue }: FlagToken): string | undefined {
+  if (!rawName.startsWith('--') || !Object.hasOwn(table, name)) return 'is not a setting';
+  if (!table[name]!.value) return inlineValue ? 'takes no value' : undefined;
+  if (value === undefined || (!inlineValue && value.startsWith('-')))
+    return `needs a value; a value that begins with "-" is written ${rawName}=VALUE`;
+  return undefined;
+}
+
+/** Splits the arguments without judging them: parseArgs itself would stop at the first error. */
+function tokensOf(table: Table, args: readonly string[]) {
+  const options = Object.fromEntries(
+    Object.entries(table).map(([name, { value }]) => [
+      name,
+      { type: value ? ('string' as const) : ('boolean' as const) },
+    ]),
+  );
+  const { tokens } = parseArgs({ args: [...args], options, strict: false, allowPositionals: true, tokens: true });
+  // "-abc" becomes three tokens of one argument. Only the first is kept: the others may be parts of a value.
+  return tokens.filter((token, i) => token.index !== tokens[i - 1]?.index);
+}
+
+/**
+ * Settings from environment variables. An unknown variable is only a warning: an orchestrator may add variables that
+ * begin with the name of the service.
+ */
+export function variables(table: Table, env: Environment): Source {
+  const known = new Set(Object.keys(table).map(variableOf));
+  const unknown = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !known.has(name));
+  return {
+    name: 'variable',
+    find: (setting) => {
+      const place = variableOf(setting);
+      const text = env[place];
+      return text === undefined ? undefined : { text, place };
+    },
+    errors: [],
+    warnings: unknown.map((name) => `${name}: is not a setting and is ignored`),
+  };
+}
+
+/** The defaults of the table: always the last source. An error about a default names the flag that would change it. */
+export function defaults(table: Table): Source {
+  return {
+    name: 'default',
+    find: (setting) => {
+      const text = table[setting]?.default;
+      return text === undefined ? undefined : { text, place: `--${setting}` };
+    },
+    errors: [],
+    warnings: [],
+  };
+}

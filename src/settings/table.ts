@@ -1,0 +1,143 @@
+import { LOG_LEVELS } from '../telemetry/telemetry.js';
+import {
+  anyText,
+  file,
+  hostAndPort,
+  oneOf,
+  printable,
+  someText,
+  textFile,
+  textUpTo,
+  trueOrFalse,
+  urls,
+  wholeNumber,
+} from './parse.js';
+import { type Table, type Values } from './row.js';
+
+/** Every setting. The order is that of the help. */
+export const ROWS = {
+  host: {
+    value: 'HOST',
+    default: '127.0.0.1',
+    help: 'Address to listen on. An address beyond loopback needs --insecure.',
+    parse: someText,
+    reload: 'restart',
+  },
+  'grpc-port': {
+    value: 'PORT',
+    default: '7400',
+    help: 'Port for gRPC, 0 to 65535. 0 picks a free port, which the log names.',
+    parse: wholeNumber(0, 65_535),
+    reload: 'restart',
+  },
+  'http-port': {
+    value: 'PORT',
+    help: 'Port for HTTP, 0 to 65535.',
+    parse: wholeNumber(0, 65_535),
+    reload: 'restart',
+    notYet: 'HTTP is not served yet',
+  },
+  store: {
+    value: 'embedded|etcd',
+    default: 'embedded',
+    help: 'Where state is kept: in a folder of this server, or in etcd.',
+    parse: oneOf(['embedded', 'etcd']),
+    reload: 'restart',
+  },
+  'etcd-endpoints': {
+    value: 'A,B,C',
+    help: 'URLs of etcd, such as http://10.0.0.1:2379, all http or all https. Required for --store etcd.',
+    parse: urls,
+    reload: 'restart',
+  },
+  'etcd-prefix': {
+    value: 'PREFIX',
+    default: 'rollcall/',
+    help: 'Prefix of all keys in etcd: 1 to 128 printable ASCII characters.',
+    parse: printable(128),
+    reload: 'restart',
+  },
+  'etcd-ca': {
+    value: 'FILE',
+    help: "CA certificates (PEM) used to verify etcd. Default: the system's CAs.",
+    parse: file,
+    reload: 'restart',
+  },
+  'etcd-cert': {
+    value: 'FILE',
+    help: 'Client certificate (PEM) that this server presents to etcd. Needs --etcd-key. Default: none.',
+    parse: file,
+    reload: 'restart',
+  },
+  'etcd-key': {
+    value: 'FILE',
+    help: 'Private key (PEM) of --etcd-cert. Default: none.',
+    parse: file,
+    secret: true,
+    reload: 'restart',
+  },
+  'etcd-user': {
+    value: 'NAME',
+    help: 'User name for an etcd with authentication. Needs --etcd-password-file. Default: no authentication.',
+    parse: anyText,
+    reload: 'restart',
+  },
+  'etcd-password-file': {
+    value: 'FILE',
+    help: 'File with the password of --etcd-user. White space at its end is ignored. Default: none.',
+    parse: textFile,
+    secret: true,
+    reload: 'restart',
+  },
+  advertise: {
+    value: 'HOST:PORT',
+    help: 'Address at which the other servers on the same etcd reach this one. Default: --host with the gRPC port; for 0.0.0.0 and ::, the name of the machine.',
+    parse: hostAndPort,
+    reload: 'restart',
+  },
+  node: {
+    value: 'NAME',
+    help: 'Name of this node, up to 128 characters; keep it the same across restarts. Default: the advertised address.',
+    parse: textUpTo(128),
+    reload: 'restart',
+  },
+  'protected-removal-hours': {
+    value: 'HOURS',
+    default: '24',
+    help: 'Hours, 1 to 8760, that instances of a protected service stay silent before the server removes them.',
+    parse: wholeNumber(1, 8_760),
+    reload: 'hot',
+  },
+  'data-dir': {
+    value: 'FOLDER',
+    default: './data',
+    help: 'Folder of the embedded store, for one server only. Created if it does not exist.',
+    parse: anyText,
+    reload: 'restart',
+  },
+  settings: {
+    value: 'FILE',
+    help: 'File with settings.',
+    parse: someText,
+    reload: 'restart',
+    notYet: 'a settings file is not read yet',
+  },
+  'log-level': {
+    value: LOG_LEVELS.join('|'),
+    default: 'info',
+    help: 'Level of the log, which is written to standard error as JSON lines.',
+    parse: oneOf(LOG_LEVELS),
+    reload: 'hot',
+  },
+  insecure: {
+    help: 'Allow a --host beyond loopback without TLS and authentication. Default: off.',
+    parse: trueOrFalse,
+    reload: 'restart',
+  },
+} as const satisfies Table;
+
+/** The name of a setting. */
+export type SettingName = keyof typeof ROWS;
+
+/** The values of all settings, each as its parser returns it. */
+export type SettingValues = Values<typeof ROWS>;

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { readSettings } from '../../../src/settings/settings.js';
+import { errorsOf, FILES } from './files.js';
+
+const etcd = (...args: string[]): readonly string[] =>
+  errorsOf(['--store', 'etcd', '--etcd-endpoints', 'https://a:1', ...args]);
+
+test('a host beyond loopback needs --insecure, and is warned about', () => {
+  for (const host of ['localhost', '127.0.0.1', '127.9.9.9', '::1']) {
+    const { settings, warnings } = readSettings(['--host', host], {});
+    assert.deepEqual([settings.host, warnings], [host, []]);
+  }
+  for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org']) {
+    assert.match(errorsOf(['--host', host]).join(), /^--host: .* add --insecure to allow it$/);
+    assert.match(errorsOf([], { ROLLCALL_HOST: host, ROLLCALL_INSECURE: 'false' }).join(), /^ROLLCALL_HOST: /);
+    const { settings, warnings } = readSettings(['--insecure'], { ROLLCALL_HOST: host });
+    assert.equal(settings.host, host);
+    assert.match(warnings.join(), /^ROLLCALL_HOST: the server listens on .* without TLS and authentication/);
+    assert.deepEqual(errorsOf(['--host', host], { ROLLCALL_INSECURE: 'true' }), []);
+  }
+});
+
+test('settings of etcd are refused for the embedded store, unless they equal the default', () => {
+  const env = { ROLLCALL_ETCD_ENDPOINTS: 'http://a:1' };
+  assert.deepEqual(errorsOf(['--etcd-prefix', 'x/', '--etcd-user', 'root'], env), [
+    'ROLLCALL_ETCD_ENDPOINTS: is only for --store etcd',
+    '--etcd-prefix: is only for --store etcd',
+    '--etcd-user: is only for --store etcd',
+  ]);
+  assert.deepEqual(errorsOf(['--etcd-prefix', 'rollcall/'], { ROLLCALL_ETCD_USER: '' }), []);
+});
+
+test('the embedded store needs a folder, and etcd ignores it', () => {
+  assert.deepEqual(errorsOf(['--data-dir', '']), ['--data-dir: must not be empty']);
+  assert.deepEqual(etcd('--data-dir', ''), []);
+});
+
+test('etcd needs endpoints', () => {
+  assert.deepEqual(errorsOf(['--store', 'etcd']), ['--etcd-endpoints: is required for --store etcd']);
+});
+
+test('certificates for etcd need https', () => {
+  const plain = ['--store', 'etcd', '--etcd-endpoints', 'http://a:1'];
+  for (const args of [
+    ['--etcd-ca', FILES.ca],
+    ['--etcd-cert', FILES.cert, '--etcd-key', FILES.key],
+  ]) {
+    assert.deepEqual(errorsOf([...plain, ...args]), ['--etcd-endpoints: must be https, because certificates are set']);
+    assert.deepEqual(etcd(...args), []);
+  }
+});
+
+test('certificate and key need each other, and so do user and password file', () => {
+  assert.deepEqual(etcd('--etcd-cert', FILES.cert), ['--etcd-cert: needs --etcd-key']);
+  assert.deepEqual(etcd('--etcd-key', FILES.key), ['--etcd-key: needs --etcd-cert']);
+  assert.deepEqual(etcd('--etcd-user', 'root'), ['--etcd-user: needs --etcd-password-file']);
+  assert.deepEqual(etcd('--etcd-password-file', FILES.password), ['--etcd-password-file: needs --etcd-user']);
+  assert.deepEqual(etcd('--etcd-user', 'root', '--etcd-password-file', FILES.password), []);
+});
+
+test('a rule over several settings is skipped if one of them breaks its own rule', () => {
+  assert.deepEqual(errorsOf(['--host', '0.0.0.0'], { ROLLCALL_INSECURE: 'yes' }), [
+    'ROLLCALL_INSECURE: must be true or false, but is "yes"',
+  ]);
+  assert.equal(etcd('--etcd-cert', FILES.cert, '--etcd-key', FILES.missing).length, 1);
+});
+
+test('the path of a secret file is not in an error: it may be the secret itself', () => {
+  const wrong = ['--etcd-user', 'root', '--etcd-password-file', 'hunter2', '--etcd-key', 'hunter2'];
+  for (const errors of [etcd(...wrong), errorsOf(wrong)]) {
+    assert.ok(errors.length > 1);
+    assert.doesNotMatch(errors.join(), /hunter2/);
+  }
+  assert.ok(etcd(...wrong).includes('--etcd-key: must be a file that can be read (ENOENT)'));
+});

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { BrokenRule } from '../../../src/settings/parse.js';
+import { ROWS, type SettingName, type SettingValues } from '../../../src/settings/table.js';
+import { FILES } from './files.js';
+
+/** Texts that a setting takes, each with its value, and texts that it refuses. */
+interface Examples<T> {
+  readonly good: readonly (readonly [text: string, value: T])[];
+  readonly bad: readonly string[];
+  /** Any text is taken. */
+  readonly anyText?: true;
+}
+
+const port: Examples<number | undefined> = {
+  good: [
+    ['0', 0],
+    ['7400', 7_400],
+    ['65535', 65_535],
+  ],
+  bad: ['', 'x', '-1', '65536', '1.5', '1e3', ' 1', '0x10'],
+};
+const pem = (path: string, content: string): Examples<Buffer | undefined> => ({
+  good: [[path, Buffer.from(content)]],
+  bad: [FILES.missing, '.', '\0'],
+});
+
+const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> } = {
+  host: { good: ['127.0.0.1', '::', 'example.org'].map((host) => [host, host]), bad: [''] },
+  'grpc-port': port as Examples<number>,
+  'http-port': port,
+  store: {
+    good: [
+      ['embedded', 'embedded'],
+      ['etcd', 'etcd'],
+    ],
+    bad: ['', 'sqlite', 'ETCD'],
+  },
+  'etcd-endpoints': {
+    good: [
+      ['http://10.0.0.1:2379', ['http://10.0.0.1:2379']],
+      ['https://a:1, https://[::1]:2,', ['https://a:1', 'https://[::1]:2']],
+    ],
+    bad: [',', 'a:1', 'http://a', 'http://a:1/x', 'ftp://a:1', 'http://a:1,https://b:2', 'http://a:1,b:2'],
+  },
+  'etcd-prefix': {
+    good: ['rollcall/', '!', 'x'.repeat(128)].map((prefix) => [prefix, prefix]),
+    bad: ['', 'a b', 'ä', 'x'.repeat(129)],
+  },
+  'etcd-ca': pem(FILES.ca, 'ca'),
+  'etcd-cert': pem(FILES.cert, 'cert'),
+  'etcd-key': pem(FILES.key, 'key'),
+  'etcd-user': { good: [['root', 'root']], bad: [], anyText: true },
+  'etcd-password-file': { good: [[FILES.password, 'a secret']], bad: [FILES.missing, '.', '\0'] },
+  advertise: {
+    good: ['10.0.0.1:7400', '[::1]:1', 'rc-1.example:65535'].map((address) => [address, address]),
+    bad: ['10.0.0.1', 'rc-1:0', 'rc-1:65536', ':7400', 'a b:1', '::1:7400'],
+  },
+  node: { good: ['rc-1', 'ä'.repeat(128)].map((node) => [node, node]), bad: ['x'.repeat(129)] },
+  'protected-removal-hours': {
+    good: [
+      ['1', 1],
+      ['24', 24],
+      ['8760', 8_760],
+    ],
+    bad: ['', '0', '8761', '-1', '1.5', 'a'],
+  },
+  'data-dir': { good: [['./data', './data']], bad: [], anyText: true },
+  settings: { good: [['settings.yaml', 'settings.yaml']], bad: [''] },
+  'log-level': {
+    good: [
+      ['silent', 'silent'],
+      ['debug', 'debug'],
+    ],
+    bad: ['', 'loud', 'INFO'],
+  },
+  insecure: {
+    good: [
+      ['true', true],
+      ['false', false],
+    ],
+    bad: ['', 'yes', '1', 'TRUE'],
+  },
+};
+
+for (const [name, { good, bad, anyText }] of Object.entries(EXAMPLES)) {
+  test(`--${name} takes good values, and refuses bad ones without repeating them`, () => {
+    const { parse } = ROWS[name as SettingName];
+    assert.ok(good.length > 0 && (bad.length > 0 || anyText));
+    for (const [text, value] of good) assert.deepEqual(parse(text), value);
+    for (const text of bad) {
+      assert.throws(
+        () => parse(text),
+        (error) => error instanceof BrokenRule && !(text.length > 3 && error.message.includes(text)),
+        JSON.stringify(text),
+      );
+    }
+  });
+}
+
+test('the default of a setting obeys the rule of the setting', () => {
+  for (const [name, row] of Object.entries(ROWS)) {
+    if ('default' in row) assert.doesNotThrow(() => row.parse(row.default), name);
+  }
+});
+
+test('the files with the private key and the password are secret', () => {
+  const secret = Object.entries(ROWS).filter(([, row]) => 'secret' in row);
+  assert.deepEqual(
+    secret.map(([name]) => name),
+    ['etcd-key', 'etcd-password-file'],
+  );
+});
