@@ -283,14 +283,16 @@ export class Catalog implements Tables {
 
   /** Puts an item in that bears on items of another kind. Returns those that it moves, and the mark of its scope. */
   #putSource({ kind, item }: Placed, written: ReadonlySet<string>, changes: ChangeSet): Placed[] {
-    const { target, targetsOf } = kind.join!;
+    const { join } = kind;
+    const { target } = join!;
     const change = this.of(kind).put(item);
     changes.add(kind, change);
     const targets = this.of(target);
     targets.attach(item.namespace, item.scope, kind.name, item);
     if (item.revision <= (change.before?.revision ?? 0n)) return [];
     const moved: Placed[] = [];
-    for (const one of targetsOf(item, targets)) if (!written.has(one.key)) moved.push(this.#placed(target, one, false));
+    for (const one of join!.targetsOf(item, targets))
+      if (!written.has(one.key)) moved.push(this.#placed(target, one, false));
     return [...moved, { kind, item, written: false }];
   }
 

@@ -75,7 +75,7 @@ export const PROTECTION: Kind<ProtectionItem> = {
   read: readProtection,
   rewrite: (item, stamp) => writeProtection(protectionTouched(item, stamp)),
   mayCollect: ({ namespace, scope }, catalog) => (catalog.of(INSTANCE).scope(namespace, scope)?.items.size ?? 0) === 0,
-  join: PROTECTION_JOIN as Join<ProtectionItem>,
+  join: PROTECTION_JOIN,
 };
 
 /** The protection of a service as it was recorded last, active or ended. `undefined` if it was never protected. */

@@ -401,7 +401,7 @@ export function storeContract(
       [...new Set(revisions)],
     );
     for (const { revision, changes } of batches) {
-      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice(2) : ''));
+      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice('w/i/'.length) : ''));
       for (const name of names) assert.equal(names.filter((other) => other === name).length, 2, `${revision} is whole`);
     }
   });

@@ -36,7 +36,10 @@ test('SIGTERM ends 1,000 streams with a reason, finishes calls in flight, and ex
   assert.ok(performance.now() - began < 15_000);
   for (const watch of watches) {
     const error = await watch.failed();
-    assert.deepEqual([error.code, error.details, detailsOf(error).reason], [14, 'the server is shutting down', 'SHUTTING_DOWN']);
+    assert.deepEqual(
+      [error.code, error.details, detailsOf(error).reason],
+      [14, 'the server is shutting down', 'SHUTTING_DOWN'],
+    );
   }
   for (const outcome of settled) {
     if (outcome.status === 'fulfilled') continue;

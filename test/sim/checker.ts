@@ -268,7 +268,7 @@ export abstract class Checker {
       active: boolean;
       released: boolean;
     };
-    const service = key.split('/')[2]!;
+    const service = key.split('/')[3]!;
     const states = listed(this.#protections, service);
     const before = states.at(-1);
     const next = { revision, active, released };

@@ -8,7 +8,7 @@ export function registrationOf(
   ttlMs: number,
   replaces?: bigint,
 ): ReturnType<typeof checkRegister>['registration'] {
-  const [, , service, id] = key.split('/');
+  const [, , , service, id] = key.split('/');
   const ttl = { seconds: BigInt(ttlMs / 1000), nanos: 0 };
   const request = RegisterRequest.fromPartial({
     instance: { service: service!, id: id!, address: '10.0.0.1', port: 80, ttl },

@@ -2,7 +2,7 @@ import type { Log } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
 import type { Any } from '../../gen/google/protobuf/any.js';
 import { BadRequest, ErrorInfo, RetryInfo } from '../../gen/google/rpc/error_details.js';
-import { Status } from '../../gen/google/rpc/status.js';
+import { type Status } from '../../gen/google/rpc/status.js';
 import { RollcallError } from '../../model/errors.js';
 import { toDuration } from '../../model/time.js';
 

@@ -250,7 +250,7 @@ export class Simulation {
   }
 
   async #beat(key: string, incarnation: string, heard: (received: number) => void): Promise<number> {
-    const [, , service, id] = key.split('/');
+    const [, , , service, id] = key.split('/');
     const reported = this.#dice.chance(0.03) ? { state: this.#dice.pick([1, 3, 4, 5]), note: '' } : undefined;
     const beat = (): Promise<number> =>
       this.#call(async (replica, received) => {
@@ -291,7 +291,7 @@ export class Simulation {
   }
 
   async #deregister(key: string, incarnation: string): Promise<void> {
-    const [, namespace, service, id] = key.split('/');
+    const [, , namespace, service, id] = key.split('/');
     for (let tries = 0; tries < 3; tries++) {
       const call = this.#checker.began('deregister', key, incarnation);
       try {

@@ -322,7 +322,7 @@ export class Clients {
       for (const key of keys) heard(key);
       const received = scene.world.now;
       const items = keys.map((key) => {
-        const [, , service, id] = key.split('/');
+        const [, , , service, id] = key.split('/');
         return HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) });
       });
       const report = replica.heartbeats.receive(checkHeartbeats(items));
@@ -350,7 +350,7 @@ export class Clients {
 
   async #deregister(balancer: Balancer, key: string, incarnation: string): Promise<void> {
     const { scene } = this;
-    const [, namespace, service, id] = key.split('/');
+    const [, , namespace, service, id] = key.split('/');
     for (let tries = 0; tries < 4; tries++) {
       const call = scene.checker.began('deregister', key, incarnation);
       try {
