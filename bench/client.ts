@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { IncomingHttpHeaders } from 'node:http';
 import { type ClientHttp2Session, connect } from 'node:http2';
 
@@ -7,24 +8,37 @@ export interface Call {
   readonly body: Buffer;
 }
 
+/** Checks the answer to a call whose status is OK. Returns what is wrong with it; `undefined` if it is a success. */
+export type AnswerCheck = (answer: Buffer) => string | undefined;
+
+/** The bytes before a message in its gRPC frame: a flag and the length. */
+const FRAME_HEADER_BYTES = 5;
+
 /** Puts a message into its gRPC frame. */
 export function framed(message: Uint8Array): Buffer {
-  const frame = Buffer.alloc(5 + message.length);
+  const frame = Buffer.alloc(FRAME_HEADER_BYTES + message.length);
   frame.writeUInt32BE(message.length, 1);
-  frame.set(message, 5);
+  frame.set(message, FRAME_HEADER_BYTES);
   return frame;
 }
 
-/** A client that does nothing but send frames and look at the status: cheaper than any real one. */
+/** A client that only sends frames and compares the status. It costs less than any gRPC library. */
 export class BenchClient {
   readonly #sessions: ClientHttp2Session[];
   #next = 0;
 
   constructor(address: string, connections = 4) {
     this.#sessions = Array.from({ length: connections }, () => connect(`http://${address}`));
+    // The calls of a session report its errors. Without a listener an error would end the process.
+    for (const session of this.#sessions) session.on('error', () => undefined);
   }
 
-  /** Makes one call; resolves to the answer's message, rejects on any status but OK. */
+  /** Resolves once every connection is open; rejects if one cannot be opened. */
+  async connected(): Promise<void> {
+    for (const session of this.#sessions) if (session.connecting) await once(session, 'connect');
+  }
+
+  /** Makes one call; resolves to the message of the answer, rejects on any status but OK. */
   call({ path, body }: Call): Promise<Buffer> {
     const session = this.#sessions[this.#next++ % this.#sessions.length]!;
     return new Promise((resolve, reject) => {
@@ -35,23 +49,34 @@ export class BenchClient {
         te: 'trailers',
       });
       const parts: Buffer[] = [];
-      let status = '';
-      stream.on('response', (headers) => (status = String(headers['grpc-status'] ?? '')));
-      stream.on('trailers', (trailers: IncomingHttpHeaders) => (status = String(trailers['grpc-status'])));
+      let end: IncomingHttpHeaders = {};
+      stream.on('response', (headers) => (end = headers));
+      stream.on('trailers', (trailers: IncomingHttpHeaders) => (end = trailers));
       stream.on('data', (part: Buffer) => parts.push(part));
-      stream.on('error', reject);
-      stream.on('close', () =>
-        status === '0' ? resolve(Buffer.concat(parts).subarray(5)) : reject(new Error(`${path}: status ${status}`)),
-      );
+      stream.on('error', (error: Error) => reject(new Error(`${path}: ${error.message}`)));
+      stream.on('close', () => {
+        if (end['grpc-status'] === '0') resolve(Buffer.concat(parts).subarray(FRAME_HEADER_BYTES));
+        else reject(new Error(`${path}: ${failure(end)}`));
+      });
       stream.end(body);
     });
   }
 
-  /** Makes many calls, so many at a time; returns how long it took, in seconds. */
-  async run(calls: Iterator<Call>, inFlight: number): Promise<number> {
+  /** Makes calls, `inFlight` at a time; returns the duration in seconds. Rejects at the first call that fails. */
+  async run(calls: Iterator<Call>, inFlight: number, check?: AnswerCheck): Promise<number> {
     const began = performance.now();
+    let failed = false;
     const lane = async (): Promise<void> => {
-      for (let next = calls.next(); !next.done; next = calls.next()) await this.call(next.value);
+      try {
+        for (let next = calls.next(); !next.done && !failed; next = calls.next()) {
+          const answer = await this.call(next.value);
+          const wrong = check?.(answer);
+          if (wrong !== undefined) throw new Error(`${next.value.path}: ${wrong}`);
+        }
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
     };
     await Promise.all(Array.from({ length: inFlight }, lane));
     return (performance.now() - began) / 1_000;
@@ -60,4 +85,11 @@ export class BenchClient {
   close(): void {
     for (const session of this.#sessions) session.close();
   }
+}
+
+/** Describes the end of a call that is not OK. */
+function failure(end: IncomingHttpHeaders): string {
+  const status = end['grpc-status'];
+  if (status === undefined) return 'the server ended the call without a status';
+  return `status ${String(status)}, ${decodeURIComponent(String(end['grpc-message'] ?? 'without a message'))}`;
 }

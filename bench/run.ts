@@ -1,67 +1,25 @@
 // Measures the built program: `npm run bench [-- SCENARIO...]`. See README.md.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { noop } from 'cockatiel';
 import { Etcd3 } from 'etcd3';
-import { Instance } from '../src/gen/rollcall/v1/instance.js';
-import { DiscoverRequest, HeartbeatRequest, RegisterRequest } from '../src/gen/rollcall/v1/registry_service.js';
 import { type EtcdCluster, openEtcd } from '../test/support/etcd.js';
-import { BenchClient, type Call, framed } from './client.js';
-import { BenchServer } from './server.js';
+import { BenchClient, type Call } from './client.js';
+import { beats, discover, instance, register, registers } from './requests.js';
+import { BenchServer, withFolder } from './server.js';
 
 const IN_FLIGHT = 200;
-/** A third of the default ttl. */
+/** A third of the default TTL. */
 const BEAT_EVERY_SECONDS = 5;
-const SERVICE = '/rollcall.v1.RegistryService';
-
-/** What the records of the benchmark look like: an address, some metadata, about 250 bytes. */
-const instance = (i: number, ofEach = 100): Instance =>
-  Instance.fromPartial({
-    service: `service-${Math.floor(i / ofEach)}`,
-    id: `i${i}`,
-    address: '10.0.0.1',
-    port: 8_080,
-    version: '1.4.2',
-    tags: ['canary', 'blue'],
-    metadata: new Map([
-      ['team', 'payments'],
-      ['commit', '9c1f0d7e'],
-      ['protocol', 'grpc'],
-    ]),
-    locality: { region: 'eu-1', zone: 'eu-1a', subZone: '' },
-    ttl: { seconds: 600n, nanos: 0 },
-  });
-
-function* registers(from: number, count: number): Generator<Call> {
-  for (let i = from; i < from + count; i++) {
-    const request = RegisterRequest.encode({
-      instance: instance(i),
-      incarnation: `run-${i}`,
-      replacesRevision: undefined,
-    });
-    yield { path: `${SERVICE}/Register`, body: framed(request.finish()) };
-  }
-}
 
 function* times(count: number, call: Call): Generator<Call> {
   for (let i = 0; i < count; i++) yield call;
 }
-
-const beats = (from: number, count: number): Call => {
-  const instances = Array.from({ length: count }, (_, i) => {
-    const { namespace, service, id } = instance(from + i);
-    return { namespace, service, id, incarnation: `run-${from + i}`, reported: undefined };
-  });
-  return { path: `${SERVICE}/Heartbeat`, body: framed(HeartbeatRequest.encode({ instances }).finish()) };
-};
 
 const say = (what: string, value: string, note = ''): void => {
   console.log([what.padEnd(52), value.padStart(12), note].join('  '));
 };
 const perSecond = (count: number, seconds: number): string => `${Math.round(count / seconds).toLocaleString('en')}/s`;
 
-/** Runs calls against a server, and says the rate and the server's CPU time for each. */
+/** Makes calls to a server and prints the rate and the server's CPU time per call. */
 async function measure(
   server: BenchServer,
   client: BenchClient,
@@ -75,7 +33,7 @@ async function measure(
   say(what, perSecond(calls.length * worth, seconds), `${micros.toFixed(0)} us of CPU per call`);
 }
 
-/** Makes calls at a steady rate, whatever the answers take; returns how long it took, in seconds. */
+/** Makes calls at a steady rate, independent of the answers; returns the duration in seconds. */
 async function atPace(calls: readonly Call[], perSecond: number, client: BenchClient): Promise<number> {
   const began = performance.now();
   const answers: Promise<unknown>[] = [];
@@ -87,15 +45,6 @@ async function atPace(calls: readonly Call[], perSecond: number, client: BenchCl
   }
   await Promise.all(answers);
   return (performance.now() - began) / 1_000;
-}
-
-async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), 'rollcall-bench-'));
-  try {
-    await use(folder);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
 }
 
 const onEtcd = ({ endpoints }: EtcdCluster): string[] => ['--store', 'etcd', '--etcd-endpoints', endpoints.join(',')];
@@ -114,14 +63,14 @@ async function withServer(
   }
 }
 
-/** Plain etcd: one create with a compare in a transaction each, as many in flight, from this process. */
+/** Measures etcd alone, from this process: each transaction compares and creates one key, with the same number in flight. */
 async function plainEtcd(cluster: EtcdCluster, count: number): Promise<void> {
   const etcd = new Etcd3({ hosts: cluster.endpoints, faultHandling: { host: () => noop, global: noop } });
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < count) {
       const key = Buffer.from(`plain/${next++}`);
-      const value = Buffer.from(Instance.encode(instance(next)).finish());
+      const value = instance(next);
       await etcd.kv.txn({
         compare: [{ key, target: 'Create', result: 'Equal', create_revision: '0' }],
         success: [{ request_put: { key, value } }],
@@ -174,16 +123,12 @@ const scenarios: Record<string, () => Promise<void>> = {
     await withFolder((folder) =>
       withServer(['--data-dir', folder], async (server, client) => {
         await client.run(registers(0, 1_000), IN_FLIGHT);
-        for (let i = 0; i < 10; i++) {
-          const request = RegisterRequest.fromPartial({ instance: { ...instance(i), service: 'ten' } });
-          await client.call({ path: `${SERVICE}/Register`, body: framed(RegisterRequest.encode(request).finish()) });
-        }
+        for (let i = 0; i < 10; i++) await client.call(register(i, { service: 'ten' }));
         for (const [service, what] of [
           ['ten', '10'],
           ['service-0', '100'],
         ] as const) {
-          const request = DiscoverRequest.encode(DiscoverRequest.fromPartial({ service })).finish();
-          const call = { path: `${SERVICE}/Discover`, body: framed(request) };
+          const call = discover(service);
           await client.run(times(5_000, call), IN_FLIGHT);
           await measure(server, client, `Discover of ${what} instances`, [...times(30_000, call)]);
         }

@@ -1,0 +1,12 @@
+/** The share of values below the lower quartile. */
+const LOWER_QUARTILE = 0.25;
+
+/** The lower quartile, interpolated between neighbors. Throws on an empty list. */
+export function lowerQuartile(values: readonly number[]): number {
+  if (values.length === 0) throw new Error('no values have no quartile');
+  const sorted = [...values].sort((a, b) => a - b);
+  const position = (sorted.length - 1) * LOWER_QUARTILE;
+  const below = sorted[Math.floor(position)]!;
+  const above = sorted[Math.ceil(position)]!;
+  return below + (above - below) * (position - Math.floor(position));
+}
