@@ -2,7 +2,8 @@ import { PeerServiceDefinition } from '../gen/rollcall/peer/v1/peer_service.js';
 import { AdminServiceDefinition } from '../gen/rollcall/v1/admin_service.js';
 import { ConfigServiceDefinition } from '../gen/rollcall/v1/config_service.js';
 import { RegistryServiceDefinition } from '../gen/rollcall/v1/registry_service.js';
-import type { Audience, Permission, ServiceDescription } from './call/method.js';
+import type { ServiceDescription } from './call/method.js';
+import type { Audience, Permission } from './call/method-info.js';
 
 /** A service of the contract: its audience, and the permission that each method needs. */
 export interface ServiceRow<Service extends ServiceDescription> {

@@ -54,7 +54,7 @@ test('a signal that comes twice at once, as from a terminal by way of npm, is on
   const waiting = failure(getInstance(server, { service: 'pay', id: 'p1', minRevision: 1_000_000n }));
   await getInstance(server, { service: 'pay', id: 'p1' }).catch(() => undefined);
   server.process.kill('SIGTERM');
-  await eventually(() => server.log.some((line) => line.includes('the server is shutting down')));
+  await eventually(() => server.log.some((line) => line.includes('shutting down')));
   server.process.kill('SIGTERM');
   await new Promise((resolve) => setTimeout(resolve, 1_100));
   assert.equal(server.process.exitCode, null, 'the call in flight is still waited for');

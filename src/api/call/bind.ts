@@ -6,13 +6,16 @@ import type {
   Handlers,
   Method,
   MethodDescription,
-  MethodInfo,
   Reply,
   ServerStreamHandler,
   ServiceDescription,
   UnaryHandler,
 } from './method.js';
+import type { MethodInfo } from './method-info.js';
 import { decodeRequest } from './wire.js';
+
+/** The facts about a method apart from its shape. */
+type Info = Omit<MethodInfo, 'kind'>;
 
 /** Binds every method of a service to its handler. */
 export function bind<Service extends ServiceDescription>(
@@ -21,7 +24,7 @@ export function bind<Service extends ServiceDescription>(
   admit: Admit,
 ): Method[] {
   return Object.entries(definition.methods).map(([key, method]) => {
-    const info: MethodInfo = {
+    const info: Info = {
       path: `/${definition.fullName}/${method.name}`,
       audience,
       permission: permissions[key as keyof Service['methods']],
@@ -33,7 +36,7 @@ export function bind<Service extends ServiceDescription>(
 
 /** Binds one method; the compiler has paired the handler with the method in `Handlers`. */
 function bindMethod<Request, Response>(
-  info: MethodInfo,
+  info: Info,
   { requestType, responseType, requestStream, responseStream }: MethodDescription<Request, Response>,
   handler: unknown,
   admit: Admit,

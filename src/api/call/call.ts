@@ -1,4 +1,4 @@
-import type { Method } from './method.js';
+import type { MethodInfo } from './method-info.js';
 
 /** The identity that a call is made under. */
 export interface Principal {
@@ -17,7 +17,7 @@ export type Transport = 'grpc';
  * a call that needs none of them costs one object.
  */
 export interface Call {
-  readonly method: Method;
+  readonly method: MethodInfo;
   readonly principal: Principal;
   /** The IP address that the call came from, without port. Behind a proxy this is the proxy's address. */
   readonly peerAddress: string;

@@ -1,22 +1,7 @@
 import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Call } from './call.js';
+import type { MethodInfo } from './method-info.js';
 import type { Sink } from './sink.js';
-
-/** The callers that a service is for: everybody, operators, or the other members of the cluster. */
-export type Audience = 'public' | 'admin' | 'peer';
-
-/** The right that a method needs. `none`: the method is open to every caller, such as a health check. */
-export type Permission = 'read' | 'register' | 'config:read' | 'config:write' | 'operate' | 'admin' | 'peer' | 'none';
-
-/** Facts about one method of the contract. */
-export interface MethodInfo {
-  /** The path of the method on the wire, such as "/rollcall.v1.RegistryService/Discover". */
-  readonly path: string;
-  readonly audience: Audience;
-  readonly permission: Permission;
-  /** Returns true if the method has no side effects: its proto option `idempotency_level` says NO_SIDE_EFFECTS. */
-  readonly readOnly: boolean;
-}
 
 /** A response, or the bytes of one that was encoded earlier. */
 export type Reply<Response> = Response | Uint8Array;

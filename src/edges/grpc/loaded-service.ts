@@ -1,5 +1,6 @@
 import type { MethodDefinition } from '@grpc/grpc-js';
-import type { BidiStreamMethod, MethodInfo, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
+import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
+import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Sink } from '../../api/call/sink.js';
 import { assertFields, malformed } from '../../api/call/wire.js';
 import { THIRD_PARTY_SERVICES } from '../../api/services.js';
@@ -31,7 +32,7 @@ export function loadedService(service: keyof typeof THIRD_PARTY_SERVICES): (name
   };
 }
 
-function loadedMethod(info: MethodInfo, method: MethodDefinition<object, object>): LoadedMethod {
+function loadedMethod(info: Omit<MethodInfo, 'kind'>, method: MethodDefinition<object, object>): LoadedMethod {
   const decode = <Request>(bytes: Uint8Array): Request => {
     try {
       assertFields(bytes);
