@@ -2,7 +2,7 @@
 import { systemClock } from './base/clock.js';
 import { renewEpoch, type RunningServer, startServer } from './server.js';
 import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
-import { isEchoOfFailedBatch } from './store/embedded/database.js';
+import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 

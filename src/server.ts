@@ -9,6 +9,7 @@ import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/membership.js';
 import { type Replica, startReplica } from './domain/replica.js';
+import { MEMBERS } from './model/keys.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import type { Store } from './store/store.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
@@ -113,8 +114,8 @@ async function openStore(
   const clock = systemClock;
   // Only the store that is used is loaded.
   if (settings.kind === 'embedded') {
-    const { openEmbeddedStore } = await import('./store/embedded/embedded-store.js');
-    return openEmbeddedStore({ folder: settings.dataDir, clock, telemetry, onFatal });
+    const { openEmbeddedStore } = await import('./store/embedded/open.js');
+    return openEmbeddedStore({ folder: settings.dataDir, memberPrefix: MEMBERS, clock, telemetry, onFatal });
   }
   const { openEtcdStore } = await import('./store/etcd/etcd-store.js');
   return openEtcdStore({ connection: settings, prefix: settings.prefix, clock, random: systemRandom, telemetry });
