@@ -172,7 +172,10 @@ export class Compacted extends Error {
   override readonly name = 'Compacted';
 }
 
-/** The store has a different history than before: it was restored or replaced. The caller must drop everything and list again. */
+/**
+ * The store has a different history than before: it was restored or replaced. The caller must drop everything and list
+ * again.
+ */
 export class RolledBack extends Error {
   override readonly name = 'RolledBack';
 }
@@ -205,7 +208,7 @@ const LAST_ASCII = 0x7f;
 const FIRST_SURROGATE = 0xd800;
 const LAST_SURROGATE = 0xdfff;
 
-/** Returns the range of all keys that begin with `prefix`. The last character of the prefix must be ASCII, such as "/". */
+/** Returns the range of all keys that begin with `prefix`. Its last character must be ASCII, such as "/". */
 export function prefixRange(prefix: string): KeyRange {
   const last = prefix.charCodeAt(prefix.length - 1);
   assert(last < LAST_ASCII, `the prefix ${JSON.stringify(prefix)} ends with an ASCII character`);

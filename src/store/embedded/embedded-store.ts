@@ -186,7 +186,7 @@ export class EmbeddedStore implements Store {
     }
   }
 
-  /** Handles damage that a read finds while the store is in use. Other records may be damaged too, so the process ends. */
+  /** Handles damage that a read finds during use. Other records may be damaged too, so the process ends. */
   #toReadError(error: Error): Error {
     const damaged = new DamagedStore(this.parts.folder, error.message);
     this.parts.onFatal(damaged);

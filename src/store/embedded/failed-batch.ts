@@ -2,7 +2,7 @@ import { statfsSync } from 'node:fs';
 
 // This file imports no lmdb: src/main.ts needs it for every command, and lmdb maps a native module into the process.
 
-/** With less free space than this, a failed write counts as a full disk: LMDB may report a full disk as an I/O error. */
+/** With less free space, a failed write counts as a full disk: LMDB may report a full disk as an I/O error. */
 const FULL_BELOW_BYTES = 16 * 1_024 * 1_024;
 /** With less free space than this, a retry would fail again. */
 const RETRY_ABOVE_BYTES = FULL_BELOW_BYTES / 16;

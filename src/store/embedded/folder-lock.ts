@@ -77,7 +77,7 @@ export class FolderLock implements Closeable {
   }
 }
 
-/** Listens on the socket of a folder and sends the holder to every visitor. Throws FolderHeld if another process does. */
+/** Listens on the socket of a folder, and sends `me` to every visitor. Throws FolderHeld if another process does so. */
 async function listen(socket: string, me: Holder, folder: string): Promise<Server> {
   const server = createServer((visitor) => {
     visitor.on('error', () => visitor.destroy());
@@ -106,7 +106,7 @@ function keepFresh(file: string, clock: Clock): Timer {
   });
 }
 
-/** Creates a folder level by level. A recursive mkdir of Node hangs forever where no folder can be made, as in /proc. */
+/** Creates a folder level by level. Node's recursive mkdir hangs forever where no folder can be made, as in /proc. */
 function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
   makeFolder(dirname(folder));

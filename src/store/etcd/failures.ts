@@ -1,4 +1,4 @@
-/** What a failed call to etcd means for its caller. */
+/** The meaning of a failed call to etcd for its caller. */
 export type FailureKind =
   /** etcd gave no answer, or none that settles the call. It may have happened, and another endpoint may work. */
   | 'UNREACHABLE'

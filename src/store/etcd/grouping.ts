@@ -121,7 +121,7 @@ export function* partsOf(txns: readonly Txn[]): Generator<readonly Txn[]> {
   if (part.length > 0) yield part;
 }
 
-/** Returns the keys that a refused transaction reads: its compared keys, in order, and then the other keys it writes. */
+/** Returns the keys that a refused transaction reads: its compared keys in order, then the other keys it writes. */
 export function keysReadOnRefusal({ compares, writes }: Txn): string[] {
   const compared = compares.map(({ key }) => key);
   return [...compared, ...writes.map(({ key }) => key).filter((key) => !compared.includes(key))];
