@@ -87,7 +87,7 @@ export class GroupCommit {
     }
   }
 
-  /** Sends a group and settles it. If etcd refuses the whole group, sends its halves, so that only the culprit fails. */
+  /** Sends a group and settles it. If etcd refuses the whole group, sends its halves, so only the culprit fails. */
   async #settle(group: readonly Unit[]): Promise<void> {
     try {
       const { answer, attempts } = await this.kv.txn(this.#request(group));
