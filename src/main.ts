@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 import { systemClock } from './base/clock.js';
-import { renewEpoch, type RunningServer, startServer } from './server.js';
+import { isHandledElsewhere, renewEpoch, type RunningServer, startServer } from './server.js';
 import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
-import { isEchoOfFailedBatch } from './store/embedded/database.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 
@@ -74,7 +73,7 @@ async function serve(args: readonly string[]): Promise<number> {
     process.exit(Exit.FAILED);
   };
   process.on('uncaughtException', fatal);
-  process.on('unhandledRejection', (error) => void (isEchoOfFailedBatch(error) || fatal(error)));
+  process.on('unhandledRejection', (error) => void (isHandledElsewhere(error) || fatal(error)));
 
   const stopped = signalled();
   const server = await Promise.race([startServer(settings, telemetry, fatal), stopped.then(() => undefined)]);

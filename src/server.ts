@@ -11,7 +11,9 @@ import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
+import { MEMBERS } from './model/member.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
+import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
@@ -115,9 +117,17 @@ async function openStore(
   const clock = systemClock;
   // Only the store that is used is loaded.
   if (settings.kind === 'embedded') {
-    const { openEmbeddedStore } = await import('./store/embedded/embedded-store.js');
-    return openEmbeddedStore({ folder: settings.dataDir, clock, telemetry, onFatal });
+    const { openEmbeddedStore } = await import('./store/embedded/open.js');
+    return openEmbeddedStore({ folder: settings.dataDir, memberPrefix: MEMBERS, clock, telemetry, onFatal });
   }
   const { openEtcdStore } = await import('./store/etcd/etcd-store.js');
   return openEtcdStore({ connection: settings, prefix: settings.prefix, clock, random: systemRandom, telemetry });
+}
+
+/**
+ * Returns true for an unhandled rejection that says nothing new: the store handles the same failure elsewhere. No store is
+ * loaded for this.
+ */
+export function isHandledElsewhere(error: unknown): boolean {
+  return isEchoOfFailedBatch(error);
 }

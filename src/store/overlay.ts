@@ -2,13 +2,14 @@ import { assert } from '../base/assert.js';
 import type { Change, CommitResult, Compare, Entry, Revision, RevisionBatch, Txn } from './store.js';
 
 /**
- * Evaluates transactions one after the other on top of what is committed, each seeing the earlier ones, and
- * collects what is to be written. Nothing is durable yet: that is the business of whoever commits the overlay.
+ * Evaluates transactions one after the other on top of the committed state and collects their writes. Each
+ * transaction sees the writes of the earlier ones. An overlay makes nothing durable: its caller commits the writes.
  */
 export class Overlay {
+  /** The new entry of each written key. `undefined` if the key was deleted. */
   readonly written = new Map<string, Entry | undefined>();
   readonly batches: RevisionBatch[] = [];
-  /** How many more records there are than before. */
+  /** The change in the number of records: positive if there are more than before. */
   recordDifference = 0;
   #revision: Revision;
 
@@ -19,7 +20,7 @@ export class Overlay {
     this.#revision = revision;
   }
 
-  /** The revision after everything evaluated so far. */
+  /** The revision after every transaction evaluated so far. */
   get revision(): Revision {
     return this.#revision;
   }
@@ -28,12 +29,12 @@ export class Overlay {
     return this.written.has(key) ? this.written.get(key) : this.committed(key);
   }
 
-  /** One transaction. */
+  /** Evaluates one transaction. */
   commit(txn: Txn): CommitResult {
     return this.commitEach([], [txn])[0]!;
   }
 
-  /** Many transactions at one revision: all compares are looked at before anything is written. */
+  /** Evaluates many transactions at one revision: all compares come before the first write. */
   commitEach(guard: readonly Compare[], txns: readonly Txn[]): CommitResult[] {
     const before = this.#revision;
     const guarded = guard.every((compare) => this.#holds(compare));
@@ -44,17 +45,10 @@ export class Overlay {
         ? { ok: true, revision }
         : { ok: false, revision: before, found: compares.map(({ key }) => this.read(key)) },
     );
-    const changes: Change[] = [];
-    const keys = new Set<string>();
-    txns.forEach(({ writes }, i) => {
-      if (!passed[i]) return;
-      for (const write of writes) {
-        assert(!keys.has(write.key), `${write.key} is written twice at one revision`);
-        keys.add(write.key);
-        const change = this.#write(write, revision);
-        if (change) changes.push(change);
-      }
-    });
+    const changes = this.#writeAll(
+      txns.filter((_, i) => passed[i]),
+      revision,
+    );
     if (revision > before) {
       this.#revision = revision;
       this.batches.push({ revision, changes });
@@ -68,6 +62,19 @@ export class Overlay {
     return (entry?.createRevision ?? 0n) === compare.createRevision;
   }
 
+  #writeAll(txns: readonly Txn[], revision: Revision): Change[] {
+    const changes: Change[] = [];
+    const keys = new Set<string>();
+    for (const write of txns.flatMap(({ writes }) => writes)) {
+      assert(!keys.has(write.key), `${write.key} is written twice at one revision`);
+      keys.add(write.key);
+      const change = this.#write(write, revision);
+      if (change) changes.push(change);
+    }
+    return changes;
+  }
+
+  /** Returns the change that a write makes. `undefined` if it deletes a key that does not exist. */
   #write(write: Txn['writes'][number], revision: Revision): Change | undefined {
     const before = this.read(write.key);
     if (write.kind === 'delete') {

@@ -1,83 +1,85 @@
+import { assert } from '../base/assert.js';
 import type { Closeable } from '../base/lifecycle.js';
 import { WATCHED_ROOT } from '../model/keys.js';
 
 /**
- * The store port: what the product needs of a store, designed from what etcd can do.
+ * The store port: the operations that the product needs from a store, limited to what etcd can do.
  *
- * Guarantees; each names its case in test/contract/store.contract.ts:
+ * A store keeps these guarantees. Each one has its cases in test/contract/store.contract.ts:
  *
- * - S1  The store has one revision, a number that grows with every commit that writes and never goes back.
- * - S2  A commit happens whole, at one revision, if every compare holds at that moment; otherwise nothing
- *       of it happens and the answer tells what stands at each compared key.
- * - S3  Commits are strictly serializable, however many share a group: of two whose compares and writes
- *       exclude one another, exactly one happens.
- * - S4  Commits that write the same key happen in the order in which they were handed in.
- * - S5  A commit that was answered is durable: it survives the death of the process (and, unless the store
- *       says otherwise, of the machine).
- * - S6  A commit that failed with StoreUnavailable or OutcomeLost may have happened; with StoreRefused it has not.
- * - S7  `list` shows one revision, however many pages it takes, and pages are in key order.
- * - S8  `get` is linearizable: it sees every commit that was answered before it was called.
- * - S9  `watch` delivers every revision after the one it was given that touches the watched range, whole, in
- *       order, once; a revision that touches nothing of the range may be left out.
- * - S10 A watch that cannot continue ends with Compacted, and never leaves a gap.
- * - S11 `commitEach` commits each transaction whose own compares hold, provided that the guard holds; up to
- *       COMMIT_EACH_TXNS of them share a revision, which no other commit shares.
- * - S12 A member key lives as long as its member is kept alive; `lost` tells its holder, a deletion in the
- *       watch tells the others. Its epoch is the revision at which it was created.
- * - S13 Keys and values come back byte for byte; key order is byte order.
- * - S14 A store whose history was replaced by an older or another one is never followed silently: `watch`, or a
- *       `list` that was being read, ends with RolledBack, also where the new history is further on than the old one.
+ * - S1  The store has one revision: a number that grows with every commit that writes, and never goes back.
+ * - S2  A commit happens whole, at one revision, if every compare holds at that moment. Otherwise nothing of it
+ *       happens, and the result holds the current entry of each compared key.
+ * - S3  Commits are strictly serializable, no matter how many share a group. Of two commits whose compares and
+ *       writes exclude one another, exactly one happens.
+ * - S4  Commits that write the same key happen in the order in which they were submitted.
+ * - S5  An acknowledged commit is durable: it survives the death of the process and, unless the store documents
+ *       otherwise, of the machine.
+ * - S6  A commit that fails with StoreUnavailable or OutcomeLost may have happened. A commit that fails with
+ *       StoreRefused has not happened.
+ * - S7  `list` shows one revision, however many pages it takes. Pages are in key order.
+ * - S8  `get` is linearizable: it sees every commit that was acknowledged before the call.
+ * - S9  `watch` delivers every later revision that changes the watched range: whole, in order, once. It may leave
+ *       out a revision that changes nothing in the range.
+ * - S10 A watch that cannot continue ends with Compacted. It never leaves a gap.
+ * - S11 `commitEach` commits each transaction whose own compares hold, provided that the guard holds. Up to
+ *       COMMIT_EACH_TXNS of them share a revision, and no other commit shares it.
+ * - S12 A member key exists as long as its member is kept alive. `lost` notifies the holder when the key is gone;
+ *       a deletion in the watch notifies the others. The epoch of a member is the revision that created its key.
+ * - S13 Keys and values come back byte for byte. Keys are stored as UTF-8, and key order is the order of these bytes.
+ * - S14 A store whose history was replaced by an older or a different one is never followed silently. `watch`, or a
+ *       `list` that is being read, ends with RolledBack, even if the new history has already grown past the old one.
  */
 export interface Store extends Closeable {
-  /** "embedded" or "etcd"; for people. */
+  /** "embedded" or "etcd", for display. */
   readonly kind: string;
-  /** True: only this process can use the store, so nobody else was alive before it started. */
+  /** True if only this process can use the store. No other replica was alive before it started. */
   readonly exclusive: boolean;
 
-  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES. Where only keys are wanted a value may be empty. */
-  list(range: KeyRange, what?: 'entries' | 'keys'): Promise<Listing>;
+  /** Reads a range at one revision, in pages of up to LIST_PAGE_ENTRIES. With 'keys', values may come back empty. */
+  list(range: KeyRange, content?: 'entries' | 'keys'): Promise<Listing>;
 
   /** Reads one key, linearizably. */
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }>;
 
-  /** Commits one transaction; commits in flight may share one round trip or one flush. */
+  /** Commits one transaction. Concurrent commits may share one round trip or one flush. */
   commit(txn: Txn): Promise<CommitResult>;
 
   /**
-   * Commits many transactions at once under one guard, apart from every other commit. When the guard does
-   * not hold nothing happens and every result is a refusal. No key may be written twice.
+   * Commits many transactions at once under one guard, apart from every other commit. If the guard does not hold,
+   * nothing happens and every result is a refusal. No key may be written twice.
    */
   commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]>;
 
-  /** Watches WATCHED_RANGE from the revision after `after`, which was listed or watched before, until `signal` is aborted. */
+  /** Watches WATCHED_RANGE after the revision `after`, which was listed or watched before, until `signal` aborts. */
   watch(after: Revision, signal: AbortSignal): AsyncIterable<RevisionBatch>;
 
   /**
-   * Joins the members: creates `key`, which must not exist, on a lease that is kept alive from here on. `also` is
-   * written in the same transaction, which is shared with no other commit.
+   * Joins the members: creates `key`, which must not exist, on a lease that is kept alive from then on. `also` is
+   * written in the same transaction. No other commit shares this transaction.
    */
   join(key: string, value: Uint8Array, also?: readonly Write[]): Promise<Member>;
 
-  /** How the store is doing, as far as this process knows. */
+  /** Returns the health of the store, as far as this process knows it. */
   health(): StoreHealth;
 }
 
-/** A position in the history of the store. 0n: before everything. */
+/** A position in the history of the store. 0n is the position before the first write. */
 export type Revision = bigint;
 
-/** Keys from `start` up to, but not including, `end`, in byte order. */
+/** The keys from `start` up to, but not including, `end`, in the order of their UTF-8 bytes. */
 export interface KeyRange {
   readonly start: string;
   readonly end: string;
 }
 
-/** The range that is watched and held in memory: instances, configs, members and the small records beside them. */
+/** The range that is watched and kept in memory: instances, configs, members and the small records beside them. */
 export const WATCHED_RANGE: KeyRange = prefixRange(WATCHED_ROOT);
 
-/** The most entries a page of a list holds: large enough to be fast, small enough for one message. */
+/** The most entries in one page of a list: large enough to be fast, small enough for one message. */
 export const LIST_PAGE_ENTRIES = 5_000;
 
-/** A key and what stands there. */
+/** A key with its current value and revisions. */
 export interface Entry {
   readonly key: string;
   readonly value: Uint8Array;
@@ -90,11 +92,11 @@ export interface Entry {
 /** A range at one revision. */
 export interface Listing {
   readonly revision: Revision;
-  /** The entries in key order. Must be read to the end or closed (`return`). */
+  /** The entries in key order. The reader must read them to the end or close the iterator (`return`). */
   readonly pages: AsyncIterable<readonly Entry[]>;
 }
 
-/** A condition on one key. `modRevision` 0n or `createRevision` 0n: the key does not exist. */
+/** A condition on one key. `modRevision` 0n or `createRevision` 0n requires that the key does not exist. */
 export type Compare =
   | { readonly key: string; readonly modRevision: Revision }
   | { readonly key: string; readonly createRevision: Revision };
@@ -104,28 +106,28 @@ export type Write =
   | { readonly kind: 'put'; readonly key: string; readonly value: Uint8Array }
   | { readonly kind: 'delete'; readonly key: string };
 
-/** Compares, and the writes that happen if all of them hold. At most TXN_WRITES_MAX writes, no key twice. */
+/** Compares, and the writes that happen if all compares hold. Takes at most TXN_WRITES_MAX writes, and no key twice. */
 export interface Txn {
-  /** Random, and part of every value put: tells whether a commit of unknown outcome happened. */
+  /** Random, and part of every value that is put. It shows later whether a commit of unknown outcome happened. */
   readonly writeId: string;
   readonly compares: readonly Compare[];
   readonly writes: readonly Write[];
 }
 
-/** The most writes in one transaction: etcd takes 128 operations, compares' reads included. */
+/** The most writes in one transaction. etcd takes 128 operations, including the reads for the compares. */
 export const TXN_WRITES_MAX = 110;
 
-/** How many transactions of one commitEach share a revision at least. */
+/** The number of transactions of one commitEach that share a revision: at least this many, if there are as many. */
 export const COMMIT_EACH_TXNS = 100;
 
-/** What became of a transaction. */
+/** The outcome of a transaction. */
 export type CommitResult =
   | { readonly ok: true; readonly revision: Revision }
   | {
       readonly ok: false;
-      /** The revision at which the compares were looked at. */
+      /** The revision at which the compares were evaluated. */
       readonly revision: Revision;
-      /** What stands at each compared key, in the order of the compares. */
+      /** The current entry of each compared key, in the order of the compares. */
       readonly found: readonly (Entry | undefined)[];
     };
 
@@ -139,7 +141,10 @@ export interface RevisionBatch {
   readonly changes: readonly Change[];
 }
 
-/** How long a member key outlives the last sign of life of its member: short enough to notice a dead replica, long enough for a slow store. */
+/**
+ * The time that a member key outlives the last sign of life of its member: short enough to notice a dead replica soon,
+ * long enough for a slow store.
+ */
 export const LEASE_MS = 10_000;
 
 /** A key on a lease. */
@@ -147,46 +152,49 @@ export interface Member {
   readonly key: string;
   /** The revision at which the key was created. */
   readonly epoch: Revision;
-  /** Aborted when the key is known to be gone. */
+  /** Aborts when the key is known to be gone. */
   readonly lost: AbortSignal;
-  /** Rewrites the key, keeping its lease; compares the epoch. False: the key is not ours any more. */
+  /** Rewrites the key and keeps its lease. Compares the epoch: returns false if the key is no longer this member's. */
   rewrite(value: Uint8Array): Promise<boolean>;
   /** Deletes the key. */
   leave(): Promise<void>;
 }
 
-/** How the store is doing. */
+/** The health of a store. */
 export interface StoreHealth {
-  /** Monotonic time since when the store has been out of reach. Undefined: it is in reach. */
+  /** Monotonic time since when the store has been unreachable. `undefined` if it is reachable. */
   readonly outOfReachSinceMs: number | undefined;
-  /** False: reads work and writes are refused, such as on a full disk. */
+  /** False if reads work but writes are refused, such as on a full disk. */
   readonly writable: boolean;
 }
 
-/** The history behind a watch has been dropped: list again. */
+/** The store no longer has the history that the watch needs. The caller must list again. */
 export class Compacted extends Error {
   override readonly name = 'Compacted';
 }
 
-/** The store has another history than before (it was restored or replaced): forget everything and list again. */
+/**
+ * The store has a different history than before: it was restored or replaced. The caller must drop everything and list
+ * again.
+ */
 export class RolledBack extends Error {
   override readonly name = 'RolledBack';
 }
 
 /**
- * The reply to a commit was lost, and others have written its keys since: whether it happened cannot be known, and
- * must not be tried again without a look at what stands there.
+ * The reply to a commit was lost, and other commits have written its keys since. It is unknown whether the commit
+ * happened. The caller must read the keys before it tries again.
  */
 export class OutcomeLost extends Error {
   override readonly name = 'OutcomeLost';
 }
 
-/** The store did not answer. A commit may have happened or not. */
+/** The store did not answer. A commit may or may not have happened. */
 export class StoreUnavailable extends Error {
   override readonly name = 'StoreUnavailable';
 }
 
-/** The store refused. Nothing has happened. */
+/** The store refused the request. Nothing happened. */
 export class StoreRefused extends Error {
   override readonly name = 'StoreRefused';
   constructor(
@@ -197,13 +205,39 @@ export class StoreRefused extends Error {
   }
 }
 
-/** The range of all keys that begin with `prefix`, which must end with an ASCII character. */
+const LAST_ASCII = 0x7f;
+const FIRST_SURROGATE = 0xd800;
+const LAST_SURROGATE = 0xdfff;
+
+/** Returns the range of all keys that begin with `prefix`. Its last character must be ASCII, such as "/". */
 export function prefixRange(prefix: string): KeyRange {
   const last = prefix.charCodeAt(prefix.length - 1);
+  assert(last < LAST_ASCII, `the prefix ${JSON.stringify(prefix)} ends with an ASCII character`);
   return { start: prefix, end: prefix.slice(0, -1) + String.fromCharCode(last + 1) };
 }
 
-/** True: `key` lies in `range`. Keys are ASCII, so that JavaScript's order is byte order. */
-export function inRange(range: KeyRange, key: string): boolean {
-  return key >= range.start && key < range.end;
+/** Returns true if `key` lies in `range`. */
+export function inRange({ start, end }: KeyRange, key: string): boolean {
+  return compareKeys(start, key) <= 0 && compareKeys(key, end) < 0;
+}
+
+/**
+ * Orders two keys by their UTF-8 bytes: returns a negative number, 0 or a positive number.
+ *
+ * JavaScript orders strings by UTF-16 units. That order differs where a surrogate pair, which is 4 bytes in UTF-8,
+ * meets a character from U+E000 to U+FFFF, which is 3 bytes. Both orders agree everywhere else.
+ */
+export function compareKeys(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const unitA = a.charCodeAt(i);
+    const unitB = b.charCodeAt(i);
+    if (unitA !== unitB) return utf8Rank(unitA) - utf8Rank(unitB);
+  }
+  return a.length - b.length;
+}
+
+/** Ranks a UTF-16 unit by the UTF-8 bytes that it begins: surrogates come after all other units. */
+function utf8Rank(unit: number): number {
+  return unit >= FIRST_SURROGATE && unit <= LAST_SURROGATE ? unit + 0x10000 : unit;
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { systemClock } from '../../src/base/clock.js';
-import { openEmbeddedStore } from '../../src/store/embedded/embedded-store.js';
+import { openEmbeddedStore } from '../../src/store/embedded/open.js';
 import { processTelemetry } from '../../src/telemetry/telemetry.js';
 import { temporaryFolder } from '../support/server.js';
 import { storeContract, type Subject } from './store.contract.js';
@@ -10,6 +10,7 @@ storeContract('embedded', async (t) => {
   const open = (): ReturnType<typeof openEmbeddedStore> =>
     openEmbeddedStore({
       folder,
+      memberPrefix: 'w/m/',
       clock: systemClock,
       telemetry: processTelemetry('silent', systemClock),
       onFatal: (error) => assert.ifError(error),
@@ -21,7 +22,7 @@ storeContract('embedded', async (t) => {
   const subject: Subject = {
     store: await open(),
     reopen,
-    // The history is held by the process: a new one begins at its own start.
+    // The process keeps the recent revisions in memory, so opening the store again drops them.
     compact: reopen,
   };
   t.after(() => subject.store.close());

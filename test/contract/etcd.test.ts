@@ -28,7 +28,7 @@ storeContract('etcd', async (t) => {
       subject.store = open();
     },
     compact: () => cluster.compact(),
-    // A revoked lease is what a dead process comes to, only sooner.
+    // The lease of a dead process expires. Revoking it has the same effect, only sooner.
     killMember: async (key) => {
       const { kvs } = await cluster.admin.kv.range({ key: Buffer.from(prefix + key) });
       await cluster.admin.leaseClient.leaseRevoke({ ID: kvs[0]!.lease });

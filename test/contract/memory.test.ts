@@ -9,7 +9,7 @@ storeContract(
     t.after(() => store.close());
     return {
       store,
-      // Its memory is its disk: opening it again forgets only the history.
+      // The entries of this store outlive its process. Opening it again drops only the recent revisions.
       reopen: async () => store.compactAll(),
       compact: async () => store.compactAll(),
       killMember: (key) => store.killMember(key),

@@ -25,13 +25,13 @@ import {
 /** A store under test. */
 export interface Subject {
   store: Store;
-  /** Ends the process that holds the store, as far as this store knows, and opens what it left; replaces `store`. */
+  /** Closes the store and opens it again, as a new process would. Replaces `store`. */
   reopen(): Promise<void>;
-  /** Makes the store forget its history. */
+  /** Compacts the history of the store. */
   compact(): Promise<void>;
-  /** Stops keeping a member alive, as if its process had died. Undefined: a member here dies with the store. */
+  /** Stops keeping a member alive, as if its process had died. `undefined` if members end with the store itself. */
   killMember?(key: string): Promise<void> | void;
-  /** Remembers what the store holds; the function returned goes back to that. Undefined: this is tested elsewhere. */
+  /** Backs up the contents of the store and returns a function that restores them. `undefined` if not supported. */
   backUp?(): () => void;
 }
 
@@ -47,7 +47,7 @@ const txn = (compares: readonly Compare[], ...changes: readonly Write[]): Txn =>
   writes: changes,
 });
 
-/** Commits, and fails when the commit is refused. */
+/** Commits, and fails if the commit is refused. */
 async function commit(store: Store, ...changes: readonly Write[]): Promise<Revision> {
   const result = await store.commit(txn([], ...changes));
   assert.ok(result.ok);
@@ -61,7 +61,7 @@ async function listAll(store: Store, range: KeyRange): Promise<{ revision: Revis
   return { revision, entries };
 }
 
-/** Watches until the revision `until` has been seen; returns what came. */
+/** Watches until the revision `until` has arrived. Returns the batches. */
 async function watchUntil(store: Store, after: Revision, until: Revision): Promise<RevisionBatch[]> {
   const controller = new AbortController();
   const batches: RevisionBatch[] = [];
@@ -74,9 +74,26 @@ async function watchUntil(store: Store, after: Revision, until: Revision): Promi
 
 const valuesOf = (entries: readonly Entry[]): [string, string][] =>
   entries.map(({ key, value }) => [key, Buffer.from(value).toString()]);
+/** Keys of one to four bytes a character. In Latin-1, or by the low byte of each character, some of them are equal. */
+const MULTI_BYTE_KEYS = [
+  'w/c/default/ab',
+  'w/c/default/\u4161\u4162',
+  'w/c/default/配置.yaml',
+  'w/c/default/乍乮.yaml',
+  'w/c/default/Mn.yaml',
+  'w/c/default/é',
+  'w/c/default/e\u0301',
+  'w/c/default/中文/文',
+  'w/c/default/中文/a',
+  'w/c/default/中文',
+  'w/c/default/\uFFFD',
+  'w/c/default/\uE000',
+  'w/c/default/😀',
+  `w/c/default/${'配'.repeat(200)}`,
+] as const;
 const count = (results: readonly CommitResult[]): number => results.filter(({ ok }) => ok).length;
 
-/** The guarantees of the store port, S1 to S14, each with its cases. */
+/** The cases of the guarantees S1 to S14 of the store port. */
 export function storeContract(
   name: string,
   open: (t: TestContext) => Promise<Subject>,
@@ -86,7 +103,7 @@ export function storeContract(
     test(`${name}: ${title}`, async (t) => body(await open(t), t));
   };
 
-  check('S1 the revision grows with every commit that writes, and with no other', async ({ store }) => {
+  check('S1 the revision grows with every commit that writes, and with no other commit', async ({ store }) => {
     const first = await commit(store, put('w/i/a'));
     const second = await commit(store, put('w/i/a'));
     assert.ok(second > first);
@@ -98,7 +115,7 @@ export function storeContract(
     assert.ok((await commit(store, remove('w/i/a'))) > second);
   });
 
-  check('S1 the revision does not go back over a restart', async (subject) => {
+  check('S1 the revision does not go back when the store is opened again', async (subject) => {
     const before = await commit(subject.store, put('w/i/a'));
     await subject.reopen();
     assert.ok((await subject.store.get('w/i/a')).revision >= before);
@@ -116,7 +133,7 @@ export function storeContract(
   });
 
   check(
-    'S2 a refused transaction changes nothing and returns the current record of each compared key',
+    'S2 a refused transaction changes nothing and returns the current entry of each compared key',
     async ({ store }) => {
       const revision = await commit(store, put('w/i/a', 'old'));
       const result = await store.commit(
@@ -134,7 +151,7 @@ export function storeContract(
     },
   );
 
-  check('S2 compares look at the last write, or at the creation, of a key', async ({ store }) => {
+  check('S2 a compare checks the last write or the creation of a key', async ({ store }) => {
     const created = await commit(store, put('w/i/a'));
     const written = await commit(store, put('w/i/a'));
     const outcomes = [
@@ -171,7 +188,7 @@ export function storeContract(
     assert.ok(!loser.ok && Buffer.from(loser.found[0]!.value).toString() === `${winner}`);
   });
 
-  check('S3 of two that guard what the other writes exactly one happens', async ({ store }) => {
+  check('S3 of two commits that each guard the key that the other writes exactly one happens', async ({ store }) => {
     for (let round = 0; round < 20; round++) {
       const x = `w/i/x${round}`;
       const y = `w/i/y${round}`;
@@ -183,7 +200,7 @@ export function storeContract(
     }
   });
 
-  check('S3 many conflicting commits at once agree with their order by revision', async ({ store }) => {
+  check('S3 many concurrent commits in conflict agree with their order by revision', async ({ store }) => {
     const dice = new Dice(7);
     const keys = ['w/i/a', 'w/i/b', 'w/i/c', 'w/i/d'];
     const revisions = new Map<string, Revision>();
@@ -200,24 +217,24 @@ export function storeContract(
         .map((one, i) => ({ one, result: results[i]! }))
         .filter(({ result }) => result.ok)
         .sort((a, b) => Number(a.result.revision - b.result.revision));
-      assert.ok(happened.length >= 1, 'at least the first one happens');
-      // Played back in the order of their revisions, every compare holds.
+      assert.ok(happened.length >= 1, 'at least the first commit happens');
+      // If the commits are replayed in the order of their revisions, every compare holds.
       for (const { one, result } of happened) {
         for (const compare of one.compares) {
           assert.ok('modRevision' in compare);
           assert.equal(revisions.get(compare.key), compare.modRevision, `${one.writeId} at ${result.revision}`);
         }
         for (const write of one.writes) {
-          const stood = revisions.get(write.key) !== 0n;
+          const existed = revisions.get(write.key) !== 0n;
           if (write.kind === 'put') revisions.set(write.key, result.revision);
-          else if (stood) revisions.set(write.key, 0n);
+          else if (existed) revisions.set(write.key, 0n);
         }
       }
       for (const key of keys) assert.equal((await store.get(key)).entry?.modRevision ?? 0n, revisions.get(key));
     }
   });
 
-  check('S3 a put and a delete of two keys under one guard do not lose each other', async ({ store }) => {
+  check('S3 a put and a delete of two keys under one guard both happen', async ({ store }) => {
     await commit(store, put('w/i/b'));
     const guard = await commit(store, put('w/i/guard'));
     const [a, b] = await Promise.all([
@@ -229,7 +246,7 @@ export function storeContract(
     assert.equal((await store.get('w/i/b')).entry, undefined);
   });
 
-  check('S4 commits of one key happen in the order in which they were handed in', async ({ store }) => {
+  check('S4 commits of one key happen in the order in which they were submitted', async ({ store }) => {
     const results = await Promise.all(
       Array.from({ length: 300 }, (_, i) => store.commit(txn([], put('w/i/a', `${i}`), put(`w/i/other/${i}`)))),
     );
@@ -242,7 +259,7 @@ export function storeContract(
     assert.equal(Buffer.from((await store.get('w/i/a')).entry!.value).toString(), '299');
   });
 
-  check('S5 what was answered is there after the store was opened again', async (subject) => {
+  check('S5 an acknowledged commit is still stored after the store is opened again', async (subject) => {
     const revision = await commit(subject.store, put('w/i/a', 'kept'), put('u/v/b', 'too'));
     await commit(subject.store, put('w/i/gone'));
     await commit(subject.store, remove('w/i/gone'));
@@ -253,7 +270,7 @@ export function storeContract(
     assert.equal((await subject.store.get('w/i/gone')).entry, undefined);
   });
 
-  check('S5 a thousand commits at once are all answered and all there', async (subject) => {
+  check('S5 a thousand concurrent commits are all acknowledged and all stored', async (subject) => {
     const results = await Promise.all(
       Array.from({ length: 1_000 }, (_, i) => subject.store.commit(txn([absent(`w/i/${i}`)], put(`w/i/${i}`, `${i}`)))),
     );
@@ -264,7 +281,7 @@ export function storeContract(
     for (const { key, value } of entries) assert.equal(`w/i/${Buffer.from(value).toString()}`, key);
   });
 
-  check('S6 a closed store answers nothing and says so', async ({ store }) => {
+  check('S6 every call to a closed store fails with StoreUnavailable', async ({ store }) => {
     await commit(store, put('w/i/a'));
     await store.close();
     await assert.rejects(store.commit(txn([], put('w/i/a'))), StoreUnavailable);
@@ -288,7 +305,7 @@ export function storeContract(
     for await (const page of pages) {
       sizes.push(page.length);
       seen.push(...page);
-      // What is written while the list is being read must not show in it.
+      // Writes during the reading of the list must not show in it.
       await commit(store, put('w/i/999999', 'new'), put('w/i/010000', 'new'), remove('w/i/009999'));
       await commit(store, put('w/i/009999', 'new'));
     }
@@ -304,7 +321,7 @@ export function storeContract(
     assert.ok((await store.get('w/i/999999')).revision > revision);
   });
 
-  check('S7 a list holds its range and nothing beside it', async ({ store }) => {
+  check('S7 a list holds the keys of its range and no others', async ({ store }) => {
     await commit(store, put('w/i/a/1'), put('w/i/a'), put('w/i/ab/1'), put('w/i/a0'), put('j/a/1'));
     assert.deepEqual(
       (await listAll(store, prefixRange('w/i/a/'))).entries.map(({ key }) => key),
@@ -314,11 +331,11 @@ export function storeContract(
     const first = await store.list(prefixRange('w/i/'));
     for await (const page of first.pages) {
       assert.equal(page.length, 4);
-      break; // a list may be left before its end
+      break; // a reader may stop before the end
     }
   });
 
-  check('S8 a get sees every commit that was answered before', async ({ store }) => {
+  check('S8 a get sees every commit that was acknowledged before', async ({ store }) => {
     for (let i = 0; i < 50; i++) {
       const revision = await commit(store, put('w/i/a', `${i}`));
       const { entry, revision: seen } = await store.get('w/i/a');
@@ -328,7 +345,7 @@ export function storeContract(
     assert.equal((await store.get('w/i/nothing')).entry, undefined);
   });
 
-  check('S9 a watch delivers every revision after its own, whole, in order, once', async ({ store }) => {
+  check('S9 a watch delivers every later revision whole, in order and once', async ({ store }) => {
     const start = await commit(store, put('w/i/before'));
     const expected: [Revision, string[]][] = [];
     const run = async (): Promise<void> => {
@@ -354,14 +371,14 @@ export function storeContract(
     ];
     const sorted = expected.map(([revision, keys]): [Revision, string[]] => [revision, keys.sort()]);
     assert.deepEqual((await watching).map(keysOf), sorted);
-    // A watch that begins later, and one that resumes in the middle, see the same.
+    // A watch that begins later, and one that resumes in the middle, deliver the same.
     const end = sorted.at(-1)![0];
     assert.deepEqual((await watchUntil(store, start, end)).map(keysOf), sorted);
     assert.deepEqual((await watchUntil(store, sorted[99]![0], end)).map(keysOf), sorted.slice(100));
   });
 
   check(
-    'S9 a watch leaves out what lies outside the watched range, and its entries are as written',
+    'S9 a watch leaves out keys outside the watched range and delivers entries as they were written',
     async ({ store }) => {
       const start = await commit(store, put('w/i/a', 'first'));
       await commit(store, put('u/v/outside'));
@@ -384,10 +401,10 @@ export function storeContract(
     },
   );
 
-  check('S9 many commits at once reach a watch one revision at a time', async ({ store }) => {
+  check('S9 many concurrent commits reach a watch one revision at a time', async ({ store }) => {
     const start = await commit(store, put('w/i/start'));
     const results = await Promise.all(
-      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`w/n/${i}`)))),
+      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`n/${i}`)))),
     );
     const revisions = results.map(({ revision }) => revision).sort((a, b) => Number(a - b));
     const batches = await watchUntil(store, start, revisions.at(-1)!);
@@ -401,12 +418,12 @@ export function storeContract(
       [...new Set(revisions)],
     );
     for (const { revision, changes } of batches) {
-      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice('w/i/'.length) : ''));
+      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice(2) : ''));
       for (const name of names) assert.equal(names.filter((other) => other === name).length, 2, `${revision} is whole`);
     }
   });
 
-  check('S10 a watch of what was forgotten ends with Compacted', async (subject) => {
+  check('S10 a watch that needs compacted revisions ends with Compacted', async (subject) => {
     const first = await commit(subject.store, put('w/i/a'));
     const last = await commit(subject.store, put('w/i/b'));
     await subject.compact();
@@ -420,40 +437,43 @@ export function storeContract(
     );
   });
 
-  check('S11 commitEach commits those whose own compares hold, at one revision of their own', async ({ store }) => {
-    const guard = await commit(store, put('w/m/self'));
-    const a = await commit(store, put('w/i/a'));
-    await commit(store, put('w/i/b'));
-    const [results, other] = await Promise.all([
-      store.commitEach(
-        [at('w/m/self', guard)],
-        [
-          txn([at('w/i/a', a)], put('w/i/a', 'verdict')),
-          txn([at('w/i/b', a)], put('w/i/b', 'verdict')),
-          txn([absent('w/i/c')], put('w/i/c', 'verdict')),
-        ],
-      ),
-      store.commit(txn([], put('w/i/d'))),
-    ]);
-    assert.deepEqual(
-      results.map(({ ok }) => ok),
-      [true, false, true],
-    );
-    assert.equal(results[0]!.revision, results[2]!.revision);
-    assert.notEqual(results[0]!.revision, other.revision);
-    const refused = results[1]!;
-    assert.ok(!refused.ok && refused.found[0]?.key === 'w/i/b');
-    assert.deepEqual(valuesOf((await listAll(store, prefixRange('w/i/'))).entries), [
-      ['w/i/a', 'verdict'],
-      ['w/i/b', 'x'],
-      ['w/i/c', 'verdict'],
-      ['w/i/d', 'x'],
-    ]);
-    const batch = (await watchUntil(store, a, results[0]!.revision)).find(
-      ({ revision }) => revision === results[0]!.revision,
-    )!;
-    assert.equal(batch.changes.length, 2);
-  });
+  check(
+    'S11 commitEach commits the transactions whose own compares hold, at a revision that no other commit shares',
+    async ({ store }) => {
+      const guard = await commit(store, put('w/m/self'));
+      const a = await commit(store, put('w/i/a'));
+      await commit(store, put('w/i/b'));
+      const [results, other] = await Promise.all([
+        store.commitEach(
+          [at('w/m/self', guard)],
+          [
+            txn([at('w/i/a', a)], put('w/i/a', 'verdict')),
+            txn([at('w/i/b', a)], put('w/i/b', 'verdict')),
+            txn([absent('w/i/c')], put('w/i/c', 'verdict')),
+          ],
+        ),
+        store.commit(txn([], put('w/i/d'))),
+      ]);
+      assert.deepEqual(
+        results.map(({ ok }) => ok),
+        [true, false, true],
+      );
+      assert.equal(results[0]!.revision, results[2]!.revision);
+      assert.notEqual(results[0]!.revision, other.revision);
+      const refused = results[1]!;
+      assert.ok(!refused.ok && refused.found[0]?.key === 'w/i/b');
+      assert.deepEqual(valuesOf((await listAll(store, prefixRange('w/i/'))).entries), [
+        ['w/i/a', 'verdict'],
+        ['w/i/b', 'x'],
+        ['w/i/c', 'verdict'],
+        ['w/i/d', 'x'],
+      ]);
+      const batch = (await watchUntil(store, a, results[0]!.revision)).find(
+        ({ revision }) => revision === results[0]!.revision,
+      )!;
+      assert.equal(batch.changes.length, 2);
+    },
+  );
 
   check('S11 commitEach does nothing when its guard does not hold', async ({ store }) => {
     const revision = await commit(store, put('w/m/self'));
@@ -476,23 +496,26 @@ export function storeContract(
     assert.equal((await listAll(store, prefixRange('w/i/'))).entries.length, 1_000);
   });
 
-  check('S12 a member is there with its epoch, can be rewritten, and leaves', async ({ store }) => {
-    const member = await store.join('w/m/one', text('hello'));
-    const entry = (await store.get('w/m/one')).entry!;
-    assert.equal(entry.createRevision, member.epoch);
-    assert.equal(member.lost.aborted, false);
-    assert.equal(await member.rewrite(text('again')), true);
-    const rewritten = (await store.get('w/m/one')).entry!;
-    assert.equal(rewritten.createRevision, member.epoch);
-    assert.ok(rewritten.modRevision > member.epoch);
-    assert.equal(Buffer.from(rewritten.value).toString(), 'again');
-    await assert.rejects(store.join('w/m/one', text('second')), StoreUnavailable);
-    await member.leave();
-    assert.equal((await store.get('w/m/one')).entry, undefined);
-    assert.equal(member.lost.aborted, true);
-  });
+  check(
+    'S12 a member key has its epoch, can be rewritten, and is deleted when the member leaves',
+    async ({ store }) => {
+      const member = await store.join('w/m/one', text('hello'));
+      const entry = (await store.get('w/m/one')).entry!;
+      assert.equal(entry.createRevision, member.epoch);
+      assert.equal(member.lost.aborted, false);
+      assert.equal(await member.rewrite(text('again')), true);
+      const rewritten = (await store.get('w/m/one')).entry!;
+      assert.equal(rewritten.createRevision, member.epoch);
+      assert.ok(rewritten.modRevision > member.epoch);
+      assert.equal(Buffer.from(rewritten.value).toString(), 'again');
+      await assert.rejects(store.join('w/m/one', text('second')), StoreUnavailable);
+      await member.leave();
+      assert.equal((await store.get('w/m/one')).entry, undefined);
+      assert.equal(member.lost.aborted, true);
+    },
+  );
 
-  check('S12 a rewrite of a key that another has created since is refused', async ({ store }) => {
+  check('S12 a rewrite is refused if the key was created again by another commit', async ({ store }) => {
     const member = await store.join('w/m/one', text('first'));
     await commit(store, remove('w/m/one'));
     await commit(store, put('w/m/one', 'other'));
@@ -500,7 +523,7 @@ export function storeContract(
     assert.equal(Buffer.from((await store.get('w/m/one')).entry!.value).toString(), 'other');
   });
 
-  check('S12 a member whose process is gone is removed', async (subject) => {
+  check('S12 the key of a member whose process has died is removed', async (subject) => {
     const member = await subject.store.join('w/m/one', text('hello'));
     await commit(subject.store, put('w/i/a'));
     if (subject.killMember) {
@@ -512,29 +535,8 @@ export function storeContract(
       await subject.reopen();
     }
     assert.equal((await subject.store.get('w/m/one')).entry, undefined);
-    assert.ok((await subject.store.get('w/i/a')).entry, 'nothing else is on a lease');
+    assert.ok((await subject.store.get('w/i/a')).entry, 'only member keys are on a lease');
   });
-
-  // Of etcd this takes a process of its own: test/faults/etcd-store.test.ts.
-  if (!restores) return;
-  check(
-    'S14 after a restore of an older state, watches and lists that are open end with RolledBack',
-    async (subject, t) => {
-      const { store } = subject;
-      const first = await commit(store, put('w/i/a', 'old'));
-      const restore = subject.backUp!();
-      const second = await commit(store, put('w/i/a', 'new'));
-      const { pages } = await store.list(prefixRange('w/i/'));
-      const watch = store.watch(second, t.signal)[Symbol.asyncIterator]();
-      const next = watch.next();
-      restore();
-      await assert.rejects(async () => {
-        for await (const page of pages) assert.ok(page.length > 0);
-      }, RolledBack);
-      await assert.rejects(next, RolledBack);
-      assert.equal((await store.get('w/i/a')).revision, first);
-    },
-  );
 
   check('S13 keys and values come back byte for byte, and keys in byte order', async (subject) => {
     const bytes = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
@@ -566,4 +568,68 @@ export function storeContract(
     assert.ok(large.equals((await subject.store.get('u/v/large')).entry!.value));
     assert.equal((await subject.store.get('u/v/empty')).entry!.value.length, 0);
   });
+
+  check('S13 keys with multi-byte characters stay distinct and come back byte for byte', async (subject) => {
+    const start = await commit(subject.store, put('w/c/start'));
+    const end = await commit(subject.store, ...MULTI_BYTE_KEYS.map((key) => put(key, key)));
+    const batches = await watchUntil(subject.store, start, end);
+    const watched = batches.flatMap(({ changes }) =>
+      changes.map((change) => (change.kind === 'put' ? change.entry : undefined)),
+    );
+    for (const key of MULTI_BYTE_KEYS) {
+      const { entry } = await subject.store.get(key);
+      assert.deepEqual(valuesOf([entry!]), [[key, key]]);
+      const seen = watched.filter((other) => other?.key === key);
+      assert.deepEqual(valuesOf(seen as Entry[]), [[key, key]]);
+    }
+    await subject.reopen();
+    const { entries } = await listAll(subject.store, prefixRange('w/c/default/'));
+    assert.deepEqual(new Map(valuesOf(entries)), new Map(MULTI_BYTE_KEYS.map((key) => [key, key])));
+    const refused = await subject.store.commit(txn([absent('w/c/default/配置.yaml')], put('w/c/default/x')));
+    assert.ok(!refused.ok);
+    assert.equal(refused.found[0]?.key, 'w/c/default/配置.yaml');
+    const removed = await commit(subject.store, remove('w/c/default/乍乮.yaml'));
+    const [last] = await watchUntil(subject.store, end, removed).then((after) => after.slice(-1));
+    assert.deepEqual(last?.changes, [{ kind: 'delete', key: 'w/c/default/乍乮.yaml' }]);
+    assert.equal(
+      (await listAll(subject.store, prefixRange('w/c/default/'))).entries.length,
+      MULTI_BYTE_KEYS.length - 1,
+    );
+  });
+
+  check('S13 lists and ranges with multi-byte characters are in byte order', async ({ store }) => {
+    await commit(store, ...MULTI_BYTE_KEYS.map((key) => put(key)));
+    const inOrder = [...MULTI_BYTE_KEYS].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    const keysIn = async (range: KeyRange): Promise<string[]> =>
+      (await listAll(store, range)).entries.map(({ key }) => key);
+    assert.deepEqual(await keysIn(prefixRange('w/c/default/')), inOrder);
+    // UTF-16 order would put the emoji, a surrogate pair, before U+FFFD.
+    assert.deepEqual(await keysIn({ start: 'w/c/default/\uFFFD', end: 'w/c/default0' }), [
+      'w/c/default/\uFFFD',
+      'w/c/default/😀',
+    ]);
+    assert.deepEqual(await keysIn(prefixRange('w/c/default/中文/')), ['w/c/default/中文/a', 'w/c/default/中文/文']);
+    assert.deepEqual(await keysIn({ start: inOrder[3]!, end: inOrder[7]! }), inOrder.slice(3, 7));
+  });
+
+  // For etcd, S14 takes a process of its own: test/faults/etcd-store.test.ts.
+  if (!restores) return;
+  check(
+    'S14 after a restore of an older state, open watches and open lists end with RolledBack',
+    async (subject, t) => {
+      const { store } = subject;
+      const first = await commit(store, put('w/i/a', 'old'));
+      const restore = subject.backUp!();
+      const second = await commit(store, put('w/i/a', 'new'));
+      const { pages } = await store.list(prefixRange('w/i/'));
+      const watch = store.watch(second, t.signal)[Symbol.asyncIterator]();
+      const next = watch.next();
+      restore();
+      await assert.rejects(async () => {
+        for await (const page of pages) assert.ok(page.length > 0);
+      }, RolledBack);
+      await assert.rejects(next, RolledBack);
+      assert.equal((await store.get('w/i/a')).revision, first);
+    },
+  );
 }

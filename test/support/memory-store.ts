@@ -1,9 +1,10 @@
 import type { Clock, Timer } from '../../src/base/clock.js';
 import { Overlay } from '../../src/store/overlay.js';
-import { History } from '../../src/store/history.js';
+import { RecentRevisions } from '../../src/store/recent-revisions.js';
 import {
   type CommitResult,
   type Compare,
+  compareKeys,
   type Entry,
   inRange,
   type KeyRange,
@@ -64,7 +65,7 @@ export class MemoryStore implements Store {
   readonly #leases = new Map<string, Lease>();
   readonly #keeping = new Map<string, { renews: boolean; timer: Timer }>();
   readonly #committedMs = new WeakMap<RevisionBatch, number>();
-  #history = new History(0n);
+  #recent = new RecentRevisions(0n);
   #era = 0;
   /** Of every history but the first: with which one it begins, and up to where. */
   readonly #origins = new Map<number, { readonly era: number; readonly revision: Revision }>();
@@ -130,12 +131,12 @@ export class MemoryStore implements Store {
 
   /** Drops the history up to a revision. */
   compact(revision: Revision): void {
-    this.#history.compact(revision);
+    this.#recent.compact(revision);
   }
 
   /** Drops the whole history, so that every watch that has not seen all of it must list anew. */
   compactAll(): void {
-    this.#history.compact(this.#revision);
+    this.#recent.compact(this.#revision);
   }
 
   /** What the store holds now. */
@@ -150,8 +151,8 @@ export class MemoryStore implements Store {
     for (const [key, entry] of entries) this.#entries.set(key, entry);
     this.#revision = revision;
     this.#origins.set(++this.#era, { era, revision });
-    const past = this.#history;
-    this.#history = new History(revision);
+    const past = this.#recent;
+    this.#recent = new RecentRevisions(revision);
     past.compact(1n << 62n);
     for (const { check } of this.#leases.values()) check.cancel();
     this.#leases.clear();
@@ -164,7 +165,7 @@ export class MemoryStore implements Store {
     const entries = [...this.#entries.values()]
       .filter(({ key }) => inRange(range, key))
       .map((entry) => (what === 'keys' ? { ...entry, value: new Uint8Array(0) } : entry))
-      .sort((a, b) => (a.key < b.key ? -1 : 1));
+      .sort((a, b) => compareKeys(a.key, b.key));
     return { revision: this.#revision, pages: pagesOf(entries, this.#era, () => this.#era) };
   }
 
@@ -216,7 +217,7 @@ export class MemoryStore implements Store {
   async *serveWatch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
     const era = this.#era;
     try {
-      yield* this.#history.watch(after, signal);
+      yield* this.#recent.watch(after, signal);
     } catch (error) {
       throw this.#era === era ? error : new RolledBack('the store was restored');
     }
@@ -329,7 +330,7 @@ export class MemoryStore implements Store {
       );
       const watched = { revision: batch.revision, changes };
       this.#committedMs.set(watched, this.clock.now());
-      this.#history.append(watched);
+      this.#recent.append(watched);
     }
     return results;
   }

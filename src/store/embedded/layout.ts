@@ -1,14 +1,14 @@
 import { crc32 } from 'node:zlib';
 import type { Entry, Revision } from '../store.js';
 
-/** Every record of the product is under this prefix; what the store keeps for itself is not. */
+/** Prefix of every record of the product. The store's own records have no such prefix. */
 const DATA = 'k';
-/** Holds the revision and the number of records, written with every commit. */
+/** The key that holds the revision and the number of records. Every commit writes it. */
 export const META_KEY = 'meta';
-/** A record: checksum, revision of the last write, revision of the creation, value. */
+/** The header of a record: checksum, revision of the last write, revision of the creation. The value follows. */
 const HEADER_BYTES = 4 + 8 + 8;
 
-/** A record whose bytes are not what was written. */
+/** A record whose bytes differ from the bytes that were written. */
 export class DamagedRecord extends Error {
   override readonly name = 'DamagedRecord';
 }
@@ -27,7 +27,10 @@ export function encodeEntry({ key, value, modRevision, createRevision }: Entry):
   return bytes;
 }
 
-/** Reads a record back. The value is a copy of its own size: a slice would keep the buffer under it alive. */
+/**
+ * Decodes a record. The value is a copy of its own size, because a slice would keep the larger buffer alive.
+ * Throws DamagedRecord if the checksum is wrong.
+ */
 export function decodeEntry(key: string, bytes: Buffer): Entry {
   if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== checksum(key, bytes)) {
     throw new DamagedRecord(`the record ${JSON.stringify(key)} is damaged: its checksum is wrong`);
@@ -40,7 +43,7 @@ export function decodeEntry(key: string, bytes: Buffer): Entry {
   };
 }
 
-/** What the store keeps for itself. */
+/** The store's own record. */
 export interface Meta {
   readonly revision: Revision;
   readonly records: number;
@@ -54,6 +57,7 @@ export function encodeMeta({ revision, records }: Meta): Buffer {
   return bytes;
 }
 
+/** Decodes the store's own record. A missing one is that of an empty store. Throws DamagedRecord. */
 export function decodeMeta(bytes: Buffer | undefined): Meta {
   if (!bytes) return { revision: 0n, records: 0 };
   if (bytes.length !== HEADER_BYTES || bytes.readUInt32LE(0) !== checksum(META_KEY, bytes)) {
@@ -62,6 +66,7 @@ export function decodeMeta(bytes: Buffer | undefined): Meta {
   return { revision: bytes.readBigInt64LE(4), records: Number(bytes.readBigInt64LE(12)) };
 }
 
+/** Covers the key, the revisions and the value. */
 function checksum(key: string, bytes: Buffer): number {
   return crc32(bytes.subarray(4), crc32(key));
 }

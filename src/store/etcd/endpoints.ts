@@ -4,80 +4,69 @@ import { Etcd3, type IOptions } from 'etcd3';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import { StoreUnavailable } from '../store.js';
-import { failureOf, TOKEN_OVER } from './failures.js';
+import { failureOf, TOKEN_EXPIRED } from './failures.js';
 
 /** How to reach etcd. */
 export interface EtcdConnection {
-  /** URLs, such as "http://10.0.0.1:2379"; all of them http or all https. */
+  /** URLs such as "http://10.0.0.1:2379": all of them http, or all https. */
   readonly endpoints: readonly string[];
-  /** For https: whom to trust, and who we are. */
+  /** For https: the CA certificates to trust, and the certificate and key of this server. */
   readonly tls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
-  /** For an etcd with authentication. */
+  /** `undefined` if etcd has no authentication. */
   readonly user: { readonly name: string; readonly password: string } | undefined;
 }
 
 /** How long a call may take. */
-export interface Patience {
-  /** One attempt at one endpoint. */
+export interface Timeouts {
+  /** The most that one attempt at one endpoint takes. */
   readonly attemptMs: number;
-  /** All attempts together. */
-  readonly withinMs: number;
+  /** After this time no further attempt is made. */
+  readonly totalMs: number;
 }
 
-/** Pause after every endpoint has failed once: a refused connection fails at once, and would be tried in a hot loop. */
+/** Pause after every endpoint has failed once. A refused connection fails at once, and retries would be a hot loop. */
 const PAUSE_MS = 100;
+/** How long etcd may take to check a password and answer with a token. */
+const AUTHENTICATE_MS = 2_000;
 
 const CHANNEL = {
-  // etcd answers pings that come more often than every 5 s, or without a call, with GOAWAY.
+  // etcd sends GOAWAY to a client that pings more often than every 5 s, or without a call.
   'grpc.keepalive_time_ms': 10_000,
   'grpc.keepalive_timeout_ms': 3_000,
   'grpc.keepalive_permit_without_calls': 0,
-  // Pages and transactions are bounded by us; a watch message is as large as its events.
+  // The store bounds pages and transactions itself. A watch message is as large as its events.
   'grpc.max_receive_message_length': -1,
   'grpc.max_send_message_length': -1,
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 1_000,
   'grpc.enable_channelz': 0,
-  // Each client its own connection: a large list must not starve a watch.
+  // Each client has its own connection, so that a large list does not starve a watch.
   'grpc.use_local_subchannel_pool': 1,
 };
 
 /**
- * The endpoints of one etcd cluster. A call goes to the endpoint that answered last, and on to the next when it
- * fails; only calls that may be sent twice are given here.
+ * The endpoints of one etcd cluster. A call goes to the endpoint that answered last, and moves on to the next one when
+ * that fails. So a call may be sent twice, and callers must pass only calls that allow it.
  *
- * Of the client library only the raw stubs are used, with its policies off: its retries repeat writes.
+ * Only the raw stubs of the client library are used, with its policies off, because its retries repeat writes.
  */
 export class Endpoints implements Closeable {
   readonly #all: readonly { readonly url: string; readonly calls: Etcd3; readonly streams: Etcd3 }[];
   #preferred = 0;
-  #token: Promise<string> | undefined;
-  #tokenNow: string | undefined;
-  #outOfReachSinceMs: number | undefined;
+  #authentication: Promise<string> | undefined;
+  #token: string | undefined;
+  #unreachableSinceMs: number | undefined;
   #closed = false;
 
   constructor(
     private readonly connection: EtcdConnection,
     private readonly clock: Clock,
   ) {
-    this.#outOfReachSinceMs = clock.now(); // nothing is in reach that has never answered
-    const options = (url: string): IOptions => ({
-      hosts: url,
-      ...(url.startsWith('https:') && {
-        // The type wants a root certificate; without one the system's are meant.
-        credentials: {
-          rootCertificate: connection.tls.ca!,
-          ...(connection.tls.key && { privateKey: connection.tls.key }),
-          ...(connection.tls.cert && { certChain: connection.tls.cert }),
-        },
-      }),
-      faultHandling: { host: () => noop, global: noop },
-      grpcOptions: { ...CHANNEL, interceptors: [this.#interceptor] },
-    });
+    this.#unreachableSinceMs = clock.now(); // an etcd that has never answered counts as unreachable
     this.#all = connection.endpoints.map((url) => ({
       url,
-      calls: new Etcd3(options(url)),
-      streams: new Etcd3(options(url)),
+      calls: new Etcd3(this.#options(url)),
+      streams: new Etcd3(this.#options(url)),
     }));
   }
 
@@ -85,18 +74,18 @@ export class Endpoints implements Closeable {
     return this.connection.endpoints;
   }
 
-  /** Monotonic time since when no call has got through. Undefined: the last one did. */
-  get outOfReachSinceMs(): number | undefined {
-    return this.#outOfReachSinceMs;
+  /** Monotonic time since when no call has succeeded. `undefined` if the last call succeeded. */
+  get unreachableSinceMs(): number | undefined {
+    return this.#unreachableSinceMs;
   }
 
   /**
-   * Makes a call, at one endpoint after the other, until one answers, the failure is definite, or patience ends.
-   * `attempts` above 1 says that an earlier attempt may have happened, too. Throws EtcdFailure.
+   * Makes a call at one endpoint after the other until one answers, the failure is definite, or the time is up. If
+   * `attempts` is more than 1, an earlier attempt may have happened too. Throws EtcdFailure.
    */
   async call<T>(
     send: (etcd: Etcd3, options: CallOptions) => Promise<T>,
-    { attemptMs, withinMs }: Patience,
+    { attemptMs, totalMs }: Timeouts,
   ): Promise<{ answer: T; attempts: number }> {
     const startedMs = this.clock.now();
     let tokenRefreshed = false;
@@ -107,20 +96,20 @@ export class Endpoints implements Closeable {
       try {
         await this.#ensureToken();
         const answer = await send(endpoint.calls, { deadline: Date.now() + attemptMs });
-        this.#outOfReachSinceMs = undefined;
+        this.#unreachableSinceMs = undefined;
         return { answer, attempts };
       } catch (error) {
         const failure = failureOf(error);
         if (failure.kind === 'TOKEN' && !tokenRefreshed) {
           tokenRefreshed = true;
-          this.#token = undefined;
-          attempts--; // a refused token is known not to have done anything
+          this.dropToken();
+          attempts--; // a call with a refused token had no effect
           continue;
         }
         if (failure.kind !== 'UNREACHABLE') throw failure.after(attempts);
         if (this.#preferred === index) this.#preferred = (index + 1) % this.#all.length;
-        if (this.clock.now() - startedMs >= withinMs) {
-          this.#outOfReachSinceMs ??= startedMs;
+        if (this.clock.now() - startedMs >= totalMs) {
+          this.#unreachableSinceMs ??= startedMs;
           throw failure.after(attempts);
         }
         if (attempts % this.#all.length === 0) await delay(this.clock, PAUSE_MS);
@@ -128,7 +117,7 @@ export class Endpoints implements Closeable {
     }
   }
 
-  /** The client for streams of the n-th choice, 0 being the endpoint that answers calls. */
+  /** Returns the stream client of the n-th choice. Choice 0 is the endpoint that calls go to. */
   async streams(choice: number): Promise<{ url: string; etcd: Etcd3 }> {
     this.assertOpen();
     await this.#ensureToken();
@@ -136,20 +125,20 @@ export class Endpoints implements Closeable {
     return { url, etcd: streams };
   }
 
-  /** Fetches a new token before the next call. */
-  forgetToken(): void {
-    this.#token = undefined;
+  /** Drops the token, so that the next call fetches a new one. */
+  dropToken(): void {
+    this.#authentication = undefined;
   }
 
-  /** Runs `look` at every endpoint; what fails is undefined. */
+  /** Calls `ask` for every endpoint. The answer of an endpoint that fails is `undefined`. */
   each<T>(
-    look: (etcd: Etcd3, url: string, options: CallOptions) => Promise<T>,
+    ask: (etcd: Etcd3, url: string, options: CallOptions) => Promise<T>,
     attemptMs: number,
   ): Promise<(T | undefined)[]> {
     return Promise.all(
       this.#all.map(({ calls, url }) =>
         this.#ensureToken()
-          .then(() => look(calls, url, { deadline: Date.now() + attemptMs }))
+          .then(() => ask(calls, url, { deadline: Date.now() + attemptMs }))
           .catch(() => undefined),
       ),
     );
@@ -167,41 +156,58 @@ export class Endpoints implements Closeable {
     }
   }
 
+  #options(url: string): IOptions {
+    const { ca, cert, key } = this.connection.tls;
+    return {
+      hosts: url,
+      ...(url.startsWith('https:') && {
+        // The type requires a root certificate. Without one, grpc-js uses those of the system.
+        credentials: {
+          rootCertificate: ca!,
+          ...(key && { privateKey: key }),
+          ...(cert && { certChain: cert }),
+        },
+      }),
+      faultHandling: { host: () => noop, global: noop },
+      grpcOptions: { ...CHANNEL, interceptors: [this.#interceptor] },
+    };
+  }
+
   /**
-   * Sends our token along, and asks a member that has lost its leader to answer at once instead of hanging.
+   * Adds the token to every call, and asks a member of etcd without a leader to answer at once instead of hanging.
    *
-   * Of a token that has run out the client library must not hear in etcd's words: it would send the call again and
+   * Replaces etcd's text for an expired token. The client library knows that text, and would send the call again and
    * again until its deadline.
    */
   readonly #interceptor: Interceptor = (options, nextCall) =>
     new InterceptingCall(nextCall(options), {
       start: (metadata, _, next) => {
         metadata.set('hasleader', 'true');
-        if (this.#tokenNow !== undefined) metadata.set('token', this.#tokenNow);
+        if (this.#token !== undefined) metadata.set('token', this.#token);
         next(metadata, {
           onReceiveStatus: (status, forward) =>
-            forward(/invalid auth token/.test(status.details) ? { ...status, details: TOKEN_OVER } : status),
+            forward(/invalid auth token/.test(status.details) ? { ...status, details: TOKEN_EXPIRED } : status),
         });
       },
     });
 
   async #ensureToken(): Promise<void> {
     if (!this.connection.user) return;
-    this.#token ??= this.#authenticate(this.connection.user);
-    const mine = this.#token;
+    this.#authentication ??= this.#authenticate(this.connection.user);
+    const mine = this.#authentication;
     try {
       await mine;
     } catch (error) {
-      if (this.#token === mine) this.#token = undefined;
+      if (this.#authentication === mine) this.dropToken();
       throw error;
     }
   }
 
   async #authenticate({ name, password }: { name: string; password: string }): Promise<string> {
-    this.#tokenNow = undefined;
+    this.#token = undefined;
     const { calls } = this.#all[this.#preferred]!;
-    const { token } = await calls.auth.authenticate({ name, password }, { deadline: Date.now() + 2_000 });
-    this.#tokenNow = token;
+    const { token } = await calls.auth.authenticate({ name, password }, { deadline: Date.now() + AUTHENTICATE_MS });
+    this.#token = token;
     return token;
   }
 }

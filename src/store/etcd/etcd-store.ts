@@ -1,8 +1,9 @@
 import type { IRangeRequest } from 'etcd3';
 import type { Clock, Timer } from '../../base/clock.js';
-import { UNWATCHED_ROOT } from '../../model/keys.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
+import { UNWATCHED_ROOT } from '../../model/keys.js';
+import { FullDisk } from '../full-disk.js';
 import {
   type CommitResult,
   Compacted,
@@ -27,37 +28,36 @@ import { type EtcdConnection, Endpoints } from './endpoints.js';
 import { failureOf } from './failures.js';
 import { GroupCommit } from './group-commit.js';
 import { KeySpace } from './keys.js';
-import { Kv, PAGE_PATIENCE } from './kv.js';
+import { HISTORY_REPLACED, Kv, PAGE_TIMEOUTS } from './kv.js';
 import { type EtcdMember, joinMember } from './member.js';
 import { checkEtcd } from './start-check.js';
 import { type Listed, watchRange } from './watch.js';
 
-/** How often etcd is asked for a sign of life: what an answer to a read says of its age is as exact as this. */
+/** How often etcd is probed for a sign of life. The age that answers to reads report is as exact as this. */
 const PROBE_MS = 3_000;
-/** How often a full etcd is asked whether it has room again. */
-const FULL_RETRY_MS = 5_000;
-/** A key of no meaning, outside the watched range. */
+/** A key without a meaning, outside the watched range. */
 const PROBE_KEY = `${UNWATCHED_ROOT}write-probe`;
 
-/** What the store is made from. */
+/** The options of the store on etcd. */
 export interface EtcdOptions {
   readonly connection: EtcdConnection;
-  /** What all keys begin with. */
+  /** The prefix of all keys. */
   readonly prefix: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
+  /** The time to live of member leases, in seconds as etcd counts it. Default: LEASE_MS. */
   readonly leaseTtlS?: number;
 }
 
-/** Opens the store; does not wait for etcd. */
+/** Opens the store. Does not wait for etcd: calls fail with StoreUnavailable until it answers. */
 export function openEtcdStore(options: EtcdOptions): EtcdStore {
   const store = new EtcdStore(options);
   store.start();
   return store;
 }
 
-/** The store port on etcd, by its raw stubs alone. */
+/** The store port on etcd, over the raw stubs of its client library. */
 export class EtcdStore implements Store {
   readonly kind = 'etcd';
   readonly exclusive = false;
@@ -69,9 +69,9 @@ export class EtcdStore implements Store {
   #probing: Timer | undefined;
   #checked = false;
   readonly #telemetry: Telemetry;
-  /** What the last list came from. */
+  readonly #disk: FullDisk;
+  /** The origin of the last list of entries. The next watch continues it. */
   #listed: Listed;
-  #full: Timer | undefined;
 
   constructor(private readonly options: EtcdOptions) {
     const { connection, prefix, clock, telemetry } = options;
@@ -79,28 +79,34 @@ export class EtcdStore implements Store {
     this.#endpoints = new Endpoints(connection, clock);
     this.#keys = new KeySpace(prefix);
     this.#kv = new Kv(this.#endpoints, this.#keys.key(PROBE_KEY), this.#telemetry.log);
-    this.#listed = { history: this.#kv.history, newest: undefined };
-    this.#commits = new GroupCommit(this.#kv, this.#keys, () => this.#becomeFull());
+    this.#listed = { historyEnded: this.#kv.historyEnded, newest: undefined };
+    this.#disk = new FullDisk({
+      clock,
+      alarms: telemetry.alarms,
+      alarmText: 'the database of etcd is full: compact and defragment it, and disarm its alarm NOSPACE',
+      tryWrite: () => this.#tryWrite(),
+    });
+    this.#commits = new GroupCommit(this.#kv, this.#keys, () => this.#disk.reportFull());
   }
 
-  /** Begins to look for signs of life. */
+  /** Begins to probe etcd. */
   start(): void {
     this.#telemetry.log.info({ endpoints: this.#endpoints.urls }, 'connecting to etcd');
     this.#probing ??= this.options.clock.every(PROBE_MS, () => void this.#probe());
     void this.#probe();
   }
 
-  async list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
-    const listed: Listed = { history: this.#kv.history, newest: undefined };
-    if (what === 'entries') this.#listed = listed;
+  async list(range: KeyRange, content: 'entries' | 'keys' = 'entries'): Promise<Listing> {
+    const listed: Listed = { historyEnded: this.#kv.historyEnded, newest: undefined };
+    if (content === 'entries') this.#listed = listed;
     const { key, range_end } = this.#keys.range(range);
-    const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: what === 'keys' };
+    const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: content === 'keys' };
     const first = await this.#page(request);
     return { revision: first.revision, pages: this.#pages(first, request, listed) };
   }
 
   async get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {
-    const { kvs, header } = await this.#told(this.#kv.range({ key: this.#keys.key(key) }));
+    const { kvs, header } = await orStoreError(this.#kv.range({ key: this.#keys.key(key) }));
     return { entry: kvs[0] && this.#keys.entry(kvs[0]), revision: BigInt(header.revision) };
   }
 
@@ -123,8 +129,9 @@ export class EtcdStore implements Store {
       clock,
       random,
       telemetry: this.#telemetry,
+      range: WATCHED_RANGE,
     };
-    return watchRange(parts, WATCHED_RANGE, after, this.#listed, signal);
+    return watchRange(parts, after, this.#listed, signal);
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
@@ -135,28 +142,29 @@ export class EtcdStore implements Store {
       keys: this.#keys,
       clock,
       log: this.#telemetry.log,
+      leaseTtlS,
     };
-    const member = await this.#told(joinMember(parts, key, value, also, leaseTtlS));
+    const member = await orStoreError(joinMember(parts, key, value, also));
     this.#members.add(member);
     member.lost.addEventListener('abort', () => this.#members.delete(member));
     return member;
   }
 
   health(): StoreHealth {
-    return { outOfReachSinceMs: this.#endpoints.outOfReachSinceMs, writable: this.#full === undefined };
+    return { outOfReachSinceMs: this.#endpoints.unreachableSinceMs, writable: !this.#disk.isFull };
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#probing?.cancel();
-    this.#full?.cancel();
     for (const member of this.#members) member.stop();
     this.#endpoints.close();
     this.#commits.close();
+    await this.#disk.close();
   }
 
-  /** Reads a page: at the newest revision, or at the one that the request names. */
+  /** Reads a page at the newest revision, or at the one that the request names. */
   async #page(request: IRangeRequest): Promise<Page> {
-    const { kvs, header, more } = await this.#told(this.#kv.range(request, PAGE_PATIENCE));
+    const { kvs, header, more } = await orStoreError(this.#kv.range(request, PAGE_TIMEOUTS));
     const last = kvs.at(-1)?.key;
     return {
       revision: BigInt(request.revision ?? header.revision),
@@ -167,7 +175,7 @@ export class EtcdStore implements Store {
 
   async *#pages(first: Page, request: IRangeRequest, listed: Listed): AsyncGenerator<readonly Entry[]> {
     for (let page = first; ;) {
-      if (listed.history.aborted) throw new RolledBack('etcd has another history than before');
+      if (listed.historyEnded.aborted) throw new RolledBack(HISTORY_REPLACED);
       for (const entry of page.entries)
         if (entry.modRevision > (listed.newest?.modRevision ?? 0n)) listed.newest = entry;
       if (page.entries.length > 0) yield page.entries;
@@ -176,19 +184,7 @@ export class EtcdStore implements Store {
     }
   }
 
-  /** Tells failures in the words of the port. */
-  async #told<T>(answer: Promise<T>): Promise<T> {
-    try {
-      return await answer;
-    } catch (error) {
-      if (error instanceof StoreUnavailable) throw error;
-      const { kind, message } = failureOf(error);
-      if (kind === 'COMPACTED') throw new Compacted(message);
-      throw new StoreUnavailable(message, { cause: error });
-    }
-  }
-
-  /** Says that etcd is away, or refuses us, when it begins and when it is over. */
+  /** Probes etcd, and raises or clears the alarms that say whether it answers and accepts this server. */
   async #probe(): Promise<void> {
     const { alarms } = this.#telemetry;
     try {
@@ -201,36 +197,37 @@ export class EtcdStore implements Store {
     } catch (error) {
       if (error instanceof StoreUnavailable) return;
       const { kind, message } = failureOf(error);
-      if (kind === 'DENIED' || kind === 'TOKEN') alarms.raise('STORE_DENIED', `etcd refuses this server: ${message}`);
+      if (kind === 'DENIED' || kind === 'TOKEN')
+        alarms.raise('STORE_DENIED', `etcd refuses this server, check its user and password: ${message}`);
       else alarms.raise('STORE_UNAVAILABLE', `etcd does not answer: ${message}`);
     }
   }
 
-  #becomeFull(): void {
-    if (this.#full) return;
-    this.#telemetry.alarms.raise(
-      'STORE_FULL',
-      'the database of etcd is full: compact, defragment and disarm its alarm',
-    );
-    this.#full = this.options.clock.every(FULL_RETRY_MS, () => void this.#tryAgain());
-  }
-
-  /** A put of nothing is refused while there is no room. */
-  async #tryAgain(): Promise<void> {
-    try {
-      await this.#kv.txn({ success: [this.#keys.write({ kind: 'put', key: PROBE_KEY, value: new Uint8Array() })] });
-    } catch {
-      return; // still full, or out of reach, which the probe says
-    }
-    this.#full?.cancel();
-    this.#full = undefined;
-    this.#telemetry.alarms.clear('STORE_FULL');
+  /** Puts an empty value: etcd refuses it as long as its database is full. */
+  async #tryWrite(): Promise<void> {
+    await this.#kv.txn({ success: [this.#keys.write({ kind: 'put', key: PROBE_KEY, value: new Uint8Array() })] });
   }
 }
 
+/** Waits for an answer. Throws the error of the port if the call fails. */
+async function orStoreError<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw toStoreError(error);
+  }
+}
+
+function toStoreError(error: unknown): Error {
+  if (error instanceof StoreUnavailable) return error;
+  const { kind, message } = failureOf(error);
+  return kind === 'COMPACTED' ? new Compacted(message) : new StoreUnavailable(message, { cause: error });
+}
+
+/** One page of a list. */
 interface Page {
   readonly revision: Revision;
   readonly entries: readonly Entry[];
-  /** Where the next page begins. Undefined: there is none. */
+  /** The first key of the next page. `undefined` if this page is the last. */
   readonly next: Buffer | undefined;
 }

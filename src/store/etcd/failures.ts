@@ -1,20 +1,20 @@
-/** What a failed call to etcd means for the caller. */
+/** The meaning of a failed call to etcd for its caller. */
 export type FailureKind =
-  /** No answer, or none that settles it: the call may have happened or not, and another endpoint may do better. */
+  /** etcd gave no answer, or none that settles the call. It may have happened, and another endpoint may work. */
   | 'UNREACHABLE'
-  /** The revision that was asked for has been compacted. */
+  /** The requested revision has been compacted. */
   | 'COMPACTED'
-  /** The database is full; nothing happened. */
+  /** The database is full. Nothing happened. */
   | 'FULL'
-  /** The request is larger than etcd takes; nothing happened. */
+  /** The request is larger than etcd accepts. Nothing happened. */
   | 'TOO_LARGE'
-  /** The token of our user has run out, or roles have changed; nothing happened. */
+  /** The token of this server's user has expired, or roles have changed. Nothing happened. */
   | 'TOKEN'
-  /** Our user may not do this, or its password is wrong; nothing happened. */
+  /** This server's user lacks the permission, or its password is wrong. Nothing happened. */
   | 'DENIED'
-  /** The lease is gone; nothing happened. */
+  /** The lease does not exist any more. Nothing happened. */
   | 'LEASE_GONE'
-  /** etcd cannot make sense of the request; nothing happened. */
+  /** etcd does not understand the request. Nothing happened. */
   | 'REFUSED';
 
 /** A failed call to etcd. */
@@ -24,33 +24,33 @@ export class EtcdFailure extends Error {
     readonly kind: FailureKind,
     message: string,
     cause?: unknown,
-    /** How often the call was sent. More than once: an earlier attempt may have happened, whatever the kind. */
+    /** How often the call was sent. If more than once, an earlier attempt may have happened, whatever the kind. */
     readonly attempts = 1,
   ) {
     super(message, { cause });
   }
 
-  /** The same failure, of a call that was sent so often. */
+  /** Returns the same failure for a call that was sent `attempts` times. */
   after(attempts: number): EtcdFailure {
     return new EtcdFailure(this.kind, this.message, this.cause, attempts);
   }
 }
 
-/** What a token that has run out is called here. */
-export const TOKEN_OVER = 'the token is over';
+/** The text that replaces etcd's own text for an expired token. */
+export const TOKEN_EXPIRED = 'the token has expired';
 
-/** etcd's own words, which say more than its status codes (api/v3rpc/rpctypes/error.go in etcd). */
-const WORDS: readonly (readonly [RegExp, FailureKind])[] = [
+/** The texts of etcd. They say more than its status codes (api/v3rpc/rpctypes/error.go in etcd). */
+const PHRASES: readonly (readonly [RegExp, FailureKind])[] = [
   [/revision has been compacted/, 'COMPACTED'],
   [/database space exceeded/, 'FULL'],
   [/request is too large|too many operations|message larger than max/, 'TOO_LARGE'],
-  [/the token is over|invalid auth token|revision of auth store is old|user name is empty/, 'TOKEN'],
+  [/the token has expired|invalid auth token|revision of auth store is old|user name is empty/, 'TOKEN'],
   [/permission denied|authentication failed|authentication is not enabled|role .*not found/, 'DENIED'],
   [/requested lease not found/, 'LEASE_GONE'],
   [/too many requests/, 'UNREACHABLE'],
 ];
 
-/** The status codes after which it is known that nothing happened. */
+/** The status codes that prove that nothing happened. */
 const DEFINITE = new Set([
   3, // INVALID_ARGUMENT
   7, // PERMISSION_DENIED
@@ -58,14 +58,17 @@ const DEFINITE = new Set([
   11, // OUT_OF_RANGE
   12, // UNIMPLEMENTED
 ]);
+/** The code of an error that names none. */
+const UNAVAILABLE = 14;
 
-/** Makes sense of whatever a call to etcd failed with. */
+/** Classifies the error of a call to etcd. */
 export function failureOf(error: unknown): EtcdFailure {
   if (error instanceof EtcdFailure) return error;
   const { message, code } = error as Error & { code?: unknown };
-  const word = WORDS.find(([words]) => words.test(message));
-  if (word) return new EtcdFailure(word[1], message, error);
-  // The client library drops the code of an error that it has named; the message still begins with it.
-  const number = typeof code === 'number' ? code : Number(/^(?:\w+: )?(\d+) [A-Z_]+:/.exec(message)?.[1] ?? 14);
+  const known = PHRASES.find(([phrase]) => phrase.test(message));
+  if (known) return new EtcdFailure(known[1], message, error);
+  // The client library drops the code of an error that it gives a class of its own. The message still begins with it.
+  const number =
+    typeof code === 'number' ? code : Number(/^(?:\w+: )?(\d+) [A-Z_]+:/.exec(message)?.[1] ?? UNAVAILABLE);
   return new EtcdFailure(DEFINITE.has(number) ? 'REFUSED' : 'UNREACHABLE', message, error);
 }

@@ -1,28 +1,31 @@
 import type { ICompare, IKeyValue, IRequestOp } from 'etcd3';
 import type { Compare, Entry, KeyRange, Write } from '../store.js';
 
-/** Puts the keys of the product under a prefix of etcd, and takes them out again. Keys are ASCII. */
+/**
+ * Maps the keys of the product to the keys of etcd: puts them under a prefix, as UTF-8, and takes the prefix off again.
+ * Keys are well-formed strings: two lone surrogates would become the same bytes.
+ */
 export class KeySpace {
-  readonly #length: number;
+  readonly #prefixBytes: number;
 
   constructor(readonly prefix: string) {
-    this.#length = prefix.length;
+    this.#prefixBytes = Buffer.byteLength(prefix);
   }
 
   key(key: string): Buffer {
-    return Buffer.from(this.prefix + key, 'latin1');
+    return Buffer.from(this.prefix + key);
   }
 
   range({ start, end }: KeyRange): { key: Buffer; range_end: Buffer } {
     return { key: this.key(start), range_end: this.key(end) };
   }
 
-  /** The key of the product in a key of etcd. */
+  /** Returns the key of the product for a key of etcd. */
   nameOf(key: Buffer): string {
-    return key.toString('latin1', this.#length);
+    return key.toString('utf8', this.#prefixBytes);
   }
 
-  /** The value is a copy of its own size: a slice would keep the whole message alive. */
+  /** Converts a record. The value is a copy of its own size, because a slice would keep the whole message alive. */
   entry({ key, value, mod_revision, create_revision }: IKeyValue): Entry {
     return {
       key: this.nameOf(key),

@@ -3,77 +3,82 @@ import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from 'etcd3';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Log } from '../../base/telemetry.js';
 import { type Member, type Revision, StoreUnavailable, type Write } from '../store.js';
-import type { Endpoints, Patience } from './endpoints.js';
+import type { Endpoints, Timeouts } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';
 import type { KeySpace } from './keys.js';
-import { CALL_PATIENCE, type Kv } from './kv.js';
+import { CALL_TIMEOUTS, type Kv } from './kv.js';
 
-/** A lease is renewed this often in its time: two renewals may fail. */
+/** How often a lease is renewed within its time to live: two renewals may fail. */
 const RENEWALS_PER_TTL = 3;
-/** A renewal that one endpoint does not answer is tried at the next before the following one is due. */
-const RENEW_PATIENCE: Patience = { attemptMs: 1_000, withinMs: 2_000 };
+/** For a renewal: if one endpoint does not answer, the next one is tried before the following renewal is due. */
+const RENEW_TIMEOUTS: Timeouts = { attemptMs: 1_000, totalMs: 2_000 };
 
-/** What a member is made from. */
-export interface MemberParts {
+/** The dependencies of a join. */
+export interface JoinParts {
   readonly endpoints: Endpoints;
   readonly kv: Kv;
   readonly keys: KeySpace;
   readonly clock: Clock;
   readonly log: Log;
+  /** The time to live of the lease, in seconds as etcd counts it. */
+  readonly leaseTtlS: number;
 }
 
-/** Joins: a key on a lease of its own, which is kept alive until it is left or lost. */
+/** The dependencies of an EtcdMember, and its identity. */
+export interface EtcdMemberParts extends JoinParts {
+  readonly key: string;
+  readonly epoch: Revision;
+  readonly leaseId: string;
+}
+
+/** Joins: creates the key on a lease of its own. The lease is kept alive until the member leaves or loses the key. */
 export async function joinMember(
-  parts: MemberParts,
+  parts: JoinParts,
   key: string,
   value: Uint8Array,
   also: readonly Write[],
-  leaseTtlS: number,
 ): Promise<EtcdMember> {
-  const { endpoints, kv, keys } = parts;
+  const { endpoints, kv, keys, leaseTtlS } = parts;
   const { answer: lease } = await endpoints.call(
     (etcd, options) => etcd.leaseClient.leaseGrant({ TTL: leaseTtlS }, options),
-    CALL_PATIENCE,
+    CALL_TIMEOUTS,
   );
-  const create = {
+  const { answer } = await kv.txn({
     compare: [keys.compare({ key, modRevision: 0n })],
     success: [
       { request_put: { key: keys.key(key), value: Buffer.from(value), lease: lease.ID } },
       ...also.map((write) => keys.write(write)),
     ],
     failure: [keys.read(key)],
-  };
-  const { answer } = await kv.txn(create);
+  });
   let epoch = BigInt(answer.header.revision);
   if (!answer.succeeded) {
-    // A lost reply: the key is there, and on our lease.
-    const [standing] = answer.responses[0]!.response_range.kvs;
-    if (!standing || standing.lease !== lease.ID) throw new StoreUnavailable(`the member key ${key} exists already`);
-    epoch = BigInt(standing.create_revision);
+    // After a lost reply the key exists, and is on the lease of this member.
+    const [existing] = answer.responses[0]!.response_range.kvs;
+    if (!existing || existing.lease !== lease.ID) throw new StoreUnavailable(`the member key ${key} exists already`);
+    epoch = BigInt(existing.create_revision);
   }
-  return new EtcdMember(parts, key, epoch, lease.ID, leaseTtlS);
+  return new EtcdMember({ ...parts, key, epoch, leaseId: lease.ID });
 }
 
-/** A key on a lease of etcd. */
+/** A member key on a lease of etcd. */
 export class EtcdMember implements Member {
+  readonly key: string;
+  readonly epoch: Revision;
   readonly #lost = new AbortController();
-  readonly #renewing: Timer;
+  readonly #renewals: Timer;
 
-  constructor(
-    private readonly parts: MemberParts,
-    readonly key: string,
-    readonly epoch: Revision,
-    private readonly lease: string,
-    leaseTtlS: number,
-  ) {
-    this.#renewing = parts.clock.every((leaseTtlS * 1_000) / RENEWALS_PER_TTL, () => void this.#renew());
+  constructor(private readonly parts: EtcdMemberParts) {
+    this.key = parts.key;
+    this.epoch = parts.epoch;
+    this.#renewals = parts.clock.every((parts.leaseTtlS * 1_000) / RENEWALS_PER_TTL, () => void this.#renew());
   }
 
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** Puts with the lease that the key has: a put without it would take the key off its lease. */
+  /** Rewrites the key with `ignore_lease`: a put without it would detach the key from its lease. */
   async rewrite(value: Uint8Array): Promise<boolean> {
     const { kv, keys } = this.parts;
     try {
@@ -84,27 +89,25 @@ export class EtcdMember implements Member {
       if (!answer.succeeded) this.#lose();
       return answer.succeeded;
     } catch (error) {
-      throw new StoreUnavailable((error as Error).message, { cause: error });
+      throw unavailable(error);
     }
   }
 
   async leave(): Promise<void> {
-    this.stop();
-    this.#lost.abort();
+    this.#lose();
     try {
       await this.parts.endpoints.call(
-        (etcd, options) => etcd.leaseClient.leaseRevoke({ ID: this.lease }, options),
-        CALL_PATIENCE,
+        (etcd, options) => etcd.leaseClient.leaseRevoke({ ID: this.parts.leaseId }, options),
+        CALL_TIMEOUTS,
       );
     } catch (error) {
-      if (failureOf(error).kind !== 'LEASE_GONE')
-        throw new StoreUnavailable((error as Error).message, { cause: error });
+      if (failureOf(error).kind !== 'LEASE_GONE') throw unavailable(error);
     }
   }
 
-  /** Renews the lease no longer; etcd removes the key when its time is over. */
+  /** Stops renewing the lease. etcd deletes the key when the lease expires. */
   stop(): void {
-    this.#renewing.cancel();
+    this.#renewals.cancel();
   }
 
   #lose(): void {
@@ -114,29 +117,38 @@ export class EtcdMember implements Member {
 
   async #renew(): Promise<void> {
     try {
-      const { answer } = await this.parts.endpoints.call(async (etcd, options) => {
-        const stream = (await etcd.leaseClient.leaseKeepAlive(options)) as unknown as KeepAliveStream;
-        try {
-          stream.write({ ID: this.lease });
-          const [response] = (await once(stream, 'data')) as [ILeaseKeepAliveResponse];
-          return response;
-        } finally {
-          stream.on('error', () => undefined);
-          stream.cancel();
-        }
-      }, RENEW_PATIENCE);
+      const { answer } = await this.parts.endpoints.call(
+        async (etcd, options) =>
+          renewOnce((await etcd.leaseClient.leaseKeepAlive(options)) as unknown as KeepAliveStream, this.parts.leaseId),
+        RENEW_TIMEOUTS,
+      );
       if (answer.TTL === '0') this.#lose();
     } catch (error) {
       if (this.lost.aborted) return;
       const failure = failureOf(error);
       if (failure.kind === 'LEASE_GONE') this.#lose();
       else if (error instanceof EtcdFailure)
-        this.parts.log.warn({ reason: failure.message }, 'the lease was not renewed');
+        this.parts.log.warn({ reason: failure.message }, 'the lease of this member was not renewed; retrying');
     }
   }
 }
 
-/** What the client library's stream is. */
+/** Renews a lease once over a new stream, and ends the stream. */
+async function renewOnce(stream: KeepAliveStream, leaseId: string): Promise<ILeaseKeepAliveResponse> {
+  try {
+    stream.write({ ID: leaseId });
+    const [response] = (await once(stream, 'data')) as [ILeaseKeepAliveResponse];
+    return response;
+  } finally {
+    stream.on('error', () => undefined);
+    stream.cancel();
+  }
+}
+
+const unavailable = (error: unknown): StoreUnavailable =>
+  new StoreUnavailable((error as Error).message, { cause: error });
+
+/** The part of the client library's stream that its types leave out. */
 interface KeepAliveStream extends NodeJS.EventEmitter {
   write(request: ILeaseKeepAliveRequest): void;
   cancel(): void;

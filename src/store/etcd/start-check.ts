@@ -4,23 +4,23 @@ import type { Log } from '../../base/telemetry.js';
 import type { EtcdConnection, Endpoints } from './endpoints.js';
 import type { Kv } from './kv.js';
 
-/** How long one question of the check may take. */
+/** How long one call of the check may take. */
 const ASK_MS = 2_000;
-/** With so many revisions a history that was never compacted is no longer young, but forgotten. */
+/** A history with at least this many revisions that was never compacted has no auto-compaction. */
 const UNCOMPACTED_REVISIONS = 10_000;
-/** Above this share of its quota etcd is nearly full. */
+/** The share of its quota from which on etcd is nearly full. */
 const NEARLY_FULL = 0.8;
-/** The metrics of etcd are some hundred kB; what is longer is something else. */
+/** The most bytes of an answer with metrics. Those of etcd are some hundred kB; a longer answer is something else. */
 const METRICS_BYTES_MAX = 4 * 1_024 * 1_024;
 
-/** Versions that lose or invent something; docs/guides/operations.md says what. */
+/** Versions of etcd with faults that lose or invent data. docs/guides/operations.md describes them. */
 const BAD_VERSIONS: readonly (readonly [RegExp, string])[] = [
   [/^3\.4\.(\d|[1-3]\d|4[01])$/, '3.4 before 3.4.42 can lose events of a watch and answer stale reads'],
   [/^3\.5\.[0-2]$/, '3.5 before 3.5.3 can corrupt its data when it is killed'],
   [/^3\.[0-3]\./, 'versions before 3.4 are not supported'],
 ];
 
-/** Looks once at how etcd is set up, and warns of what will hurt later. */
+/** Checks the setup of etcd once, and warns of problems that will show later: version, quota, alarms, compaction. */
 export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdConnection, log: Log): Promise<void> {
   const [statuses, alarms] = await Promise.all([
     endpoints.each(
@@ -32,23 +32,26 @@ export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdCo
   for (const found of statuses) {
     if (!found) continue;
     const { version, dbSize } = found.status;
-    log.info({ endpoint: found.url, version, dbBytes: Number(dbSize) }, 'etcd is reached');
+    log.info({ endpoint: found.url, version, dbBytes: Number(dbSize) }, 'etcd answers');
     const bad = BAD_VERSIONS.find(([versions]) => versions.test(version));
-    if (bad) log.warn({ endpoint: found.url, version }, `this version of etcd has known faults: ${bad[1]}`);
+    if (bad) log.warn({ endpoint: found.url, version }, `this version of etcd has known faults, upgrade it: ${bad[1]}`);
     await checkQuota(found.url, Number(dbSize), connection, log);
   }
   const raised = alarms.find((answer) => answer !== undefined)?.alarms ?? [];
-  for (const { alarm, memberID } of raised) log.warn({ alarm, member: memberID }, 'etcd has an alarm of its own');
+  for (const { alarm, memberID } of raised) log.warn({ alarm, member: memberID }, 'etcd itself has raised an alarm');
   await checkCompaction(kv, log);
 }
 
-/** etcd does not tell its settings; but a long history that begins at its beginning tells that nobody compacts it. */
+/**
+ * Warns if etcd has no auto-compaction. etcd does not show its settings, but a long history that still holds its first
+ * revision was never compacted.
+ */
 async function checkCompaction(kv: Kv, log: Log): Promise<void> {
   if (kv.newest < UNCOMPACTED_REVISIONS) return;
   try {
     await kv.range({ key: Buffer.from('x'), revision: '1', count_only: true });
   } catch {
-    return; // compacted, as it should be
+    return; // the history was compacted
   }
   log.warn(
     { revisions: Number(kv.newest) },
@@ -59,7 +62,8 @@ async function checkCompaction(kv: Kv, log: Log): Promise<void> {
 async function checkQuota(url: string, dbBytes: number, connection: EtcdConnection, log: Log): Promise<void> {
   const metrics = await readMetrics(url, connection).catch(() => '');
   const quota = Number(/^etcd_server_quota_backend_bytes (\S+)$/m.exec(metrics)?.[1] ?? NaN);
-  if (Number.isNaN(quota)) return log.info({ endpoint: url }, 'the quota of etcd cannot be read from its metrics');
+  if (Number.isNaN(quota))
+    return log.info({ endpoint: url }, 'the quota of etcd is unknown: its metrics cannot be read');
   if (dbBytes < NEARLY_FULL * quota) return;
   log.warn(
     { endpoint: url, dbBytes, quotaBytes: quota },
@@ -75,7 +79,7 @@ function readMetrics(url: string, { tls }: EtcdConnection): Promise<string> {
       response.setEncoding('utf8');
       response.on('data', (part: string) => {
         text += part;
-        if (text.length > METRICS_BYTES_MAX) response.destroy(new Error('too long'));
+        if (text.length > METRICS_BYTES_MAX) response.destroy(new Error('the metrics are too long'));
       });
       response.on('end', () => resolve(text));
       response.on('error', reject);

@@ -15,17 +15,17 @@ import {
 import type { Endpoints } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';
 import type { KeySpace } from './keys.js';
-import type { Kv } from './kv.js';
+import { HISTORY_REPLACED, type Kv } from './kv.js';
 
-/** etcd confirms a watch at once; a member that has not within this is given up. */
+/** How long etcd may take to confirm a watch. It usually confirms at once, so a silent endpoint is given up. */
 const CREATE_MAX_MS = 2_000;
-/** How often a watch is asked whether it lives, and how long the answer may take: a dead one is replaced in 10 s. */
+/** How often a watch is probed, and how long the answer may take: a dead stream is replaced within 10 s. */
 const PROGRESS_MS = 5_000;
-/** Waits between streams: short, because everything waits for the watch; capped, so that a dead etcd is left alone. */
+/** Pauses between streams. The first is short, because all reads depend on the watch; the cap spares a dead etcd. */
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
-/** What a watch is made from. */
+/** The dependencies of a watch, and the range that it watches. */
 export interface WatchParts {
   readonly endpoints: Endpoints;
   readonly kv: Kv;
@@ -33,27 +33,28 @@ export interface WatchParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
+  readonly range: KeyRange;
 }
 
-/** What a listing came from. */
+/** The origin of a listing. */
 export interface Listed {
-  /** Aborted when the history that its revisions belong to is over. */
-  readonly history: AbortSignal;
-  /** The entry that was written last. Undefined: there was none. */
+  /** Aborts when the history that the revisions of the listing belong to ends. */
+  readonly historyEnded: AbortSignal;
+  /** The entry that was written last. `undefined` if the listing held no entry. */
   newest: Entry | undefined;
 }
 
 /**
- * Watches a range over one stream after the other, until `signal` is aborted. Ends with Compacted, and with RolledBack
- * once the history to which `after` belongs is over: before a stream is opened the entry that was seen last is looked for
- * in it. Each stream begins behind the last revision that was delivered, never
- * behind what a header says: in the middle of catching up etcd stamps its messages with a later revision.
+ * Watches a range over one stream after the other, until `signal` aborts.
+ *
+ * Throws Compacted, and RolledBack once the history that `after` belongs to has ended. To notice that, the watch
+ * checks before each stream that the history still holds the entry it has seen last. Each stream begins after the last
+ * delivered revision and never after the revision of a header: while etcd catches up, its headers run ahead.
  */
 export async function* watchRange(
   parts: WatchParts,
-  range: KeyRange,
   after: Revision,
-  { history, newest }: Listed,
+  { historyEnded, newest }: Listed,
   signal: AbortSignal,
 ): AsyncGenerator<RevisionBatch> {
   const { endpoints, keys, kv, clock, telemetry } = parts;
@@ -62,11 +63,11 @@ export async function* watchRange(
   let cursor = after;
   let choice = 0;
   while (!signal.aborted) {
-    if (history.aborted) throw new RolledBack('etcd has another history than before');
+    if (historyEnded.aborted) throw new RolledBack(HISTORY_REPLACED);
     endpoints.assertOpen();
-    const stream = new Stream(parts, range, AbortSignal.any([signal, history]));
+    const stream = new Stream(parts, AbortSignal.any([signal, historyEnded]));
     try {
-      // A watch of a revision that etcd does not have yet waits, or tells old events: the history is looked at first.
+      // A watch of a revision that etcd does not have yet waits, or delivers old events. So check the history first.
       await (seen ? kv.confirm(keys.key(seen.key), seen) : kv.probe());
       for await (const response of stream.responses(cursor, choice)) {
         for (const batch of batchesOf(response, keys)) {
@@ -84,13 +85,13 @@ export async function* watchRange(
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Compacted) throw error;
-      if (history.aborted) continue;
+      if (historyEnded.aborted) continue;
       const { kind, message } = failureOf(error);
-      if (kind === 'TOKEN') endpoints.forgetToken();
+      if (kind === 'TOKEN') endpoints.dropToken();
       telemetry.counters.add('watch_restarts');
       telemetry.log.warn(
         { revision: Number(cursor), reason: message },
-        'the watch of etcd was cut; going on elsewhere',
+        'the watch of etcd ended; resuming at the next endpoint',
       );
       choice++;
       await delay(clock, backoff.nextMs(), signal);
@@ -107,48 +108,26 @@ class Stream {
 
   constructor(
     private readonly parts: WatchParts,
-    private readonly range: KeyRange,
     private readonly signal: AbortSignal,
   ) {}
 
-  /** Whole responses: the fragments of a large revision are put together. */
+  /** Delivers whole responses: it joins the fragments of a large revision. Always ends with an error. */
   async *responses(after: Revision, choice: number): AsyncGenerator<readonly IEvent[]> {
-    const { endpoints, keys, clock } = this.parts;
+    const { endpoints, keys, range } = this.parts;
     const { etcd } = await endpoints.streams(choice);
     const stream = (await etcd.watchClient.watch()) as unknown as DuplexStream;
-    let answered = true;
-    let created = false;
-    const giveUp = (what: string): void => {
-      this.#failure ??= new EtcdFailure('UNREACHABLE', what);
-      stream.cancel();
-    };
-    const creating = clock.after(CREATE_MAX_MS, () => created || giveUp('etcd did not confirm the watch'));
-    const asking = clock.every(PROGRESS_MS, () => {
-      if (!answered) return giveUp('the watch of etcd does not answer');
-      answered = false;
-      stream.write({ progress_request: {} });
-    });
-    const onAbort = (): void => stream.cancel();
-    this.signal.addEventListener('abort', onAbort);
-    this.#end = () => {
-      creating.cancel();
-      asking.cancel();
-      this.signal.removeEventListener('abort', onAbort);
-      stream.on('error', () => undefined);
-      stream.cancel();
-    };
+    const alive = this.#supervise(stream);
     stream.write({
-      create_request: { ...keys.range(this.range), start_revision: String(after + 1n), fragment: true },
+      create_request: { ...keys.range(range), start_revision: String(after + 1n), fragment: true },
     });
     try {
       let events: IEvent[] = [];
       for await (const response of stream) {
-        answered = true;
+        alive(response.created);
         if (response.canceled) throw canceled(response);
-        created ||= response.created;
         events.push(...response.events);
         if (response.fragment) continue;
-        yield events; // without any event it still says that the watch lives
+        yield events; // a response without events still shows that the watch is alive
         events = [];
       }
     } catch (error) {
@@ -161,31 +140,62 @@ class Stream {
     this.#end?.();
     this.#end = undefined;
   }
+
+  /** Cancels a stream that is not confirmed in time, or stops answering. Returns the function that notes an answer. */
+  #supervise(stream: DuplexStream): (created: boolean) => void {
+    const { clock } = this.parts;
+    let answered = true;
+    let confirmed = false;
+    const giveUp = (reason: string): void => {
+      this.#failure ??= new EtcdFailure('UNREACHABLE', reason);
+      stream.cancel();
+    };
+    const creation = clock.after(CREATE_MAX_MS, () => confirmed || giveUp('etcd did not confirm the watch'));
+    const probes = clock.every(PROGRESS_MS, () => {
+      if (!answered) return giveUp('the watch of etcd does not answer');
+      answered = false;
+      stream.write({ progress_request: {} });
+    });
+    const onAbort = (): void => stream.cancel();
+    this.signal.addEventListener('abort', onAbort);
+    this.#end = () => {
+      creation.cancel();
+      probes.cancel();
+      this.signal.removeEventListener('abort', onAbort);
+      stream.on('error', () => undefined);
+      stream.cancel();
+    };
+    return (created) => {
+      answered = true;
+      confirmed ||= created;
+    };
+  }
 }
 
-/** What the client library's stream is. */
+/** The part of the client library's stream that its types leave out. */
 interface DuplexStream extends AsyncIterable<IWatchResponse> {
   write(request: IWatchRequest): void;
   cancel(): void;
   on(event: 'error', listener: (error: Error) => void): void;
 }
 
+/** The error of a watch that etcd canceled. */
 function canceled({ compact_revision, cancel_reason }: IWatchResponse): Error {
   if (compact_revision !== '0') return new Compacted(`etcd has compacted its history up to ${compact_revision}`);
   return failureOf(new Error(cancel_reason || 'etcd canceled the watch'));
 }
 
-/** Events come in order; those of one revision are together. */
+/** Groups events by revision. Events come in order, so those of one revision are next to each other. */
 function* batchesOf(events: readonly IEvent[], keys: KeySpace): Generator<RevisionBatch> {
   let revision = 0n;
   let changes: Change[] = [];
   for (const { type, kv } of events) {
-    const at = BigInt(kv.mod_revision);
-    if (at !== revision && changes.length > 0) {
+    const modRevision = BigInt(kv.mod_revision);
+    if (modRevision !== revision && changes.length > 0) {
       yield { revision, changes };
       changes = [];
     }
-    revision = at;
+    revision = modRevision;
     changes.push(
       type === 'Delete' ? { kind: 'delete', key: keys.nameOf(kv.key) } : { kind: 'put', entry: keys.entry(kv) },
     );

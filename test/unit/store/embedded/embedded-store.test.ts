@@ -15,8 +15,8 @@ interface Batch {
   readonly failed: (error: Error) => void;
 }
 
-/** The store on a database whose batches reach the disk when the test says so. */
-function onPaper(): { store: EmbeddedStore; batches: Batch[]; outside: string[]; fatal: Error[] } {
+/** Opens the store on a fake database. Its batches reach the disk when the test lets them. */
+function openOnFakeDisk(): { store: EmbeddedStore; batches: Batch[]; outside: string[]; fatal: Error[] } {
   const disk = new Map<string, Buffer>();
   const batches: Batch[] = [];
   const outside: string[] = [];
@@ -42,14 +42,15 @@ function onPaper(): { store: EmbeddedStore; batches: Batch[]; outside: string[];
     },
   };
   const fatal: Error[] = [];
-  const store = new EmbeddedStore(
-    temporaryFolder(),
-    database as unknown as Database,
-    { close: async () => undefined } as unknown as FolderLock,
-    new SimProcess(new World()).clock,
-    tallyingTelemetry(new Map()),
-    (error) => fatal.push(error),
-  );
+  const store = new EmbeddedStore({
+    folder: temporaryFolder(),
+    database: database as unknown as Database,
+    lock: { close: async () => undefined } as unknown as FolderLock,
+    memberPrefix: 'w/m/',
+    clock: new SimProcess(new World()).clock,
+    telemetry: tallyingTelemetry(new Map()),
+    onFatal: (error) => fatal.push(error),
+  });
   return { store, batches, outside, fatal };
 }
 
@@ -62,8 +63,8 @@ const turns = async (): Promise<void> => {
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
 };
 
-test('C1 S5: a commit is answered, and seen by anybody, only when it is on the disk', async () => {
-  const { store, batches } = onPaper();
+test('C1 S5: a commit is acknowledged, and visible to reads and watches, only when it is on the disk', async () => {
+  const { store, batches } = openOnFakeDisk();
   let answered = false;
   const commit = store.commit(put('w/i/a')).then((result) => ((answered = true), result));
   const watched: bigint[] = [];
@@ -82,21 +83,21 @@ test('C1 S5: a commit is answered, and seen by anybody, only when it is on the d
   await watching;
 });
 
-test('S2 S5: the revision and the number of records go to the disk in the batch of what they count', async () => {
-  const { store, batches, outside } = onPaper();
+test('S2 S5: the revision and the number of records go to the disk in the same batch as the records', async () => {
+  const { store, batches, outside } = openOnFakeDisk();
   const commits = Promise.all([store.commit(put('w/i/a')), store.commit(put('w/i/b'))]);
   await turns();
   assert.equal(batches.length, 1, 'one group, one flush');
   const { puts } = batches[0]!;
-  assert.deepEqual([...puts.keys()].sort(), ['kw/i/a', 'kw/i/b', META_KEY].sort());
+  assert.deepEqual([...puts.keys()].sort(), ['ki/a', 'ki/b', META_KEY].sort());
   assert.deepEqual(decodeMeta(puts.get(META_KEY)), { revision: 2n, records: 2 });
   batches[0]!.flushed();
   await commits;
   assert.deepEqual(outside, []);
 });
 
-test('S6: what the disk did not take is answered by no OK, and ends the process', async () => {
-  const { store, batches, fatal } = onPaper();
+test('S6: a commit that the disk does not accept fails, and ends the process', async () => {
+  const { store, batches, fatal } = openOnFakeDisk();
   const commit = store.commit(put('w/i/a'));
   const refused = assert.rejects(commit, StoreUnavailable);
   await turns();

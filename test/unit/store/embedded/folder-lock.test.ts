@@ -6,7 +6,7 @@ import { FolderHeld, FolderLock } from '../../../../src/store/embedded/folder-lo
 import { systemClock } from '../../../../src/base/clock.js';
 import { temporaryFolder } from '../../../support/server.js';
 
-/** Takes a folder for as long as the test takes. */
+/** Takes a folder until the test ends. */
 async function take(t: TestContext, folder: string): Promise<FolderLock> {
   const lock = await FolderLock.take(folder, systemClock);
   let closing: Promise<void> | undefined;
@@ -15,7 +15,7 @@ async function take(t: TestContext, folder: string): Promise<FolderLock> {
   return { close } as FolderLock;
 }
 
-test('a folder is held by one alone, by whatever path it is named, until the lock is closed', async (t) => {
+test('one lock holds a folder, under every path that leads to it, until it is closed', async (t) => {
   const folder = temporaryFolder();
   const first = await take(t, folder);
   await assert.rejects(take(t, `${folder}/.`), (error: unknown) => {
@@ -27,7 +27,7 @@ test('a folder is held by one alone, by whatever path it is named, until the loc
   await take(t, folder);
 });
 
-test('a holder that shares the folder but not the network is believed for as long as it touches its file', async (t) => {
+test('a holder that shares the folder but not the network keeps it as long as it updates its lock file', async (t) => {
   const folder = temporaryFolder();
   const file = join(folder, 'lock');
   const holder = { pid: 7, host: 'elsewhere', since: '2026-01-01T00:00:00.000Z', namespace: 'another' };

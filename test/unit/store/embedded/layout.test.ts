@@ -10,11 +10,11 @@ import {
 
 const ENTRY = { key: 'w/i/a', value: new Uint8Array([1, 2, 3]), modRevision: 7n, createRevision: 3n };
 
-test('S13: a record comes back as it was written', () => {
+test('S13: a decoded record equals the record that was encoded', () => {
   assert.deepEqual(decodeEntry('w/i/a', encodeEntry(ENTRY)), ENTRY);
 });
 
-test('a record of which any bit is not what was written, or that stands under another key, is refused', () => {
+test('a record with any flipped bit, or under a different key, is refused', () => {
   const bytes = encodeEntry(ENTRY);
   for (let bit = 0; bit < 8 * bytes.length; bit++) {
     const damaged = Buffer.from(bytes);

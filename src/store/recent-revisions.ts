@@ -1,19 +1,19 @@
 import { Compacted, type Revision, type RevisionBatch } from './store.js';
 
-/** The most revisions that are kept: some seconds of writes, far more than a watcher in the same process lags behind. */
+/** The most revisions that are kept: some seconds of writes, far more than the lag of a watcher in the same process. */
 const REVISIONS_MAX = 20_000;
 /** The most bytes of values that are kept. */
 const BYTES_MAX = 64 * 1_024 * 1_024;
 
 /**
- * The newest revisions, for watchers in the same process. A watcher is a cursor into it, so that a slow one holds
- * no queue; one that falls behind the oldest revision kept is told Compacted.
+ * Keeps the newest revisions for watchers in the same process. A watcher is a cursor into them, so a slow watcher costs
+ * no queue. A watcher that falls behind the oldest kept revision ends with Compacted.
  */
-export class History {
+export class RecentRevisions {
   #batches: RevisionBatch[] = [];
   #dropped = 0;
   #bytes = 0;
-  /** Everything up to here can no longer be watched. */
+  /** Watches after an older revision than this end with Compacted. */
   #floor: Revision;
   readonly #waiting = new Set<() => void>();
 
@@ -21,7 +21,7 @@ export class History {
     this.#floor = floor;
   }
 
-  /** Takes in the newest revision. */
+  /** Adds the newest revision. */
   append(batch: RevisionBatch): void {
     this.#batches.push(batch);
     this.#bytes += sizeOf(batch);
@@ -29,19 +29,19 @@ export class History {
     this.#wake();
   }
 
-  /** Drops everything up to a revision. */
+  /** Drops all revisions up to the given one. */
   compact(revision: Revision): void {
     while (this.#oldest && this.#oldest.revision <= revision) this.#dropOldest();
     if (revision > this.#floor) this.#floor = revision;
     this.#wake();
   }
 
-  /** Every revision after `after`, until `signal` is aborted. */
+  /** Delivers every revision after `after`, until `signal` aborts. Throws Compacted if one of them was dropped. */
   async *watch(after: Revision, signal: AbortSignal): AsyncGenerator<RevisionBatch> {
     let cursor = after;
     while (!signal.aborted) {
       if (cursor < this.#floor)
-        throw new Compacted(`revision ${cursor} is older than ${this.#floor}, the oldest that is kept`);
+        throw new Compacted(`revision ${cursor} is older than ${this.#floor}, the oldest revision to watch from`);
       const next = this.#after(cursor);
       if (next) {
         cursor = next.revision;
@@ -56,7 +56,7 @@ export class History {
     return this.#batches[this.#dropped];
   }
 
-  /** The oldest batch after a revision, by binary search. */
+  /** Finds the oldest batch after a revision by binary search. */
   #after(revision: Revision): RevisionBatch | undefined {
     let low = this.#dropped;
     let high = this.#batches.length;
@@ -74,7 +74,7 @@ export class History {
     this.#bytes -= sizeOf(oldest);
     this.#floor = oldest.revision;
     this.#dropped++;
-    // The array is cut now and then: cutting it each time would cost its whole length.
+    // The array is cut only now and then, because each cut costs its whole length.
     if (this.#dropped < REVISIONS_MAX) return;
     this.#batches = this.#batches.slice(this.#dropped);
     this.#dropped = 0;

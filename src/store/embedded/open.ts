@@ -1,0 +1,68 @@
+import { accessSync, constants, existsSync, rmSync } from 'node:fs';
+import type { Clock } from '../../base/clock.js';
+import type { Log, Telemetry } from '../../base/telemetry.js';
+import { checkFolder } from './check.js';
+import { openDatabase } from './database.js';
+import { EmbeddedStore } from './embedded-store.js';
+import { cleanMarker, DamagedStore, dataFile } from './folder.js';
+import { FolderLock } from './folder-lock.js';
+
+/** The options of the embedded store. */
+export interface EmbeddedOptions {
+  /** The data folder. It is for this process alone, and is created if it does not exist. */
+  readonly folder: string;
+  /** The prefix of member keys. The members of the previous process are removed at the start. */
+  readonly memberPrefix: string;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Receives a failure after which the process must end, because the contents of the disk are unknown. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/**
+ * Opens the embedded store of a folder: takes the folder, checks it after an unclean end, and removes the members of
+ * the previous process. Throws FolderHeld, DamagedStore, or an error that says what is wrong with the folder.
+ */
+export async function openEmbeddedStore(options: EmbeddedOptions): Promise<EmbeddedStore> {
+  const { folder, clock } = options;
+  const lock = await FolderLock.take(folder, clock).catch((error: unknown) => {
+    throw describeFolderError(folder, error);
+  });
+  try {
+    return await openLocked(options, lock);
+  } catch (error) {
+    await lock.close();
+    throw describeFolderError(folder, error);
+  }
+}
+
+async function openLocked({ telemetry, ...options }: EmbeddedOptions, lock: FolderLock): Promise<EmbeddedStore> {
+  const { folder } = options;
+  const log = telemetry.log.child('store');
+  accessSync(folder, constants.R_OK | constants.W_OK);
+  await checkAfterUncleanEnd(folder, log);
+  rmSync(cleanMarker(folder), { force: true });
+  const database = openDatabase(folder);
+  const store = new EmbeddedStore({ ...options, database, lock, telemetry: { ...telemetry, log } });
+  await store.removeMembers();
+  store.guardFile();
+  return store;
+}
+
+/** Checks the data unless the marker file says that the last run ended cleanly. */
+async function checkAfterUncleanEnd(folder: string, log: Log): Promise<void> {
+  if (existsSync(cleanMarker(folder)) || !existsSync(dataFile(folder))) return;
+  log.warn({ folder }, 'the last run did not end cleanly; checking the data');
+  await checkFolder(folder);
+}
+
+/** Returns an error that says what is wrong with the folder, or the error unchanged if it is clear already. */
+function describeFolderError(folder: string, error: unknown): unknown {
+  const { code, name, message } = error as NodeJS.ErrnoException;
+  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
+    return new Error(`the data folder ${folder} cannot be written: ${message}`, { cause: error });
+  if (code === 'ENOTDIR' || code === 'EEXIST')
+    return new Error(`the data folder ${folder} is not a folder`, { cause: error });
+  if (name === 'DamagedRecord') return new DamagedStore(folder, message);
+  return error;
+}
