@@ -21,11 +21,9 @@ const layers = [
   ['edges/loopback', ['base', 'domain/health']],
   ['telemetry', ['base']],
   ['settings', ['base', 'telemetry']],
+  ['instruments', ['base', 'store/instruments', 'catalog/instruments', 'domain', 'api/instruments']],
   ['version', []],
-  [
-    'server',
-    [...everywhere, 'store', 'catalog/sync', 'domain', 'api', 'edges', 'settings', 'telemetry', 'version'],
-  ],
+  ['server', [...everywhere, 'store', 'catalog/sync', 'domain', 'api', 'edges', 'settings', 'telemetry', 'version']],
   ['main', ['base', 'settings', 'server', 'telemetry', 'version']],
 ];
 

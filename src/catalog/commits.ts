@@ -17,6 +17,7 @@ import {
   type Txn,
 } from '../store/store.js';
 import type { Catalog } from './catalog.js';
+import { COUNTERS } from './instruments.js';
 
 /** How often a write that others keep overtaking is decided again before the caller gets WRITE_CONFLICT. */
 const WRITE_TRIES = 8;
@@ -47,14 +48,14 @@ export class Commits {
   /** Commits one transaction. */
   async commit(txn: Txn): Promise<CommitResult> {
     const result = await this.#report(this.parts.store.commit(txn), 1);
-    this.parts.counters.add(result.ok ? 'commits' : 'commits_refused');
+    this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
     return result;
   }
 
   /** Commits many transactions apart from all others; see Store.commitEach. */
   async commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
     const results = await this.#report(this.parts.store.commitEach(guard, txns), txns.length);
-    for (const result of results) this.parts.counters.add(result.ok ? 'commits' : 'commits_refused');
+    for (const result of results) this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
     return results;
   }
 
@@ -103,7 +104,7 @@ export class Commits {
     try {
       return await answer;
     } catch (error) {
-      this.parts.counters.add('commits_failed', commits);
+      this.parts.counters.add(COUNTERS.commits_failed, commits);
       throw toRollcallError(error);
     }
   }

@@ -1,6 +1,7 @@
 import type { Telemetry } from '../base/telemetry.js';
 import type { BadRecord } from '../model/item.js';
 import type { Revision } from '../store/store.js';
+import { ALARMS, COUNTERS } from './instruments.js';
 
 /** Records of the store that are wrong: unreadable ones, and ones that were deleted by a foreign hand. Each is an alarm. */
 export class Faults {
@@ -26,22 +27,22 @@ export class Faults {
   }
 
   unreadable(key: string, modRevision: Revision, error: BadRecord): void {
-    this.telemetry.counters.add('bad_records');
+    this.telemetry.counters.add(COUNTERS.bad_records);
     this.#unreadable.set(key, modRevision);
-    this.telemetry.alarms.raise('BAD_RECORD', error.message);
+    this.telemetry.alarms.raise(ALARMS.BAD_RECORD, error.message);
   }
 
   foreignDelete(key: string): void {
-    this.telemetry.counters.add('foreign_deletes');
+    this.telemetry.counters.add(COUNTERS.foreign_deletes);
     this.#foreignDeletes.add(key);
-    this.telemetry.alarms.raise('FOREIGN_DELETE', `${key} was deleted from the store, and not by Rollcall`);
+    this.telemetry.alarms.raise(ALARMS.FOREIGN_DELETE, `${key} was deleted from the store, and not by Rollcall`);
   }
 
   /** A record was written: any earlier fault of its key is over. */
   settled(key: string): void {
     const { alarms } = this.telemetry;
-    if (this.#unreadable.delete(key) && this.#unreadable.size === 0) alarms.clear('BAD_RECORD');
-    if (this.#foreignDeletes.delete(key) && this.#foreignDeletes.size === 0) alarms.clear('FOREIGN_DELETE');
+    if (this.#unreadable.delete(key) && this.#unreadable.size === 0) alarms.clear(ALARMS.BAD_RECORD);
+    if (this.#foreignDeletes.delete(key) && this.#foreignDeletes.size === 0) alarms.clear(ALARMS.FOREIGN_DELETE);
   }
 
   /** The catalog is empty: no fault is known. */

@@ -48,7 +48,7 @@ export class Freshness {
   /** The stamp of an answer that is made now. */
   stamp(): ReadStamp {
     const { health, catalog, clock } = this.parts;
-    const since = health().outOfReachSinceMs;
+    const since = health().unreachableSinceMs;
     return { revision: catalog.revision, staleForMs: since === undefined ? undefined : clock.now() - since };
   }
 

@@ -150,10 +150,10 @@ export function startReplica(surroundings: Surroundings): Replica {
 
 /** The liveness clock is paused unless this process could have heard and could record a verdict. */
 function reasonsToPause(catalog: Catalog, store: Store, membership: Membership | undefined): string[] {
-  const { outOfReachSinceMs, writable } = store.health();
+  const { unreachableSinceMs, writable } = store.health();
   const reasons: string[] = [];
   if (!catalog.ready) reasons.push('STARTING');
-  if (outOfReachSinceMs !== undefined) reasons.push('STORE_OUT_OF_REACH');
+  if (unreachableSinceMs !== undefined) reasons.push('STORE_UNREACHABLE');
   if (!writable) reasons.push('STORE_NOT_WRITABLE');
   if (membership?.unconfirmed) reasons.push('MEMBERSHIP_UNCONFIRMED');
   return reasons;

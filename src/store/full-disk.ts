@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { AlarmBoard } from '../base/telemetry.js';
+import { ALARMS } from './instruments.js';
 
 /** How often a write is retried on a full disk. */
 const FULL_RETRY_MS = 5_000;
@@ -41,7 +42,7 @@ export class FullDisk implements Closeable {
   reportFull(): void {
     if (this.#state.kind !== 'WRITABLE') return;
     const { clock, alarms, alarmText } = this.parts;
-    alarms.raise('STORE_FULL', alarmText);
+    alarms.raise(ALARMS.STORE_FULL, alarmText);
     this.#setState({ kind: 'FULL', retries: clock.every(FULL_RETRY_MS, () => void this.#retry()) });
   }
 
@@ -70,6 +71,6 @@ export class FullDisk implements Closeable {
     }
     if (this.#state.kind !== 'FULL') return;
     this.#setState({ kind: 'WRITABLE' });
-    this.parts.alarms.clear('STORE_FULL');
+    this.parts.alarms.clear(ALARMS.STORE_FULL);
   }
 }

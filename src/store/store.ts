@@ -73,9 +73,6 @@ export interface KeyRange {
   readonly end: string;
 }
 
-/** The range that is watched and kept in memory: instances, configs, members and the small records beside them. */
-export const WATCHED_RANGE: KeyRange = prefixRange(WATCHED_ROOT);
-
 /** The most entries in one page of a list: large enough to be fast, small enough for one message. */
 export const LIST_PAGE_ENTRIES = 5_000;
 
@@ -163,7 +160,7 @@ export interface Member {
 /** The health of a store. */
 export interface StoreHealth {
   /** Monotonic time since when the store has been unreachable. `undefined` if it is reachable. */
-  readonly outOfReachSinceMs: number | undefined;
+  readonly unreachableSinceMs: number | undefined;
   /** False if reads work but writes are refused, such as on a full disk. */
   readonly writable: boolean;
 }
@@ -241,3 +238,6 @@ export function compareKeys(a: string, b: string): number {
 function utf8Rank(unit: number): number {
   return unit >= FIRST_SURROGATE && unit <= LAST_SURROGATE ? unit + 0x10000 : unit;
 }
+
+/** The range that is watched and kept in memory: instances, configs, members and the small records beside them. */
+export const WATCHED_RANGE: KeyRange = prefixRange(WATCHED_ROOT);

@@ -1,17 +1,17 @@
 import type { Clock } from '../base/clock.js';
-import type { AlarmBoard, AlarmName, Log } from '../base/telemetry.js';
+import type { Alarm, AlarmBoard, Log } from '../base/telemetry.js';
 
 /** An alarm that is raised now. */
 export interface RaisedAlarm {
-  readonly name: AlarmName;
+  readonly name: string;
   readonly message: string;
-  /** Since when, by the wall clock. */
+  /** Wall-clock start. */
   readonly sinceMs: number;
 }
 
 /** Holds the alarms that are raised; each is an error line when it is raised and one when it clears. */
 export class Alarms implements AlarmBoard {
-  readonly #raised = new Map<AlarmName, RaisedAlarm>();
+  readonly #raised = new Map<string, RaisedAlarm>();
 
   constructor(
     private readonly clock: Clock,
@@ -23,13 +23,13 @@ export class Alarms implements AlarmBoard {
     return [...this.#raised.values()];
   }
 
-  raise(name: AlarmName, message: string): void {
+  raise({ name }: Alarm, message: string): void {
     const before = this.#raised.get(name);
     this.#raised.set(name, { name, message, sinceMs: before?.sinceMs ?? this.clock.wall() });
     if (!before) this.log.error({ alarm: name }, `alarm raised: ${message}`);
   }
 
-  clear(name: AlarmName): void {
+  clear({ name }: Alarm): void {
     const before = this.#raised.get(name);
     if (!before) return;
     this.#raised.delete(name);

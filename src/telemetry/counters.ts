@@ -1,15 +1,15 @@
-import { type CounterBoard, type CounterName, COUNTERS } from '../base/telemetry.js';
+import type { Counter, CounterBoard } from '../base/telemetry.js';
 
-/** Holds the counters: plain numbers, so that counting costs nothing on the hot paths. */
+/** Holds the counters: plain numbers, so that counting costs little on the hot paths. */
 export class Counters implements CounterBoard {
-  readonly #values = Object.fromEntries(Object.keys(COUNTERS).map((name) => [name, 0])) as Record<CounterName, number>;
+  readonly #values = new Map<Counter, number>();
 
-  add(name: CounterName, n = 1): void {
-    this.#values[name] += n;
+  add(counter: Counter, n = 1): void {
+    this.#values.set(counter, (this.#values.get(counter) ?? 0) + n);
   }
 
   /** The value of a counter. */
-  value(name: CounterName): number {
-    return this.#values[name];
+  value(counter: Counter): number {
+    return this.#values.get(counter) ?? 0;
   }
 }

@@ -404,7 +404,7 @@ export function storeContract(
   check('S9 many concurrent commits reach a watch one revision at a time', async ({ store }) => {
     const start = await commit(store, put('w/i/start'));
     const results = await Promise.all(
-      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`n/${i}`)))),
+      Array.from({ length: 500 }, (_, i) => store.commit(txn([], put(`w/i/${i}`), put(`w/n/${i}`)))),
     );
     const revisions = results.map(({ revision }) => revision).sort((a, b) => Number(a - b));
     const batches = await watchUntil(store, start, revisions.at(-1)!);
@@ -418,7 +418,7 @@ export function storeContract(
       [...new Set(revisions)],
     );
     for (const { revision, changes } of batches) {
-      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice(2) : ''));
+      const names = changes.map((change) => (change.kind === 'put' ? change.entry.key.slice('w/i/'.length) : ''));
       for (const name of names) assert.equal(names.filter((other) => other === name).length, 2, `${revision} is whole`);
     }
   });

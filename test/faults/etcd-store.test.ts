@@ -22,6 +22,7 @@ import { authority, type Certificate, signedBy } from '../support/certificates.j
 import { type EtcdCluster, startEtcd } from '../support/etcd.js';
 import { Proxy } from '../support/proxy.js';
 import { eventually } from '../support/server.js';
+import { COUNTERS } from '../../src/store/instruments.js';
 
 const LONG = process.env['ROLLCALL_TEST_LONG'] !== undefined;
 
@@ -136,7 +137,7 @@ test('a watch that is cut in the middle of catching up with 5,000 revisions deli
   });
   await eventually(() => watching.error ?? watching.revisions.length >= expected.length, 30_000);
   assert.deepEqual(watching.revisions, expected);
-  assert.ok(telemetry.counters.value('watch_restarts') >= 3, 'it was cut while it caught up');
+  assert.ok(telemetry.counters.value(COUNTERS.watch_restarts) >= 3, 'it was cut while it caught up');
 });
 
 test('F8: a compaction behind the back of a watch that is cut off ends it with Compacted', async (t) => {
@@ -222,7 +223,7 @@ test('F7: one of two endpoints goes silent: calls go on in 2 s, the watch in 13 
     assert.ok(performance.now() - began < 2_000, `calls went on after ${performance.now() - began} ms`);
     const seen = await commit(direct, putting('w/i/b'));
     await eventually(() => watching.revisions.includes(seen), 13_000 - (performance.now() - began));
-    assert.equal(store.health().outOfReachSinceMs, undefined);
+    assert.equal(store.health().unreachableSinceMs, undefined);
   }
   assert.equal(member.lost.aborted, false);
   assert.equal((await direct.get('w/m/one')).entry?.createRevision, member.epoch);
@@ -292,11 +293,11 @@ test('an etcd that does not answer is said so, and is back by itself', async (t)
   await commit(store, putting('w/i/a'));
   proxy.mode = 'blackhole';
   await assert.rejects(store.commit(putting('w/i/a')), StoreUnavailable);
-  assert.notEqual(store.health().outOfReachSinceMs, undefined);
+  assert.notEqual(store.health().unreachableSinceMs, undefined);
   await eventually(() => telemetry.alarms.raised().some(({ name }) => name === 'STORE_UNAVAILABLE'));
   proxy.mode = 'pass';
   proxy.cut();
-  await eventually(() => store.health().outOfReachSinceMs === undefined && telemetry.alarms.raised().length === 0);
+  await eventually(() => store.health().unreachableSinceMs === undefined && telemetry.alarms.raised().length === 0);
   await commit(store, putting('w/i/a'));
 });
 
@@ -304,9 +305,9 @@ test('an etcd that has never answered is unreachable from the first moment, and 
   const etcd = await startEtcd(t);
   await etcd.nodes[0]!.end();
   const { store } = openStore(t, etcd.endpoints);
-  assert.notEqual(store.health().outOfReachSinceMs, undefined);
+  assert.notEqual(store.health().unreachableSinceMs, undefined);
   etcd.nodes[0]!.start();
-  await eventually(() => store.health().outOfReachSinceMs === undefined);
+  await eventually(() => store.health().unreachableSinceMs === undefined);
 });
 
 test('a revoked lease tells its member, and a full database refuses writes until it has room', async (t) => {
@@ -444,7 +445,7 @@ test('an etcd that wants certificates is served with the right one, and says no 
   ]) {
     const refused = openWith(wrong);
     await assert.rejects(refused.store.get('w/i/a'), StoreUnavailable);
-    assert.notEqual(refused.store.health().outOfReachSinceMs, undefined);
+    assert.notEqual(refused.store.health().unreachableSinceMs, undefined);
     await eventually(() => refused.telemetry.alarms.raised().length === 1);
   }
 });

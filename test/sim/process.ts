@@ -178,13 +178,13 @@ export function tallyingTelemetry(tally: Map<string, number>): Telemetry {
   };
   return {
     log,
-    counters: { add: count },
+    counters: { add: ({ name }, n) => count(name, n) },
     alarms: {
-      raise: (name) => {
+      raise: ({ name }) => {
         if (!raised.has(name)) count(name);
         raised.add(name);
       },
-      clear: (name) => {
+      clear: ({ name }) => {
         if (raised.delete(name)) count(`${name} cleared`);
       },
     },

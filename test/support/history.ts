@@ -40,7 +40,7 @@ export class History {
     stream.on('data', ({ events }) => {
       for (const { type, kv } of events) {
         const written = { revision: BigInt(kv.mod_revision), value: type === 'Put' ? kv.value : undefined };
-        const name = kv.key.toString('latin1').slice(history.#prefix.length);
+        const name = kv.key.toString('utf8').slice(history.#prefix.length);
         const states = history.keys.get(name);
         if (states) states.push(written);
         else history.keys.set(name, [written]);

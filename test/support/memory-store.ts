@@ -298,7 +298,7 @@ export class MemoryStore implements Store {
   }
 
   health(): StoreHealth {
-    return { outOfReachSinceMs: this.#outage ? this.#outageSinceMs : undefined, writable: true };
+    return { unreachableSinceMs: this.#outage ? this.#outageSinceMs : undefined, writable: true };
   }
 
   close(): void {

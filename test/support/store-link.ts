@@ -49,7 +49,7 @@ export class StoreLink implements Store {
   readonly exclusive = false;
   /** The membership that this process believes it has. */
   member: Member | undefined;
-  #outOfReachSinceMs: number | undefined;
+  #unreachableSinceMs: number | undefined;
   /** The newest revision that an answer has shown. An older one means that the store was restored. */
   #newest: Revision = 0n;
   /** Counts how often it was, as far as this process has seen. */
@@ -176,7 +176,7 @@ export class StoreLink implements Store {
   }
 
   health(): StoreHealth {
-    return { outOfReachSinceMs: this.#outOfReachSinceMs, writable: true };
+    return { unreachableSinceMs: this.#unreachableSinceMs, writable: true };
   }
 
   close(): void {
@@ -188,7 +188,7 @@ export class StoreLink implements Store {
     return new Promise((resolve, reject) => {
       const fail = (why: string): void => {
         timer.cancel();
-        this.#outOfReachSinceMs ??= this.clock.now();
+        this.#unreachableSinceMs ??= this.clock.now();
         reject(new StoreUnavailable(why));
       };
       const timer = this.clock.after(patienceMs, () => fail('the store did not answer'));
@@ -199,7 +199,7 @@ export class StoreLink implements Store {
           const { revision } = this.store;
           this.wire.down(parcel, () => {
             timer.cancel();
-            this.#outOfReachSinceMs = undefined;
+            this.#unreachableSinceMs = undefined;
             this.#seen(revision, floor);
             resolve(answer);
           });

@@ -17,7 +17,7 @@ export interface About {
 /** The answer to GetStatus. `watches` is the number of open watches. */
 export function statusOf(replica: Replica, watches: number, about: About): GetStatusResponse {
   const { catalog, discovery, judge, membership, store, freshness } = replica;
-  const { outOfReachSinceMs, writable } = store.health();
+  const { unreachableSinceMs, writable } = store.health();
   const { revision, staleForMs } = freshness.stamp();
   const { services, namespaces } = discovery.totals();
   const protectedServices = discovery.protectedServices(LIMITS.PAGE_SIZE.value);
@@ -28,7 +28,7 @@ export function statusOf(replica: Replica, watches: number, about: About): GetSt
     store: {
       kind: store.kind,
       epoch: catalog.storeEpoch,
-      reachable: outOfReachSinceMs === undefined,
+      reachable: unreachableSinceMs === undefined,
       writable,
       staleFor: staleForMs === undefined ? undefined : toDuration(staleForMs),
     },

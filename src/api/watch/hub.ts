@@ -18,6 +18,7 @@ import type { WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
 import { beginningOf, readToken, revisionAhead } from './resume.js';
 import { Group, type Sending, WatchStream } from './stream.js';
+import { COUNTERS } from '../instruments.js';
 
 /** A quiet stream gets a bookmark after this. The promise is 15 s, and quiet streams are looked for once a second. */
 const BOOKMARK_MS = 12_000;
@@ -122,8 +123,8 @@ export class WatchHub implements Closeable {
     stream.lastSent = this.#byLastSent.push(stream);
     stream.lastSentMs = clock.now();
     group.streams.add(stream);
-    telemetry.counters.add('watches_opened');
-    if (beginning.resetReason !== ResetReason.RESET_REASON_UNSPECIFIED) telemetry.counters.add('watches_reset');
+    telemetry.counters.add(COUNTERS.watches_opened);
+    if (beginning.resetReason !== ResetReason.RESET_REASON_UNSPECIFIED) telemetry.counters.add(COUNTERS.watches_reset);
     sink.onEnd(() => this.#drop(stream));
     this.#serve(stream);
   }
@@ -210,7 +211,7 @@ export class WatchHub implements Closeable {
     stream.lastSentMs = clock.now();
     this.#byLastSent.moveToEnd(stream.lastSent!);
     this.#flow.written(stream, bytes.length);
-    telemetry.counters.add('watch_messages');
+    telemetry.counters.add(COUNTERS.watch_messages);
     stream.sink.write(bytes, () => this.#flow.taken(stream, bytes.length));
   }
 
@@ -219,7 +220,7 @@ export class WatchHub implements Closeable {
     this.#flow.resumeHeld();
     const { streams, maxMs } = this.#flow.takeStuck();
     for (const { sink } of streams) {
-      this.parts.telemetry.counters.add('watches_slow');
+      this.parts.telemetry.counters.add(COUNTERS.watches_slow);
       const message = `the reader took nothing for ${maxMs / 1_000} s; resume from the last token`;
       sink.fail(new RollcallError('SLOW_READER', message));
     }

@@ -4,6 +4,7 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { type Store, WATCHED_RANGE } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
+import { COUNTERS } from '../instruments.js';
 
 /** Time between two checks. Each is drawn up to a fifth longer, so that replicas spread. */
 const CHECK_EVERY_MS = 300_000;
@@ -69,9 +70,9 @@ export class ConsistencyCheck implements Closeable {
     // Tombstones that were collected after the listing are legitimately still in it.
     if (catalog.horizon !== horizon) return [];
     const different = catalog.differences(revision, listed);
-    telemetry.counters.add('catalog_comparisons');
+    telemetry.counters.add(COUNTERS.catalog_comparisons);
     if (different.length === 0) return [];
-    telemetry.counters.add('catalog_differences', different.length);
+    telemetry.counters.add(COUNTERS.catalog_differences, different.length);
     telemetry.log.error(
       { count: different.length, keys: different.slice(0, NAMED_MAX), revision: Number(revision) },
       'the catalog differs from the store because events were lost; reloading everything',

@@ -7,6 +7,7 @@ import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
 import { Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
 import { settleEpoch } from './schema.js';
+import { COUNTERS } from '../instruments.js';
 
 /** Waits between attempts to list or watch: short, because everything waits for it; capped, to spare a dead store. */
 const RETRY_BASE_MS = 50;
@@ -105,7 +106,7 @@ export class StoreSync implements Closeable {
     catalog.replace(revision, entries);
     this.#epoch = catalog.storeEpoch;
     this.#backoff.reset();
-    telemetry.counters.add('relists');
+    telemetry.counters.add(COUNTERS.relists);
   }
 
   async #watch(): Promise<void> {
@@ -135,7 +136,7 @@ export class StoreSync implements Closeable {
     const { catalog, telemetry } = this.parts;
     const fields = { revision: Number(catalog.revision), epoch: this.#epoch, reason: message };
     telemetry.log.error(fields, 'store history changed, reloading everything');
-    telemetry.counters.add('rollbacks');
+    telemetry.counters.add(COUNTERS.rollbacks);
     if (this.#epoch !== '') this.#endedEpochs.add(this.#epoch);
     this.#epoch = '';
     this.#epochUnsettled = true;

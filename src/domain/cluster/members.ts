@@ -6,6 +6,7 @@ import { MEMBER } from '../../catalog/kinds.js';
 import type { MemberItem } from '../../model/member.js';
 import { Judges } from './judges.js';
 import type { PeerLinks } from './peer-links.js';
+import { COUNTERS } from './instruments.js';
 
 /** The own membership, as far as the other members matter to it. */
 export interface OwnMembership {
@@ -91,7 +92,7 @@ export class Members {
   }
 
   #disturb(): void {
-    this.parts.telemetry.counters.add('disturbances');
+    this.parts.telemetry.counters.add(COUNTERS.disturbances);
     this.disturbed.call();
   }
 }

@@ -16,6 +16,7 @@ import { NodeHistory } from './node-history.js';
 import { PeerLinks } from './peer-links.js';
 import { LOOK_MS, Rewrites, type Rewritten } from './rewrites.js';
 import type { ClusterView } from './view.js';
+import { COUNTERS } from './instruments.js';
 
 /** How often peers are probed, so that unreachable peers are known before a verdict depends on them. */
 const PEER_CHECK_MS = 10_000;
@@ -210,7 +211,7 @@ export class Membership implements Cluster, Closeable {
         // The old lease must not be kept alive beside the next membership.
         await member.leave().catch(() => undefined);
         telemetry.log.warn({ member: this.id }, 'the membership was lost; joining again');
-        telemetry.counters.add('memberships_lost');
+        telemetry.counters.add(COUNTERS.memberships_lost);
         this.#setState({ name: 'OUT' });
       } catch (error) {
         if (!(error instanceof StoreUnavailable)) telemetry.log.error({ err: error }, 'joining failed; retrying');

@@ -4,6 +4,7 @@ import type { Member } from '../../store/store.js';
 import { Canary } from './canary.js';
 import { Fence, REWRITE_MS } from './fence.js';
 import type { PeerLinks } from './peer-links.js';
+import { COUNTERS } from './instruments.js';
 
 /** The most rewrites in flight: one that hangs must not hold up the next. */
 const REWRITES_MAX = 2;
@@ -126,7 +127,7 @@ export class Rewrites {
     if (this.#canary.isMissed) {
       const lagMs = Math.round(this.#canary.lagMs);
       telemetry.log.warn({ lagMs }, 'the watch does not show the own rewrites; listing again on a new watch');
-      telemetry.counters.add('canaries_missed');
+      telemetry.counters.add(COUNTERS.canaries_missed);
       this.#canary.seen(); // the new listing shows them
       relist();
     }

@@ -13,6 +13,7 @@ import type { CommitResult, Compare, Entry, Revision, Write } from '../../store/
 import { configNotFound, contentBytes, headBytes } from './content.js';
 import { answerOf, fingerprintOf, Idempotency, type Repeatable, type Written } from './idempotency.js';
 import type { Versions } from './versions.js';
+import { COUNTERS } from './instruments.js';
 
 /** The fields that every write of configs carries. */
 export interface WriteRequest {
@@ -223,7 +224,7 @@ export class Publishing {
   async #done({ configs, answered }: Decision, revision: Revision): Promise<Written> {
     const { commits, counters } = this.parts;
     const written = configs.filter((config) => config !== undefined);
-    counters.add('publishes', written.length);
+    counters.add(COUNTERS.publishes, written.length);
     if (written.length > 0) await commits.visible(revision);
     this.#dropOldVersions(written);
     return answerOf(answered, revision);

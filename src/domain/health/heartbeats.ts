@@ -16,6 +16,7 @@ import {
 import { BEATS_PER_TTL, TTL_MS } from '../../model/limits.js';
 import type { LivenessEntry, LivenessTable } from './liveness-table.js';
 import type { Cluster } from './peers.js';
+import { COUNTERS } from './instruments.js';
 
 /** A reply leaves after this at the latest; an item that is not settled by then is RETRY. Clients wait 3 s. */
 const SETTLE_MAX_MS = 1_000;
@@ -52,7 +53,7 @@ export class Heartbeats {
     const { catalog, counters, clock } = this.parts;
     catalog.assertReady();
     this.#assertNotFenced();
-    counters.add('heartbeats', items.length);
+    counters.add(COUNTERS.heartbeats, items.length);
     const outcomes: Outcome[] = [];
     const open: Promise<void>[] = [];
     let ttlMs = Infinity;
@@ -101,7 +102,7 @@ export class Heartbeats {
 
   #report(outcomes: readonly Outcome[], ttlMs: number): BeatReport {
     const rejected = outcomes.flatMap((reason, index) => (reason === undefined ? [] : [{ index, reason }]));
-    this.parts.counters.add('heartbeats_rejected', rejected.length);
+    this.parts.counters.add(COUNTERS.heartbeats_rejected, rejected.length);
     return { intervalMs: (ttlMs === Infinity ? TTL_MS.default : ttlMs) / BEATS_PER_TTL, rejected };
   }
 
@@ -139,7 +140,7 @@ export class Heartbeats {
       const result = await commits.commit(commits.instanceTxn(record, item.modRevision));
       if (!result.ok)
         return tries > 1 ? await this.#settleByStore(beat, tries - 1) : RejectionReason.REJECTION_REASON_RETRY;
-      counters.add(visible ? 'heals' : 'touches');
+      counters.add(visible ? COUNTERS.heals : COUNTERS.touches);
       await commits.visible(result.revision);
       table.noteOf(item.key, item.record.instance!.incarnation, result.revision);
       return undefined; // changes in the meantime are checked as the reply leaves

@@ -5,6 +5,7 @@ import { RollcallError } from '../../model/errors.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { Stamp } from '../../model/item.js';
 import type { Compare, Revision, Txn } from '../../store/store.js';
+import { COUNTERS } from './instruments.js';
 
 /** The two outcomes that the judge commits, with their log lines. */
 const LOG_LINES = { verdicts: 'instances are silent', expiries: 'instances expired' } as const;
@@ -36,8 +37,8 @@ export class Outcomes {
       (newest, result) => (result.revision > newest ? result.revision : newest),
       0n,
     );
-    counters.add(counter, done);
-    counters.add('verdicts_refused', results.length - done);
+    counters.add(COUNTERS[counter], done);
+    counters.add(COUNTERS.verdicts_refused, results.length - done);
     if (done > 0) {
       const { namespace, scope, name } = cases[results.findIndex(({ ok }) => ok)]!.item;
       const fields = { count: done, first: `${namespace}/${scope}/${name}`, revision: Number(revision) };

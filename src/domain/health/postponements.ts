@@ -2,6 +2,7 @@ import type { Clock } from '../../base/clock.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { LivenessClock } from './liveness-clock.js';
 import { GRACE_MS, type LivenessTable } from './liveness-table.js';
+import { ALARMS, COUNTERS } from './instruments.js';
 
 /** A round that found no jury is repeated within this. If none was repeated, no instance is left to ask about. */
 const UNANSWERED_OVER_MS = 3_000;
@@ -36,7 +37,7 @@ export class Postponements {
   unanswered(): void {
     this.#unansweredLastMs = this.parts.clock.now();
     this.#unansweredSinceMs ??= this.#unansweredLastMs;
-    this.parts.telemetry.counters.add('rounds_unanswered');
+    this.parts.telemetry.counters.add(COUNTERS.rounds_unanswered);
   }
 
   /** A round had all its answers. */
@@ -69,8 +70,8 @@ export class Postponements {
     if (clock.now() - this.#unansweredLastMs > UNANSWERED_OVER_MS) this.#unansweredSinceMs = undefined;
     const unansweredMs = this.#unansweredSinceMs === undefined ? 0 : clock.now() - this.#unansweredSinceMs;
     if (Math.max(liveness.pausedForMs, unansweredMs) < POSTPONED_ALARM_MS)
-      return telemetry.alarms.clear('VERDICTS_POSTPONED');
+      return telemetry.alarms.clear(ALARMS.VERDICTS_POSTPONED);
     const reasons = this.list().map(({ reason }) => reason);
-    telemetry.alarms.raise('VERDICTS_POSTPONED', `silent instances are not judged: ${reasons.join(', ')}`);
+    telemetry.alarms.raise(ALARMS.VERDICTS_POSTPONED, `silent instances are not judged: ${reasons.join(', ')}`);
   }
 }

@@ -21,6 +21,7 @@ import {
   writeProtection,
 } from '../../model/protection.js';
 import type { CommitResult, Entry, Revision } from '../../store/store.js';
+import { ALARMS, COUNTERS } from './instruments.js';
 
 /** A service is protected when more than this share of it is suspect: half of a service does not fail by itself. */
 const ENTER_PERCENT = 50;
@@ -111,7 +112,7 @@ export class ProtectionKeeper implements Closeable {
       if (!current?.record.active) throw notProtected(namespace, service);
       const result = await this.#commit(key, current.modRevision, protectionReleased(author, this.#stamp()));
       if (!result.ok) return { retry: true };
-      telemetry.counters.add('protections_released');
+      telemetry.counters.add(COUNTERS.protections_released);
       const fields = { namespace, service, author, revision: Number(result.revision) };
       telemetry.log.warn(fields, 'an operator released the protection of a service');
       await commits.visible(result.revision);
@@ -171,10 +172,10 @@ export class ProtectionKeeper implements Closeable {
     if (!this.#activeChanged) return;
     this.#activeChanged = false;
     const { alarms } = this.parts.telemetry;
-    if (this.#active.size === 0) return alarms.clear('PROTECTION');
+    if (this.#active.size === 0) return alarms.clear(ALARMS.PROTECTION);
     const named = [...this.#active].slice(0, NAMED_MAX).map((key) => key.slice(PROTECTIONS.length));
     const more = this.#active.size > named.length ? ` and ${this.#active.size - named.length} more` : '';
-    alarms.raise('PROTECTION', `most instances are UNHEALTHY, and shown all the same: ${named.join(', ')}${more}`);
+    alarms.raise(ALARMS.PROTECTION, `most instances are UNHEALTHY, and shown all the same: ${named.join(', ')}${more}`);
   }
 
   /** Begins the writes that are due, and drops the services that need none. */
@@ -232,8 +233,8 @@ export class ProtectionKeeper implements Closeable {
         if (found && !readable(found)) service.brokenRevision = found.modRevision;
         return;
       }
-      if (step === 'begin') telemetry.counters.add('protections_entered');
-      if (step === 'end') telemetry.counters.add('protections_released');
+      if (step === 'begin') telemetry.counters.add(COUNTERS.protections_entered);
+      if (step === 'end') telemetry.counters.add(COUNTERS.protections_released);
       const fields = { namespace, service: name, unhealthy: suspect, total, revision: Number(result.revision) };
       if (step !== 'rearm') telemetry.log.warn(fields, `the protection of a service ${step}s`);
       await commits.visible(result.revision);

@@ -6,6 +6,7 @@ import { INSTANCE, recordedProtection } from '../../catalog/kinds.js';
 import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { LivenessClock } from './liveness-clock.js';
+import { COUNTERS } from './instruments.js';
 
 /** Removals are counted over this time. */
 const REMOVAL_WINDOW_MS = 60_000;
@@ -48,7 +49,7 @@ export class Removals {
       this.#note(idOf(item), item);
       return true;
     }
-    if (!this.#held.has(item)) this.parts.counters.add('removals_held');
+    if (!this.#held.has(item)) this.parts.counters.add(COUNTERS.removals_held);
     this.#held.add(item);
     return false;
   }

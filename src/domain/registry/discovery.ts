@@ -13,6 +13,7 @@ import type { InstanceItem } from '../../model/instance.js';
 import type { Item } from '../../model/item.js';
 import type { Collection } from '../../catalog/collection.js';
 import { type Matcher } from './filter.js';
+import { COUNTERS } from './instruments.js';
 
 /** The instances of a service that pass a filter. It is the same object as long as the service does not change. */
 export interface Selected {
@@ -61,7 +62,7 @@ export class Discovery {
 
   /** The instances of a service that pass a filter. */
   discover(namespace: string, service: string, filter: Matcher, subset: Subset | undefined): Selected {
-    this.counters.add('discovers');
+    this.counters.add(COUNTERS.discovers);
     const scope = this.catalog.instances.scope(namespace, service);
     if (!scope) return NOTHING;
     const selected = this.#select(scope, filter);

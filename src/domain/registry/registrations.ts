@@ -20,6 +20,7 @@ import { ifReadable } from '../../model/item.js';
 import { BEATS_PER_TTL, LIMITS } from '../../model/limits.js';
 import { toTimestamp } from '../../model/time.js';
 import type { Entry, Revision } from '../../store/store.js';
+import { COUNTERS } from './instruments.js';
 
 /** A checked request to register: defaults filled, server-set fields empty. */
 export interface Registration {
@@ -87,7 +88,7 @@ export class Registrations {
       const result = await commits.commit(commits.instanceTxn(record, expected, value));
       if (!result.ok) return confirm(result.found[0]);
       await commits.visible(result.revision);
-      counters.add('registers');
+      counters.add(COUNTERS.registers);
       return { done: answer(instanceItem(key, record, result.revision, value.length), warnings) };
     });
   }
@@ -117,7 +118,7 @@ export class Registrations {
         return { retry: true };
       }
       await commits.visible(result.revision);
-      counters.add('deregisters');
+      counters.add(COUNTERS.deregisters);
       return { done: result.revision };
     });
   }

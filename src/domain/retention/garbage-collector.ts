@@ -12,6 +12,7 @@ import { REQUESTS } from '../../model/request.js';
 import { HORIZON_KEY } from '../../model/store-facts.js';
 import { fromTimestamp, HOUR_MS } from '../../model/time.js';
 import { prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../../store/store.js';
+import { COUNTERS } from './instruments.js';
 
 /** Time between two collections of tombstones. */
 const TOMBSTONES_EVERY_MS = 60_000;
@@ -114,7 +115,7 @@ export class GarbageCollector implements Closeable {
         ...keys.map((key): Write => ({ kind: 'delete', key })),
       ],
     });
-    if (result.ok) telemetry.counters.add('tombstones_collected', items.length);
+    if (result.ok) telemetry.counters.add(COUNTERS.tombstones_collected, items.length);
   }
 
   /** Ages go by the wall clock, the only one that outlives the process. A request that is deleted early is repeated. */

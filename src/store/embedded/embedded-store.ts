@@ -137,7 +137,7 @@ export class EmbeddedStore implements Store {
   }
 
   health(): StoreHealth {
-    return { outOfReachSinceMs: undefined, writable: !this.#disk.isFull };
+    return { unreachableSinceMs: undefined, writable: !this.#disk.isFull };
   }
 
   close(): Promise<void> {

@@ -32,6 +32,7 @@ import { HISTORY_REPLACED, Kv, PAGE_TIMEOUTS } from './kv.js';
 import { type EtcdMember, joinMember } from './member.js';
 import { checkEtcd } from './start-check.js';
 import { type Listed, watchRange } from './watch.js';
+import { ALARMS } from '../instruments.js';
 
 /** How often etcd is probed for a sign of life. The age that answers to reads report is as exact as this. */
 const PROBE_MS = 3_000;
@@ -151,7 +152,7 @@ export class EtcdStore implements Store {
   }
 
   health(): StoreHealth {
-    return { outOfReachSinceMs: this.#endpoints.unreachableSinceMs, writable: !this.#disk.isFull };
+    return { unreachableSinceMs: this.#endpoints.unreachableSinceMs, writable: !this.#disk.isFull };
   }
 
   async close(): Promise<void> {
@@ -189,8 +190,8 @@ export class EtcdStore implements Store {
     const { alarms } = this.#telemetry;
     try {
       await this.#kv.probe();
-      alarms.clear('STORE_UNAVAILABLE');
-      alarms.clear('STORE_DENIED');
+      alarms.clear(ALARMS.STORE_UNAVAILABLE);
+      alarms.clear(ALARMS.STORE_DENIED);
       if (this.#checked) return;
       this.#checked = true;
       await checkEtcd(this.#endpoints, this.#kv, this.options.connection, this.#telemetry.log);
@@ -198,8 +199,8 @@ export class EtcdStore implements Store {
       if (error instanceof StoreUnavailable) return;
       const { kind, message } = failureOf(error);
       if (kind === 'DENIED' || kind === 'TOKEN')
-        alarms.raise('STORE_DENIED', `etcd refuses this server, check its user and password: ${message}`);
-      else alarms.raise('STORE_UNAVAILABLE', `etcd does not answer: ${message}`);
+        alarms.raise(ALARMS.STORE_DENIED, `etcd refuses this server, check its user and password: ${message}`);
+      else alarms.raise(ALARMS.STORE_UNAVAILABLE, `etcd does not answer: ${message}`);
     }
   }
 

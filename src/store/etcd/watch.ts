@@ -16,6 +16,7 @@ import type { Endpoints } from './endpoints.js';
 import { EtcdFailure, failureOf } from './failures.js';
 import type { KeySpace } from './keys.js';
 import { HISTORY_REPLACED, type Kv } from './kv.js';
+import { COUNTERS } from '../instruments.js';
 
 /** How long etcd may take to confirm a watch. It usually confirms at once, so a silent endpoint is given up. */
 const CREATE_MAX_MS = 2_000;
@@ -72,7 +73,7 @@ export async function* watchRange(
       for await (const response of stream.responses(cursor, choice)) {
         for (const batch of batchesOf(response, keys)) {
           if (batch.revision <= cursor) {
-            telemetry.counters.add('watch_repeats');
+            telemetry.counters.add(COUNTERS.watch_repeats);
             continue;
           }
           cursor = batch.revision;
@@ -88,7 +89,7 @@ export async function* watchRange(
       if (historyEnded.aborted) continue;
       const { kind, message } = failureOf(error);
       if (kind === 'TOKEN') endpoints.dropToken();
-      telemetry.counters.add('watch_restarts');
+      telemetry.counters.add(COUNTERS.watch_restarts);
       telemetry.log.warn(
         { revision: Number(cursor), reason: message },
         'the watch of etcd ended; resuming at the next endpoint',

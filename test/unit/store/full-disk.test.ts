@@ -17,7 +17,7 @@ function openFullDisk(): {
   const disk = new FullDisk({
     clock: new SimProcess(world).clock,
     alarms: {
-      raise: (name, text) => void raised.push(`${name}: ${text}`),
+      raise: ({ name }, text) => void raised.push(`${name}: ${text}`),
       clear: () => void raised.splice(0),
     },
     alarmText: 'no room',

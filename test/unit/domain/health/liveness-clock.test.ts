@@ -58,13 +58,13 @@ test('E3: the liveness clock stands still while a self-beat is on its way, and s
 test('E3: the liveness clock stands still for as long as a reason holds, and says for how long', () => {
   const { liveness, time, reasons } = hands();
   const begunMs = time.now + 50;
-  reasons.push('STORE_OUT_OF_REACH');
+  reasons.push('STORE_UNREACHABLE');
   for (let i = 0; i < 4; i++) {
     time.now += 50;
     liveness.tick();
   }
   assert.deepEqual([liveness.nowMs, liveness.pausedForMs], [0, 150]);
-  assert.deepEqual([...liveness.pauses], [['STORE_OUT_OF_REACH', begunMs]]);
+  assert.deepEqual([...liveness.pauses], [['STORE_UNREACHABLE', begunMs]]);
   reasons.pop();
   time.now += 50;
   liveness.tick();

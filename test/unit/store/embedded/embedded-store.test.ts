@@ -89,7 +89,7 @@ test('S2 S5: the revision and the number of records go to the disk in the same b
   await turns();
   assert.equal(batches.length, 1, 'one group, one flush');
   const { puts } = batches[0]!;
-  assert.deepEqual([...puts.keys()].sort(), ['ki/a', 'ki/b', META_KEY].sort());
+  assert.deepEqual([...puts.keys()].sort(), ['kw/i/a', 'kw/i/b', META_KEY].sort());
   assert.deepEqual(decodeMeta(puts.get(META_KEY)), { revision: 2n, records: 2 });
   batches[0]!.flushed();
   await commits;

@@ -1,0 +1,20 @@
+import { declareAlarms, declareCounters } from '../base/telemetry.js';
+
+/** The counters of the catalog. */
+export const COUNTERS = declareCounters({
+  commits: 'Transactions committed by the store.',
+  commits_refused: 'Transactions refused by the store because a compare failed.',
+  commits_failed: 'Transactions that failed.',
+  relists: 'Listings of the whole store.',
+  rollbacks: 'Changes of the history of the store, such as by a restore.',
+  catalog_comparisons: 'Comparisons of the catalog with the store.',
+  catalog_differences: 'Keys that differed between the catalog and the store, because events were lost.',
+  bad_records: 'Stored records that could not be read.',
+  foreign_deletes: 'Stored records that were deleted, and not by Rollcall.',
+});
+
+/** The alarms of the catalog. */
+export const ALARMS = declareAlarms({
+  BAD_RECORD: 'The store holds a record that cannot be read. The record is left out.',
+  FOREIGN_DELETE: 'A record was deleted from the store, and not by Rollcall. It stays in memory and is written back.',
+});

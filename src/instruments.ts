@@ -1,0 +1,26 @@
+import * as api from './api/instruments.js';
+import type { Alarm, Counter } from './base/telemetry.js';
+import * as catalog from './catalog/instruments.js';
+import * as cluster from './domain/cluster/instruments.js';
+import * as config from './domain/config/instruments.js';
+import * as health from './domain/health/instruments.js';
+import * as registry from './domain/registry/instruments.js';
+import * as retention from './domain/retention/instruments.js';
+import * as store from './store/instruments.js';
+
+/** Every counter of the program. */
+export const ALL_COUNTERS: readonly Counter[] = [
+  registry.COUNTERS,
+  health.COUNTERS,
+  cluster.COUNTERS,
+  config.COUNTERS,
+  retention.COUNTERS,
+  catalog.COUNTERS,
+  store.COUNTERS,
+  api.COUNTERS,
+].flatMap((counters) => Object.values<Counter>(counters));
+
+/** Every alarm of the program. */
+export const ALL_ALARMS: readonly Alarm[] = [store.ALARMS, catalog.ALARMS, health.ALARMS].flatMap((alarms) =>
+  Object.values<Alarm>(alarms),
+);
