@@ -17,9 +17,8 @@ const CLEAN = [
   '.github',
   'docs',
   'scripts',
-  'src/model/errors.ts',
-  'src/model/limits.ts',
-  'src/telemetry',
+  'src',
+  'proto',
 ];
 
 /** Each word with a better one. A word may be split over two lines. */

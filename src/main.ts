@@ -16,7 +16,7 @@ Settings. Each flag also has an environment variable, such as ROLLCALL_GRPC_PORT
 ${settingsHelp()}
 `;
 
-/** Hosts that stand for every address of the machine, and cannot be called. */
+/** Hosts that mean every address of the machine, and cannot be called. */
 const ANY_ADDRESS = ['0.0.0.0', '::'];
 
 /** The exit codes of the program. */
@@ -45,17 +45,17 @@ function print(text: string): number {
   return Exit.OK;
 }
 
-/** Does something to the store, without a server. */
+/** Runs a command on the store, without a server. */
 async function storeCommand([command, ...args]: readonly string[]): Promise<number> {
   if (command !== 'new-epoch') {
-    process.stderr.write('rollcall: what to do to the store is missing or unknown; it is: rollcall store new-epoch\n');
+    process.stderr.write('rollcall: the command for the store is missing or unknown; use: rollcall store new-epoch\n');
     return Exit.USAGE;
   }
   const { settings } = readSettings(args, process.env);
   const { epoch, nodes } = await renewEpoch(settings.store, processTelemetry('error', systemClock));
   if (nodes.length > 0)
     process.stderr.write(
-      `rollcall: the store has members: ${nodes.join(', ')}. If these servers run, their watches now begin anew.\n`,
+      `rollcall: the store has members: ${nodes.join(', ')}. If these servers run, their watches begin again now.\n`,
     );
   return print(`the store has the new epoch ${epoch}\n`);
 }
@@ -63,7 +63,7 @@ async function storeCommand([command, ...args]: readonly string[]): Promise<numb
 /** Serves until a signal or a fatal error ends it. */
 async function serve(args: readonly string[]): Promise<number> {
   const { settings, warnings } = readSettings(args, process.env);
-  // Whoever read our output may be gone: then lines are lost, and the server goes on.
+  // The reader of the output may be gone. Lines are then lost, and the server goes on.
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const telemetry = processTelemetry(settings.logLevel, systemClock);
   const { log } = telemetry;
@@ -89,7 +89,7 @@ async function serve(args: readonly string[]): Promise<number> {
   return Exit.OK;
 }
 
-/** A signal so soon after the first is the same one: a terminal sends it to the whole group, and npm hands it on. */
+/** A second signal within this is the first one again: a terminal signals the whole group, and npm forwards the signal. */
 const SAME_SIGNAL_MS = 1_000;
 
 /** Resolves at the first signal to stop; the second ends the process at once. */
@@ -106,7 +106,7 @@ function signalled(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Says where the server listens: a log line for programs, and a few lines for a person. */
+/** Reports where the server listens: a log line for programs, and a few lines for a person. */
 function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
   const place =
     store.kind === 'embedded'

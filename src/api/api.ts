@@ -19,7 +19,7 @@ export interface Api extends Closeable {
   readonly methods: readonly Method[];
 }
 
-/** What the API needs from the process. */
+/** The parts of the process that the API needs. */
 export type ApiParts = Pick<Surroundings, 'clock' | 'random' | 'telemetry'>;
 
 /** Makes the dispatcher: the gates in their order, and the observers. */

@@ -18,7 +18,7 @@ export class Backoff {
     return this.random.fraction() * ceiling;
   }
 
-  /** Begins anew after a success. */
+  /** Starts over after a success. */
   reset(): void {
     this.#tries = 0;
   }

@@ -21,7 +21,7 @@ export interface Counter {
   readonly help: string;
 }
 
-/** Counts that only grow. */
+/** Adds to counters, which only grow. */
 export interface CounterBoard {
   add(counter: Counter, n?: number): void;
 }

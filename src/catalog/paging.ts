@@ -3,11 +3,11 @@ import { LIMITS } from '../model/limits.js';
 /** One page of a list. */
 export interface Page<T> {
   readonly entries: readonly T[];
-  /** The key of the last entry. Undefined: there is no more. */
+  /** The key of the last entry. `undefined` if this is the last page. */
   readonly last: string | undefined;
 }
 
-/** The first `size` of `all` by key, or fewer when they take more than PAGE_BYTES. Only what is on the page is made. */
+/** The first `size` of `all` by key, or fewer if they exceed PAGE_BYTES. `make` is called only for entries of the page. */
 export function page<S, T>(
   all: readonly S[],
   size: number,
@@ -19,7 +19,7 @@ export function page<S, T>(
   return firstOf(sorted, size, keyOf, make, bytesOf);
 }
 
-/** The first of what is in order already; see page. */
+/** The first entries of a list that is already in order; see `page`. */
 export function firstOf<S, T>(
   sorted: readonly S[],
   size: number,

@@ -24,7 +24,7 @@ export class RevisionGate {
     });
   }
 
-  /** Lets through whoever waits for this revision or an older one. */
+  /** Lets through the callers that wait for this revision or an older one. */
   advance(revision: bigint): void {
     this.#revision = revision;
     for (const waiter of this.#waiting) if (waiter.revision <= revision) waiter.pass(true);

@@ -1,17 +1,17 @@
 import { LIMITS } from './limits.js';
 
-/** A kind of name: what it may look like, in a pattern and in words. */
+/** The rule for one kind of name, as a pattern and in words. */
 export interface NameRule {
   readonly pattern: RegExp;
   readonly words: string;
-  /** Turns a refused name into one that would do; empty when nothing is left of it. */
+  /** Turns a refused name into a valid one. The result is empty if no usable character is left. */
   readonly propose: (name: string) => string;
 }
 
 const nameChars = LIMITS.NAME_CHARS.value;
 const idPattern = (max: number): RegExp => new RegExp(`^[A-Za-z0-9._:-]{1,${max}}$`);
 
-/** Cuts what may not stand at the ends, and what is too long. */
+/** Removes characters that must not be first or last, and cuts the name to its maximum length. */
 function trim(name: string, ends: RegExp, max: number): string {
   return name.replace(ends, '').slice(0, max).replace(ends, '');
 }
@@ -77,12 +77,12 @@ export const CONFIG_KEY: NameRule = {
     ).join('/'),
 };
 
-/** The beginning of a config key: what can be completed to one. */
+/** The beginning of a config key: any text that can be completed to a valid key. */
 export const CONFIG_PREFIX_PATTERN = new RegExp(
   `^(?=.{1,${configKeyChars}}$)((?!\\.{1,2}/)[A-Za-z0-9._-]+/)*[A-Za-z0-9._-]*$`,
 );
 
-/** Says why a name is refused, and proposes one that would do. Undefined: the name is fine. */
+/** The reason why a name is refused, with a valid proposal. `undefined` if the name is valid. */
 export function refuseName(rule: NameRule, name: string): string | undefined {
   if (rule.pattern.test(name)) return undefined;
   const proposal = rule.propose(name);

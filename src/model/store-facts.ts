@@ -12,7 +12,7 @@ export const MEMBERGEN_KEY = `${WATCHED_ROOT}membergen`;
 /** A fact about the store as a whole. It is never removed. */
 export interface FactItem<Fact> extends Item {
   readonly fact: Fact;
-  /** The record as it is stored. */
+  /** The stored record, for a repair. */
   readonly value: Uint8Array;
 }
 

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { LIMITS } from './limits.js';
 
-/** Where a watch stands: the history it belongs to, the revision it has seen, and what it selects. */
+/** The position of a watch: the history it belongs to, the revision it has reached, and its selection. */
 export interface ResumeToken {
   readonly epoch: string;
   readonly revision: bigint;
   readonly selection: string;
 }
 
-/** Where a list stands: the last entry of a page, and what was listed. */
+/** The position of a list: the last entry of a page, and the selection of the list. */
 export interface PageToken {
   readonly after: readonly string[];
   readonly selection: string;
@@ -21,7 +21,7 @@ export function hashSelection(parts: unknown): string {
 
 const text = (parts: readonly unknown[]): string => Buffer.from(JSON.stringify(parts)).toString('base64url');
 
-/** Reads a token back into its parts; undefined: it was never one of ours. */
+/** Reads a token into its parts. `undefined` if this program never made it. */
 function parts(token: string): unknown[] | undefined {
   if (token.length > LIMITS.TOKEN_CHARS.value || !/^[A-Za-z0-9_-]+$/.test(token)) return undefined;
   try {
@@ -36,7 +36,7 @@ export function encodeResumeToken({ epoch, revision, selection }: ResumeToken): 
   return text(['w', epoch, revision.toString(36), selection]);
 }
 
-/** Undefined: malformed. */
+/** Returns `undefined` if the token is malformed. */
 export function decodeResumeToken(token: string): ResumeToken | undefined {
   const [kind, epoch, revision, selection] = parts(token) ?? [];
   if (kind !== 'w' || typeof epoch !== 'string' || typeof revision !== 'string' || typeof selection !== 'string')
@@ -50,7 +50,7 @@ export function encodePageToken({ after, selection }: PageToken): string {
   return text(['p', selection, ...after]);
 }
 
-/** Undefined: malformed, or of another list. */
+/** Returns `undefined` if the token is malformed or belongs to another list. */
 export function decodePageToken(token: string, selection: string): PageToken | undefined {
   const [kind, of, ...after] = parts(token) ?? [];
   if (kind !== 'p' || of !== selection || !after.every((part) => typeof part === 'string')) return undefined;

@@ -64,7 +64,7 @@ export interface Reading<T extends Table> {
   readonly changed: ReadonlySet<keyof T>;
   /** Everything that is wrong, each with its place. */
   readonly errors: readonly string[];
-  /** What a person should know, although the settings can be used. */
+  /** Notes for a person about settings that can be used. */
   readonly warnings: readonly string[];
 }
 

@@ -44,7 +44,7 @@ export class BadSettings extends Error {
 /** The settings, and where they come from. */
 export interface ReadSettings {
   readonly settings: Settings;
-  /** What a person should know about how the settings were given. */
+  /** Notes for a person about the way in which the settings were given. */
   readonly warnings: readonly string[];
   /** Where each setting comes from. A setting that no source gives is absent. */
   readonly origins: Readonly<Partial<Record<SettingName, Origin>>>;

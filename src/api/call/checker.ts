@@ -9,36 +9,36 @@ import { fromDuration } from '../../model/time.js';
 const NAME_DEFAULT = 'default';
 const PAGE_SIZE_DEFAULT = 100;
 
-/** What is wrong is told until so many bytes are said: they travel in headers, escaped, and stock clients take 8 KiB. */
-const TOLD_BYTES = 768;
-/** One description takes no more: it can quote the request. */
+/** Violations are reported up to this size. They travel percent-encoded in headers, and stock clients accept 8 KiB. */
+const REPORTED_BYTES = 768;
+/** The most bytes of one description, which may quote the request. */
 const DESCRIPTION_BYTES_MAX = 384;
 
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
-/** Checks the fields of one request, collects what is wrong, and says it at once: all that an answer has room for. */
+/** Checks the fields of one request and collects all violations, as far as an answer has room for them. */
 export class Checker {
   readonly #violations: Violation[] = [];
-  #toldBytes = 0;
-  #untold = 0;
+  #reportedBytes = 0;
+  #unreported = 0;
 
-  /** Notes that a field breaks a rule. */
+  /** Adds a violation: a field that breaks a rule. */
   refuse(field: string, description: string): void {
-    if (this.#toldBytes >= TOLD_BYTES) {
-      this.#untold++;
+    if (this.#reportedBytes >= REPORTED_BYTES) {
+      this.#unreported++;
       return;
     }
-    // A quotation may end within a character, and half a character cannot be sent: as UTF-8 it is whole again.
-    const told = Buffer.from(description).subarray(0, DESCRIPTION_BYTES_MAX).toString();
-    this.#toldBytes += Buffer.byteLength(field + told);
-    this.#violations.push({ field, description: told });
+    // A quotation may be cut within a character. Decoding it as UTF-8 makes it valid text again.
+    const text = Buffer.from(description).subarray(0, DESCRIPTION_BYTES_MAX).toString();
+    this.#reportedBytes += Buffer.byteLength(field + text);
+    this.#violations.push({ field, description: text });
   }
 
-  /** Throws INVALID_REQUEST if anything was wrong. */
+  /** Throws INVALID_REQUEST if there is a violation. */
   done(): void {
     const last = this.#violations.pop();
     if (!last) return;
-    const more = this.#untold > 0 ? `; and ${this.#untold} more` : '';
+    const more = this.#unreported > 0 ? `; and ${this.#unreported} more` : '';
     throw invalidRequest([...this.#violations, { ...last, description: last.description + more }]);
   }
 
@@ -63,14 +63,14 @@ export class Checker {
     return value === undefined ? undefined : this.name(field, value, RUN_ID);
   }
 
-  /** Free text of up to so many characters, without control characters. */
+  /** Free text of up to `max` characters, without control characters. */
   chars(field: string, value: string, max: number): string {
     if (value.length > max) this.refuse(field, `must be up to ${max} characters; it has ${value.length}`);
     else if (CONTROL.test(value)) this.refuse(field, 'must not contain control characters');
     return value;
   }
 
-  /** Free text of up to so many bytes. Line breaks and tabs are text; other control characters are not. */
+  /** Free text of up to `max` bytes. Line breaks and tabs are allowed; other control characters are not. */
   bytes(field: string, value: string, max: number): string {
     const bytes = Buffer.byteLength(value);
     if (bytes > max) this.refuse(field, `must be up to ${max} bytes; it has ${bytes}`);
@@ -90,7 +90,7 @@ export class Checker {
     return value;
   }
 
-  /** At most so many. */
+  /** A count of at most `max`. */
   count(field: string, count: number, max: number, what: string): void {
     if (count > max) this.refuse(field, `must have up to ${max} ${what}; it has ${count}`);
   }
@@ -115,14 +115,14 @@ export class Checker {
     return ms;
   }
 
-  /** A value of an enum; 0, unset, is allowed, and what an unknown value is read as. */
+  /** A value of an enum. 0 (unset) is allowed. Returns 0 for an unknown value. */
   enumValue<T extends number>(field: string, value: T, known: object): T {
     if (value in known) return value;
     this.refuse(field, `must be a known value; ${value} is not`);
     return 0 as T;
   }
 
-  /** Where and how long a page of a list is. Returns what the last page ended with. */
+  /** The size of a page, and the position after which it begins. */
   page(
     request: { pageSize: number; pageToken: string },
     selection: string,
@@ -135,7 +135,7 @@ export class Checker {
     return { size, after: token?.after ?? [] };
   }
 
-  /** Who asks. */
+  /** The identity of a watcher. */
   watcher(watcher: WatcherIdentity | undefined): void {
     if (!watcher) return;
     this.chars('watcher.name', watcher.name, LIMITS.LABEL_CHARS.value);
@@ -146,7 +146,7 @@ export class Checker {
       this.chars(this.#labelKey('watcher.labels', key), value, LIMITS.LABEL_CHARS.value);
   }
 
-  /** Checks the key of a label, and names its place. */
+  /** Checks the key of a label. Returns the path of the label for violations. */
   #labelKey(field: string, key: string): string {
     const place = `${field}[${JSON.stringify(key.slice(0, 32))}]`;
     if (key === '') this.refuse(place, 'must have a key that is not empty');

@@ -30,7 +30,7 @@ interface WriteFields {
   requestId: string;
 }
 
-/** What every write of configs says of itself. */
+/** Checks the fields that every write of configs has. */
 function checkWrite(check: Checker, request: WriteFields): WriteRequest {
   return {
     namespace: check.namespace(request.namespace),
@@ -76,7 +76,7 @@ function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
   return { key, content, format, labels: draft.labels, expectedVersion: draft.expectedVersion };
 }
 
-/** The content in the case that its format asks for. Text must be UTF-8; it is refused, never repaired. */
+/** The content in the case that its format requires. Text that is not UTF-8 is refused, never repaired. */
 function checkContent(
   check: Checker,
   field: string,

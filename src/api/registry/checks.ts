@@ -38,7 +38,7 @@ const WEIGHT_DEFAULT = 100;
 const WEIGHT_MAX = 10_000;
 const APP_PROTOCOL_CHARS = 64;
 
-/** Checks a Register and fills the defaults. `peerAddress` is where the request came from. */
+/** Checks a Register and fills the defaults. `peerAddress` is the address of the caller. */
 export function checkRegister(
   request: RegisterRequest,
   peerAddress: string,
@@ -205,7 +205,7 @@ export function checkHeartbeats(items: HeartbeatItem[]): readonly HeartbeatItem[
   return items;
 }
 
-/** Says in words what is wrong with one item, if anything. */
+/** Reports every violation of one item. */
 function checkHeartbeat(check: Checker, item: HeartbeatItem, field: string): void {
   check.namespace(item.namespace, `${field}.namespace`);
   check.name(`${field}.service`, item.service, SERVICE);

@@ -34,7 +34,7 @@ import { encodeDiscover } from './codec.js';
 export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
   const { registrations, heartbeats, discovery, freshness, catalog } = replica;
 
-  /** Answers now if the catalog is fresh enough, which is the common case, else as soon as it is. */
+  /** Answers now if the catalog is fresh enough, which is the common case. Otherwise it waits until the catalog is. */
   const reading = <T>(read: ReadOptions, answer: () => T): T | Promise<T> => {
     const wait = freshness.ready(read);
     return wait ? wait.then(answer) : answer();

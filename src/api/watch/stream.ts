@@ -44,7 +44,7 @@ export interface Sending {
   part: number;
 }
 
-/** What an open watch is made from. */
+/** The parts of an open watch. */
 export interface WatchStreamParts {
   readonly group: Group<Item>;
   readonly sink: Sink;

@@ -3,7 +3,7 @@ import { parse as parseToml, TomlError } from 'smol-toml';
 import { Composer, type CST, type Document, isScalar, Lexer, LineCounter, Parser, visit } from 'yaml';
 import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
 
-/** Where and why a text does not parse. Lines and columns count from 1. */
+/** The place and the reason of a syntax error. Lines and columns count from 1. */
 export interface SyntaxFault {
   readonly line: number;
   readonly column: number;
@@ -17,18 +17,18 @@ const SUFFIXES: readonly (readonly [RegExp, ConfigFormat])[] = [
   [/\.properties$/i, ConfigFormat.CONFIG_FORMAT_PROPERTIES],
 ];
 
-/** The format that a key's suffix says; without a suffix that is known, what the content is. */
+/** The format by the suffix of the key. Without a known suffix it follows from the content: bytes are BINARY, text is TEXT. */
 export function inferFormat(key: string, isData: boolean): ConfigFormat {
   const bySuffix = SUFFIXES.find(([suffix]) => suffix.test(key))?.[1];
   return bySuffix ?? (isData ? ConfigFormat.CONFIG_FORMAT_BINARY : ConfigFormat.CONFIG_FORMAT_TEXT);
 }
 
-/** The name of a format as people write it. */
+/** The name of a format in lower case, for messages. */
 export function formatName(format: ConfigFormat): string {
   return ConfigFormat[format].replace('CONFIG_FORMAT_', '').toLowerCase();
 }
 
-/** Parses the formats that can be wrong. Undefined: the text is fine. */
+/** Finds the first syntax error of a text. `undefined` if the text is valid, or if its format has no syntax. */
 export function findSyntaxFault(format: ConfigFormat, text: string): SyntaxFault | undefined {
   switch (format) {
     case ConfigFormat.CONFIG_FORMAT_JSON:
@@ -42,7 +42,7 @@ export function findSyntaxFault(format: ConfigFormat, text: string): SyntaxFault
   }
 }
 
-/** JSON.parse decides; as it does not say where, a second parser is asked for the place. */
+/** JSON.parse decides. It does not report the place of the error, so a second parser finds it. */
 function findJsonFault(text: string): SyntaxFault | undefined {
   try {
     JSON.parse(text);
@@ -65,7 +65,7 @@ function findJsonFaultLeniently(text: string): JsonParseError | undefined {
   return faults[0];
 }
 
-/** YAML nested deeper is refused: its parser recurses, and there are ends of the stack that end the process. */
+/** YAML with deeper nesting is refused: its parser recurses, and a stack overflow in it can end the process. */
 const YAML_DEPTH_MAX = 100;
 
 class NestedTooDeep extends Error {}
@@ -78,7 +78,7 @@ function findYamlFault(text: string): SyntaxFault | undefined {
     return { line, column: col, message };
   };
   const parser = new Parser(lines.addNewLine);
-  // By itself the composer compares every key with all keys before it, which takes it half a minute.
+  // The composer's own check compares every key with all earlier keys, which can take half a minute.
   const composer = new Composer({ uniqueKeys: false });
   try {
     for (const document of composer.compose(tokens(parser, text))) {
@@ -87,7 +87,7 @@ function findYamlFault(text: string): SyntaxFault | undefined {
       const twice = findKeyUsedTwice(document);
       if (twice !== undefined) return fault(twice, 'Map keys must be unique');
     }
-    // Where there is no document, directives can be wrong.
+    // A text without a document can have invalid directives.
     const [error] = composer.streamInfo().errors;
     return error && fault(error.pos[0], firstLine(error.message));
   } catch (error) {
@@ -104,7 +104,7 @@ function* tokens(parser: Parser, text: string): Generator<CST.Token> {
   yield* parser.end();
 }
 
-/** Where a key of a map is used a second time. */
+/** The offset of the first key that is used twice in its map. `undefined` if there is none. */
 function findKeyUsedTwice(document: Document.Parsed): number | undefined {
   let place: number | undefined;
   visit(document, {

@@ -25,7 +25,7 @@ export class Versions {
     return item.config;
   }
 
-  /** One version, as long as it is kept. */
+  /** One version. Throws VERSION_NOT_FOUND if it is no longer kept. */
   async get(namespace: string, group: string, key: string, version: bigint): Promise<Config> {
     const head = this.catalog.configs.get(namespace, group, key);
     if (head?.config.version === version) return head.config;

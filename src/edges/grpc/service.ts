@@ -14,9 +14,15 @@ import type { Random } from '../../base/random.js';
 import { GrpcCall } from './grpc-call.js';
 import { toStatusObject } from './status.js';
 
-/** Bytes pass grpc-js as they are: the API decodes and encodes. */
-const sameBytes = (bytes: Uint8Array): Buffer =>
-  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+/** Messages of up to this size are copied: for them a copy into Node's pool costs less than a view of their memory. */
+const COPIED_BYTES_MAX = 1_024;
+
+/** Passes the bytes of a message through grpc-js, which wants a Buffer. The API decodes and encodes. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  if (Buffer.isBuffer(bytes)) return bytes;
+  if (bytes.length <= COPIED_BYTES_MAX) return Buffer.from(bytes);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
 
 /** A method as grpc-js registers it. */
 export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, Uint8Array> {
@@ -24,10 +30,10 @@ export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, U
     path,
     requestStream: kind === 'BIDI_STREAM',
     responseStream: kind !== 'UNARY',
-    requestSerialize: sameBytes,
-    requestDeserialize: sameBytes,
-    responseSerialize: sameBytes,
-    responseDeserialize: sameBytes,
+    requestSerialize: asBuffer,
+    requestDeserialize: asBuffer,
+    responseSerialize: asBuffer,
+    responseDeserialize: asBuffer,
   };
 }
 
