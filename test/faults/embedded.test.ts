@@ -30,6 +30,7 @@ import {
   watchServices,
 } from '../support/client.js';
 import { detailsOf, eventually, failure, MAIN, runProgram, startServer, temporaryFolder } from '../support/server.js';
+import { putIntoFolder } from '../support/schema-1.js';
 
 const KILLS = process.env.ROLLCALL_TEST_LONG ? 200 : 50;
 
@@ -218,6 +219,21 @@ test('a copy of the folder of a stopped server is a backup', async (t) => {
   copyFileSync(join(folder, 'data.mdb'), join(backup, 'data.mdb'));
   const server = await startServer(t, backup);
   assert.equal((await getStatus(server)).counts?.instances, 400);
+});
+
+test('a folder of schema 1 is refused by serve and by store new-epoch, with a way out, and stays unchanged', () => {
+  const folder = temporaryFolder();
+  const before = putIntoFolder(folder);
+  for (const command of [
+    ['serve', '--grpc-port', '0'],
+    ['store', 'new-epoch'],
+  ]) {
+    const { status, stderr } = runProgram(...command, '--data-dir', folder);
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /rollcall: the store was written with schema 1; this program reads schema 2 and newer/);
+    assert.match(stderr, /start this version with an empty --data-dir.*Instances register again by themselves/);
+    assert.ok(before.equals(readFileSync(join(folder, 'data.mdb'))), command.join(' '));
+  }
 });
 
 test('store new-epoch ends a restore: a token of before is answered with a snapshot', async (t) => {

@@ -18,6 +18,7 @@ import { Dice } from '../support/dice.js';
 import { type EtcdCluster, startEtcd } from '../support/etcd.js';
 import { History, readConfig, readInstance } from '../support/history.js';
 import { Proxy } from '../support/proxy.js';
+import { putIntoEtcd } from '../support/schema-1.js';
 import {
   detailsOf,
   eventually,
@@ -435,6 +436,28 @@ test('F10: an etcd that is restored from an older state: a new epoch, every watc
   );
   assert.equal(rejected.length, 1, 'a beat tells the process to register again');
   await register(server, { instance: instance('newer'), incarnation: 'n' });
+});
+
+test('a prefix of schema 1 is refused by serve and by store new-epoch, with a way out, and stays unchanged', async (t) => {
+  const etcd = await startEtcd(t);
+  await putIntoEtcd(etcd.admin, 'rollcall/');
+  const all = async (): Promise<string> => {
+    const { kvs } = await etcd.admin.getAll().prefix('rollcall/').exec();
+    return JSON.stringify(
+      kvs.map(({ key, value, mod_revision }) => [key.toString(), value.toString('hex'), mod_revision]),
+    );
+  };
+  const before = await all();
+  for (const command of [
+    ['serve', '--grpc-port', '0'],
+    ['store', 'new-epoch'],
+  ]) {
+    const { status, stderr } = runProgram(...command, ...onEtcd(etcd.endpoints));
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /rollcall: the store was written with schema 1; this program reads schema 2 and newer/);
+    assert.match(stderr, /another --etcd-prefix.*Instances register again by themselves/);
+    assert.equal(await all(), before, command.join(' '));
+  }
 });
 
 test('store new-epoch names the servers that run, and they start over by themselves', async (t) => {
