@@ -281,19 +281,19 @@ export class Catalog implements Tables {
     return placed;
   }
 
-  /** Puts an item in that bears on items of another kind. Returns those that it moves, and the mark of its scope. */
+  /** Puts an item in that bears on items of another kind. Returns those that it moves, and the mark of a whole scope. */
   #putSource({ kind, item }: Placed, written: ReadonlySet<string>, changes: ChangeSet): Placed[] {
     const { join } = kind;
     const { target } = join!;
     const change = this.of(kind).put(item);
     changes.add(kind, change);
     const targets = this.of(target);
-    targets.attach(item.namespace, item.scope, kind.name, item);
+    if (join!.level === 'SCOPE') targets.attach(item.namespace, item.scope, kind.name, item);
     if (item.revision <= (change.before?.revision ?? 0n)) return [];
     const moved: Placed[] = [];
     for (const one of join!.targetsOf(item, targets))
       if (!written.has(one.key)) moved.push(this.#placed(target, one, false));
-    return [...moved, { kind, item, written: false }];
+    return join!.level === 'SCOPE' ? [...moved, { kind, item, written: false }] : moved;
   }
 
   /** An item under every source that bears on it: that may change its revision, and so its place. */
@@ -323,7 +323,8 @@ export class Catalog implements Tables {
 
   #evict(kind: Kind, item: Item, changes: ChangeSet): void {
     changes.add(kind, this.of(kind).evict(item));
-    if (kind.join) this.of(kind.join.target).attach(item.namespace, item.scope, kind.name, undefined);
+    if (kind.join?.level === 'SCOPE')
+      this.of(kind.join.target).attach(item.namespace, item.scope, kind.name, undefined);
   }
 
   /** The kind of a key: "w/i/..." belongs to the kind with prefix "w/i/", and "w/epoch" is a kind by itself. */

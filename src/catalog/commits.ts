@@ -1,8 +1,10 @@
+import type { Clock } from '../base/clock.js';
 import type { CounterBoard } from '../base/telemetry.js';
 import type { Random } from '../base/random.js';
 import type { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
 import { instanceKey, writeInstance } from '../model/instance.js';
+import type { Stamp } from '../model/item.js';
 import { WRITE_VISIBLE_WAIT_MS } from '../model/limits.js';
 import {
   type CommitResult,
@@ -26,6 +28,7 @@ const WRITE_TRIES = 8;
 export interface CommitsParts {
   readonly store: Store;
   readonly catalog: Catalog;
+  readonly clock: Clock;
   readonly random: Random;
   readonly counters: CounterBoard;
 }
@@ -43,6 +46,11 @@ export class Commits {
   /** A fresh write id. */
   writeId(): string {
     return this.parts.random.id();
+  }
+
+  /** A fresh write id, and the time that a record shows. */
+  stamp(): Stamp {
+    return { writeId: this.writeId(), wallMs: this.parts.clock.wall() };
   }
 
   /** Commits one transaction. */

@@ -46,6 +46,11 @@ export interface Tables {
  */
 export interface Join<Source extends Item = Item, Target extends Item = Item> {
   readonly target: Kind<Target>;
+  /**
+   * SCOPE: there is one source for a scope, and its visible change is a change of the scope as a whole, even if no target
+   * moves. ITEM: a source bears on single items, such as an override of one instance.
+   */
+  readonly level: 'SCOPE' | 'ITEM';
   /** The names of the source that bears on a target. */
   sourceOf(target: Target): Pick<Item, 'namespace' | 'scope' | 'name'>;
   /** The targets on which a changed source bears. */

@@ -59,6 +59,7 @@ export const CONFIG: Kind<ConfigItem> = {
 /** The instances of a service change visibly when its protection begins or ends: those that are suspect. */
 const PROTECTION_JOIN: Join<ProtectionItem, InstanceItem> = {
   target: INSTANCE,
+  level: 'SCOPE',
   sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
   *targetsOf({ namespace, scope }, instances) {
     for (const item of instances.scope(namespace, scope)?.live() ?? []) if (item.suspect) yield item;

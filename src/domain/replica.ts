@@ -80,7 +80,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
 
   const catalog = new Catalog({ clock, telemetry: named('catalog') });
-  const commits = new Commits({ store, catalog, random, counters });
+  const commits = new Commits({ store, catalog, clock, random, counters });
   const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
   const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
 
@@ -131,7 +131,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     store,
     catalog,
     freshness,
-    registrations: new Registrations({ catalog, commits, clock, random, counters }),
+    registrations: new Registrations({ catalog, commits, random, counters }),
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     protection,

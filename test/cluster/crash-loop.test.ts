@@ -63,7 +63,7 @@ test('three replicas, and a node that keeps crashing', async (t) => {
       assert.deepEqual(cluster.accused, []);
       assert.deepEqual(fleet.rejected, []);
       assert.equal(
-        (await etcd.admin.kv.range({ key: Buffer.from('rollcall/m/'), range_end: Buffer.from('rollcall/m0') })).kvs
+        (await etcd.admin.kv.range({ key: Buffer.from('rollcall/w/m/'), range_end: Buffer.from('rollcall/w/m0') })).kvs
           .length,
         2,
       );

@@ -79,8 +79,8 @@ test('three replicas, and an etcd that fails', async (t) => {
     async (s) => {
       await cluster.verdictsFlow();
       const { kvs } = await etcd.admin.kv.range({
-        key: Buffer.from('rollcall/m/'),
-        range_end: Buffer.from('rollcall/m0'),
+        key: Buffer.from('rollcall/w/m/'),
+        range_end: Buffer.from('rollcall/w/m0'),
       });
       assert.equal(kvs.length, 3);
       const probes = await cluster.probe();

@@ -314,7 +314,7 @@ test('a revoked lease tells its member, and a full database refuses writes until
   const etcd = await startEtcd(t, { args: ['--quota-backend-bytes', String(16 * 1_024 * 1_024)] });
   const { store, telemetry } = openStore(t, etcd.endpoints, { leaseTtlS: 2 });
   const member = await store.join('w/m/one', text('hello'));
-  const { kvs } = await etcd.admin.kv.range({ key: text('test/m/one') });
+  const { kvs } = await etcd.admin.kv.range({ key: text('test/w/m/one') });
   await etcd.admin.leaseClient.leaseRevoke({ ID: kvs[0]!.lease });
   await eventually(() => member.lost.aborted);
   assert.equal(await member.rewrite(text('late')), false);

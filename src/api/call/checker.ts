@@ -6,7 +6,8 @@ import { NAMESPACE, type NameRule, refuseName, RUN_ID } from '../../model/names.
 import { decodePageToken } from '../../model/tokens.js';
 import { fromDuration } from '../../model/time.js';
 
-const NAME_DEFAULT = 'default';
+/** The namespace and the config group of a request that names none. */
+export const NAME_DEFAULT = 'default';
 const PAGE_SIZE_DEFAULT = 100;
 
 /** Violations are reported up to this size. They travel percent-encoded in headers, and stock clients accept 8 KiB. */

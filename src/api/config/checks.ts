@@ -16,10 +16,10 @@ import { LIMITS } from '../../model/limits.js';
 import { CONFIG_KEY, CONFIG_PREFIX_PATTERN, GROUP } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
+import { decodeUtf8 } from '../call/wire.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const VERSION = /^[0-9]{1,19}$/;
 
 interface WriteFields {
@@ -88,7 +88,7 @@ function checkContent(
   }
   let text: string;
   try {
-    text = content.$case === 'text' ? content.value : utf8.decode(content.value);
+    text = content.$case === 'text' ? content.value : decodeUtf8(content.value);
   } catch {
     check.refuse(`${field}.data`, `must be UTF-8 text in format ${formatName(format)}`);
     return content;

@@ -28,7 +28,7 @@ import { toDuration } from '../../model/time.js';
 import { matcher, type Matcher } from '../../domain/registry/filter.js';
 import type { InstanceRef, Registration } from '../../domain/registry/registrations.js';
 import { serviceSelection } from '../../domain/registry/watching.js';
-import { Checker } from '../call/checker.js';
+import { Checker, NAME_DEFAULT } from '../call/checker.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
@@ -192,7 +192,7 @@ export function checkHeartbeats(items: HeartbeatItem[]): readonly HeartbeatItem[
   check.count('instances', items.length, LIMITS.HEARTBEAT_ITEMS.value, 'items');
   if (items.length > LIMITS.HEARTBEAT_ITEMS.value) check.done();
   items.forEach((item, i) => {
-    if (item.namespace === '') item.namespace = 'default';
+    if (item.namespace === '') item.namespace = NAME_DEFAULT;
     const fine =
       NAMESPACE.pattern.test(item.namespace) &&
       SERVICE.pattern.test(item.service) &&

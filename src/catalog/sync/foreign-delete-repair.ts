@@ -55,11 +55,11 @@ export class ForeignDeleteRepair implements Closeable {
 
   /** Writes the record back if the key is still empty: a newer record of another writer is right. */
   async #repair(kind: Kind, item: Item): Promise<void> {
-    const { commits, clock, telemetry } = this.parts;
-    const writeId = commits.writeId();
-    const value = kind.rewrite(item, { writeId, wallMs: clock.wall() });
+    const { commits, telemetry } = this.parts;
+    const stamp = commits.stamp();
+    const value = kind.rewrite(item, stamp);
     const result = await commits.commit({
-      writeId,
+      writeId: stamp.writeId,
       compares: [{ key: item.key, modRevision: 0n }],
       writes: [{ kind: 'put', key: item.key, value }],
     });

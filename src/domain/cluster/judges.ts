@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { rendezvousScore } from '../../base/rendezvous.js';
 
 /** The most services whose judge is cached; beyond that the cache is emptied. */
 const CACHED_MAX = 100_000;
@@ -24,7 +24,7 @@ export class Judges {
     if (this.#cached.size >= CACHED_MAX) this.#cached.clear();
     let best: { id: string; score: string } | undefined;
     for (const id of this.#members) {
-      const score = createHash('sha1').update(`${id}/${name}`).digest('hex');
+      const score = rendezvousScore(id, '/', name);
       if (!best || score > best.score) best = { id, score };
     }
     this.#cached.set(name, best?.id);

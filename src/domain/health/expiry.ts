@@ -31,7 +31,7 @@ export class Expiry {
     const cases = entries.map(({ item }) => ({ item, protection: this.#protectionNow(item) }));
     try {
       await outcomes.commit(cases, [], 'expiries', ({ item, protection }) => {
-        const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, outcomes.stamp());
+        const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, commits.stamp());
         const txn = commits.instanceTxn(record, item.modRevision);
         return { ...txn, compares: [...txn.compares, protection] };
       });

@@ -132,9 +132,9 @@ export class Heartbeats {
     reported: Reported | undefined,
     tries: number,
   ): Promise<Outcome> {
-    const { commits, clock, counters, table } = this.parts;
+    const { commits, counters, table } = this.parts;
     const visible = item.record.silent || reported !== undefined;
-    const stamp = { writeId: commits.writeId(), wallMs: clock.wall() };
+    const stamp = commits.stamp();
     const record = visible ? heardRecord(item, reported, stamp) : touched(item, stamp);
     try {
       const result = await commits.commit(commits.instanceTxn(record, item.modRevision));

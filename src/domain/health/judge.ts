@@ -58,9 +58,9 @@ export class Judge implements Closeable {
   #ticking: Timer | undefined;
 
   constructor(private readonly parts: JudgeParts) {
-    const { table, liveness, cluster, commits, clock, telemetry } = parts;
+    const { table, liveness, cluster, commits, telemetry } = parts;
     this.#deadlines = new Deadlines(table, liveness, cluster);
-    this.#outcomes = new Outcomes(commits, clock, telemetry);
+    this.#outcomes = new Outcomes(commits, telemetry);
     this.#expiry = new Expiry({ ...parts, outcomes: this.#outcomes });
     this.#postponements = new Postponements(parts);
   }
@@ -121,7 +121,7 @@ export class Judge implements Closeable {
         const silent = await this.#allSilent(cases, jury, false);
         const promised = await this.#allSilent(silent, jury, true);
         await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ item }) =>
-          commits.instanceTxn(silenced(item, this.#outcomes.stamp()), item.modRevision),
+          commits.instanceTxn(silenced(item, commits.stamp()), item.modRevision),
         );
       }
     } catch (error) {

@@ -1,9 +1,7 @@
-import type { Clock } from '../../base/clock.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Commits } from '../../catalog/commits.js';
 import { RollcallError } from '../../model/errors.js';
 import type { InstanceItem } from '../../model/instance.js';
-import type { Stamp } from '../../model/item.js';
 import type { Compare, Revision, Txn } from '../../store/store.js';
 import { COUNTERS } from './instruments.js';
 
@@ -14,13 +12,8 @@ const LOG_LINES = { verdicts: 'instances are silent', expiries: 'instances expir
 export class Outcomes {
   constructor(
     private readonly commits: Commits,
-    private readonly clock: Clock,
     private readonly telemetry: Telemetry,
   ) {}
-
-  stamp(): Stamp {
-    return { writeId: this.commits.writeId(), wallMs: this.clock.wall() };
-  }
 
   /** Commits the transaction of each case under a guard, and waits until the result is visible here. */
   async commit<C extends { readonly item: InstanceItem }>(

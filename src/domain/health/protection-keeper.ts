@@ -110,7 +110,11 @@ export class ProtectionKeeper implements Closeable {
       const current = entry && readable(entry);
       if (current?.record.released) return { done: current.revision };
       if (!current?.record.active) throw notProtected(namespace, service);
-      const result = await this.#commit(key, current.modRevision, protectionReleased(author, this.#stamp()));
+      const result = await this.#commit(
+        key,
+        current.modRevision,
+        protectionReleased(author, this.parts.commits.stamp()),
+      );
       if (!result.ok) return { retry: true };
       telemetry.counters.add(COUNTERS.protections_released);
       const fields = { namespace, service, author, revision: Number(result.revision) };
@@ -226,7 +230,7 @@ export class ProtectionKeeper implements Closeable {
     const expected = service.brokenRevision ?? protection?.modRevision ?? 0n;
     service.brokenRevision = undefined;
     try {
-      const record = STEPS[step](this.#stamp(), protection);
+      const record = STEPS[step](this.parts.commits.stamp(), protection);
       const result = await this.#commit(protectionKey(namespace, name), expected, record);
       if (!result.ok) {
         const [found] = result.found;
@@ -253,11 +257,6 @@ export class ProtectionKeeper implements Closeable {
       compares: [{ key, modRevision }],
       writes: [{ kind: 'put', key, value: writeProtection(record) }],
     });
-  }
-
-  #stamp(): Stamp {
-    const { commits, clock } = this.parts;
-    return { writeId: commits.writeId(), wallMs: clock.wall() };
   }
 }
 

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { rendezvousScore } from '../../base/rendezvous.js';
 import type { CounterBoard } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Scope, ScopeView } from '../../catalog/collection.js';
@@ -188,7 +188,7 @@ export function protectionOf(scope: Scope<InstanceItem>): Protection | undefined
 /** Picks a subset by rendezvous hashing: each caller gets a stable one, and callers spread evenly. */
 function pick(instances: readonly Instance[], { size, key }: Subset): readonly Instance[] {
   if (instances.length <= size) return instances;
-  const score = ({ id }: Instance): string => createHash('sha1').update(key).update('\0').update(id).digest('hex');
+  const score = ({ id }: Instance): string => rendezvousScore(key, '\0', id);
   return instances
     .map((instance) => ({ instance, score: score(instance) }))
     .sort((a, b) => (a.score < b.score ? -1 : 1))

@@ -1,4 +1,3 @@
-import type { Clock } from '../../base/clock.js';
 import type { CounterBoard } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
 import type { Catalog } from '../../catalog/catalog.js';
@@ -50,7 +49,6 @@ export interface InstanceRef {
 export interface RegistrationsParts {
   readonly catalog: Catalog;
   readonly commits: Commits;
-  readonly clock: Clock;
   readonly random: Random;
   readonly counters: CounterBoard;
 }
@@ -94,7 +92,7 @@ export class Registrations {
   }
 
   async deregister({ namespace, service, id, incarnation }: InstanceRef): Promise<Revision> {
-    const { catalog, commits, clock, counters } = this.parts;
+    const { catalog, commits, counters } = this.parts;
     catalog.assertReady();
     const key = instanceKey(namespace, service, id);
     let current = catalog.instances.get(namespace, service, id) ?? (await this.#read(key));
@@ -109,8 +107,7 @@ export class Registrations {
         return { retry: true };
       }
       if (current.removedAtMs !== undefined) return { done: current.instance.revision };
-      const stamp = { writeId: commits.writeId(), wallMs: clock.wall() };
-      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, stamp);
+      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, commits.stamp());
       const result = await commits.commit(commits.instanceTxn(record, current.modRevision));
       if (!result.ok) {
         const found = result.found[0];
@@ -130,8 +127,8 @@ export class Registrations {
 
   /** The record that replaces the current one. Throws if the registration is refused. */
   #decide(registration: Registration, current: InstanceItem | undefined): InstanceRecord {
-    const { commits, clock, random } = this.parts;
-    const stamp = { writeId: commits.writeId(), wallMs: clock.wall() };
+    const { commits, random } = this.parts;
+    const stamp = commits.stamp();
     const live = current && current.removedAtMs === undefined ? current : undefined;
     const holder = current?.record.instance!.incarnation;
     const incarnation = registration.incarnation ?? live?.record.instance!.incarnation ?? random.id();

@@ -7,6 +7,8 @@ export interface NoteItem extends Item {
   readonly text: string;
   /** Set by a pin of its scope; see pin.ts. */
   readonly pinned: boolean;
+  /** Set by a star of this note; see star.ts. */
+  readonly stars: number;
 }
 
 export const noteValue = (text: string): Uint8Array => Buffer.from(text);
@@ -20,7 +22,7 @@ export const NOTE: Kind<NoteItem> = {
     const text = Buffer.from(value).toString();
     const removedAtMs = text === '' ? 0 : undefined;
     const stamps = { revision: modRevision, modRevision, removedAtMs, bytes: value.length };
-    return { key, ...parseKey('w/note/', key)!, ...stamps, text, pinned: false };
+    return { key, ...parseKey('w/note/', key)!, ...stamps, text, pinned: false, stars: 0 };
   },
   rewrite: ({ text }) => noteValue(text),
 };

@@ -16,6 +16,7 @@ const namesOf = (key: string): { namespace: string; scope: string; name: string 
 
 const join: Join<PinItem, NoteItem> = {
   target: NOTE,
+  level: 'SCOPE',
   sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
   targetsOf: ({ namespace, scope }, notes) => [...(notes.scope(namespace, scope)?.live() ?? [])],
   apply: (note, pin) =>

@@ -15,6 +15,7 @@ import { World } from '../../sim/world.js';
 import { MemoryStore } from '../../support/memory-store.js';
 import { NOTE, type NoteItem, noteValue } from '../../support/kinds/note.js';
 import { PIN, pinValue } from '../../support/kinds/pin.js';
+import { STAR, starValue } from '../../support/kinds/star.js';
 
 const everything: Selection<NoteItem> = {
   key: 'notes',
@@ -48,9 +49,9 @@ class KindStage {
         for await (const batch of view.watch(after, signal)) if (hears()) yield batch;
       },
     };
-    this.catalog = new Catalog({ clock, telemetry, moreKinds: [NOTE, PIN] });
+    this.catalog = new Catalog({ clock, telemetry, moreKinds: [NOTE, PIN, STAR] });
     const { catalog } = this;
-    const commits = new Commits({ store, catalog, random, counters: telemetry.counters });
+    const commits = new Commits({ store, catalog, clock, random, counters: telemetry.counters });
     this.sync = new StoreSync({ store, catalog, clock, random, telemetry });
     this.check = new ConsistencyCheck({
       store,
@@ -179,4 +180,31 @@ test('a kind that joins another moves its targets, and a live change and a listi
     ['n1', 'n2'].map((id) => [listed.note(id)!.pinned, listed.note(id)!.revision]),
     live,
   );
+});
+
+test('a kind that joins item by item moves only its own item, also beside other joins, and its end is a change too', async () => {
+  const stage = new KindStage();
+  const star = (id: string, stars: number): Write => ({
+    kind: 'put',
+    key: `w/star/default/notes/${id}`,
+    value: starValue(stars),
+  });
+  await stage.start(note('n1', 'one'), note('n2', 'two'), star('n2', 1), pin(true));
+  assert.deepEqual([stage.note('n2')?.stars, stage.note('n2')?.pinned, stage.note('n1')?.stars], [1, true, 0]);
+  let cursor = stage.catalog.revision;
+  await stage.write(star('n1', 3));
+  assert.deepEqual(stage.behind(cursor), ['n1']);
+  assert.deepEqual([stage.note('n1')?.stars, stage.note('n2')?.stars], [3, 1], 'one star takes nothing from another');
+  cursor = stage.catalog.revision;
+  await stage.write(note('n1', 'changed'));
+  assert.deepEqual(
+    [stage.note('n1')?.stars, stage.note('n1')?.pinned],
+    [3, true],
+    'a changed target keeps its sources',
+  );
+  await stage.write(star('n1', 0));
+  assert.deepEqual([stage.behind(cursor), stage.note('n1')?.stars], [['n1'], 0]);
+  await stage.pass(TOMBSTONE_KEPT_MS + 130_000);
+  assert.equal((await stage.store.get('w/star/default/notes/n1')).entry, undefined, 'its tombstone is collected');
+  assert.deepEqual([stage.note('n2')?.stars, stage.note('n2')?.pinned], [1, true]);
 });

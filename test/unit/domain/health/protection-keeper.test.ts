@@ -227,7 +227,7 @@ function overInstances(count: number, instance: object, judges: () => boolean): 
   const telemetry = tallyingTelemetry(new Map());
   const catalog = new Catalog({ clock: process.clock, telemetry });
   const random = { id: () => 'w', fraction: () => 0.5 };
-  const commits = new Commits({ store, catalog, random, counters: telemetry.counters });
+  const commits = new Commits({ store, catalog, clock: process.clock, random, counters: telemetry.counters });
   new ProtectionKeeper({ catalog, commits, clock: process.clock, telemetry, judges }).start();
   let writes = 0;
   store.onCommit = () => void writes++;
