@@ -35,7 +35,7 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
     case '--help':
       return print(HELP);
     default:
-      process.stderr.write(`unknown command ${JSON.stringify(command)}; "rollcall help" lists what there is\n`);
+      process.stderr.write(`unknown command ${JSON.stringify(command)}; "rollcall help" lists the commands\n`);
       return Exit.USAGE;
   }
 }

@@ -15,8 +15,8 @@ export interface ServiceRow<Service extends ServiceDescription> {
 const row = <Service extends ServiceDescription>(one: ServiceRow<Service>): ServiceRow<Service> => one;
 
 /**
- * Every service of the contract. A method without a permission does not compile. Whether a method only reads is said by
- * its `idempotency_level` in the proto and nowhere else.
+ * Every service of the contract. A method without a permission does not compile. Only the `idempotency_level` of a
+ * method in the proto says whether the method only reads.
  */
 export const SERVICES = {
   registry: row({

@@ -5,7 +5,7 @@ export interface Timer {
 }
 
 /**
- * Time as the product sees it, handed in so that a test can own it.
+ * Time as the product sees it. It is a parameter everywhere, so that a test can control it.
  *
  * `now` is monotonic and is the only time that decides anything; `wall` is for display.
  */

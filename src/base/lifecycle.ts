@@ -15,7 +15,7 @@ export class Closers implements Closeable {
     return started;
   }
 
-  /** A signal that is aborted when its turn comes. */
+  /** Returns a signal that is aborted when its turn in the order of closing comes. */
   addSignal(): AbortSignal {
     const controller = new AbortController();
     this.add({ close: () => controller.abort() });

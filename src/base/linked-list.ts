@@ -47,7 +47,7 @@ export class LinkedList<T> {
     this.#append(node);
   }
 
-  /** Takes a place of this list out. */
+  /** Removes a place from this list. */
   remove(node: Node<T>): void {
     if (node.prev) node.prev.next = node.next;
     else this.#first = node.next;

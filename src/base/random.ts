@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 
-/** Randomness as the product sees it, handed in so that a test can own it. */
+/** Randomness as the product sees it. It is a parameter everywhere, so that a test can control it. */
 export interface Random {
   /** A fresh identifier of 22 URL-safe characters (128 bits). */
   id(): string;

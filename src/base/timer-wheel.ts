@@ -3,23 +3,23 @@ import { LinkedList, type Node } from './linked-list.js';
 /** A value waiting in a TimerWheel. */
 export interface Armed<T> {
   readonly value: T;
-  /** When it is due, in the time of the wheel. */
+  /** The time at which the value is due, by the time of the wheel. */
   readonly dueMs: number;
 }
 
 /**
- * Many deadlines of which few are ever met: arming and disarming are O(1), and advancing costs the
- * slots passed plus the deadlines met.
+ * Holds many deadlines, of which few are ever reached. Arming and disarming cost O(1). Advancing costs one step for
+ * each slot that is passed and each deadline that is reached.
  *
- * Time is whatever the owner advances it by. A deadline farther away than one turn of the wheel waits
- * in its slot for more turns.
+ * The wheel reads no clock: its owner advances its time. A deadline farther away than one turn of the wheel waits in
+ * its slot for more turns.
  */
 export class TimerWheel<T> {
   readonly #slots: LinkedList<Armed<T>>[];
   readonly #places = new Map<T, { slot: number; node: Node<Armed<T>> }>();
   #nextTick = 0;
 
-  /** A deadline is met up to `slotMs` late and never early. */
+  /** A value is returned up to `slotMs` after its deadline, and never before it. */
   constructor(
     private readonly slotMs: number,
     slotCount: number,
@@ -31,7 +31,7 @@ export class TimerWheel<T> {
     return this.#places.size;
   }
 
-  /** Arms `value`, or moves its deadline. A deadline that has passed is met at the next advance. */
+  /** Arms `value`, or moves its deadline. If the deadline has passed, the next `advance` returns the value. */
   arm(value: T, dueMs: number): void {
     this.disarm(value);
     const tick = Math.max(Math.ceil(dueMs / this.slotMs), this.#nextTick);
@@ -52,7 +52,7 @@ export class TimerWheel<T> {
   advance(nowMs: number): T[] {
     const due: T[] = [];
     const lastTick = Math.floor(nowMs / this.slotMs);
-    // More than a whole turn: each slot once is enough.
+    // After more than a whole turn it is enough to visit each slot once.
     const first = Math.max(this.#nextTick, lastTick - this.#slots.length + 1);
     for (let tick = first; tick <= lastTick; tick++) {
       const slot = this.#slots[tick % this.#slots.length]!;

@@ -21,7 +21,7 @@ import { RevisionGate } from './revision-gate.js';
 interface Placed {
   readonly kind: Kind;
   readonly item: Item;
-  /** False: the item only moves, because an item of another kind bears on it. */
+  /** False if the item was not written and only moves, because an item of another kind affects it. */
   readonly written: boolean;
 }
 
@@ -36,8 +36,8 @@ export interface CatalogParts {
 /**
  * The current state of the store in memory, at one revision.
  *
- * The catalog takes in whole revisions in order, so a reader that runs between two turns sees one revision. It answers
- * nothing before it has taken in a first listing.
+ * The catalog takes in whole revisions, in order and each in one turn of the event loop. So a reader always sees
+ * exactly one revision. The catalog answers nothing before it has taken in a first listing.
  */
 export class Catalog implements Tables {
   readonly instances: Collection<InstanceItem>;
@@ -45,7 +45,7 @@ export class Catalog implements Tables {
   readonly protections: Collection<ProtectionItem>;
   readonly #kinds: ReadonlyMap<string, Kind>;
   readonly #tables = new Map<string, Collection<Item>>();
-  /** The kinds whose items bear on a kind, by the name of that kind. */
+  /** The kinds whose items affect the items of a target kind, by the name of the target kind. */
   readonly #sources = new Map<string, Kind[]>();
   readonly #faults: Faults;
   readonly #gate: RevisionGate;
@@ -99,13 +99,13 @@ export class Catalog implements Tables {
     return this.of(HORIZON).get('', '', '')?.fact ?? 0n;
   }
 
-  /** Older cursors cannot be continued: tombstones may have been deleted, or events missed. */
+  /** The oldest cursor that can be continued. Before it, tombstones may have been deleted, or events missed. */
   get oldestCursor(): Revision {
     const { horizon } = this;
     return horizon > this.#missedUpTo ? horizon : this.#missedUpTo;
   }
 
-  /** Events up to this revision were missed: a watch that followed this catalog needs a snapshot. */
+  /** Notes that events up to this revision were missed: a watch that followed this catalog needs a snapshot. */
   missedEventsUpTo(revision: Revision): void {
     this.#missedUpTo = revision;
   }
@@ -121,8 +121,8 @@ export class Catalog implements Tables {
   }
 
   /**
-   * The revision of the last join, which names the set of members. 0n if there is no such record: no process ever joined,
-   * or the record was deleted by a foreign hand and a verdict must compare that it does not exist.
+   * The revision of the last join, which names the set of members. 0n if the store has no such record, because no
+   * process ever joined or because of a foreign delete. A verdict then compares that the record does not exist.
    */
   get membergen(): Revision {
     if (this.#faults.foreignDeletes.has(MEMBERGEN_KEY)) return 0n;
@@ -155,16 +155,16 @@ export class Catalog implements Tables {
   }
 
   /**
-   * Calls `listener` for every change from now on, until `signal` is aborted. It is called in the turn in which the
-   * catalog takes the change in, after the catalog holds all of it, and in DELIVERY_ORDER among the subscribers.
+   * Calls `listener` for every change from now on, until `signal` is aborted. The call comes in the same turn of the
+   * event loop, after the catalog holds the whole change. The subscribers are called in DELIVERY_ORDER.
    */
   subscribe(name: SubscriberName, listener: CatalogListener, signal: AbortSignal): void {
     this.#subscribers.subscribe(name, listener, signal);
   }
 
   /**
-   * The keys whose record here differs from a listing at a revision, which gives the mod revision of each key. Records
-   * that were written since, that cannot be read or that were deleted by a foreign hand do not count.
+   * The keys whose record here differs from a listing at `revision`. `listed` holds the mod revision of each listed
+   * key. Records that were written since, unreadable records and foreign deletes do not count.
    */
   differences(revision: Revision, listed: ReadonlyMap<string, Revision>): string[] {
     const different = new Set<string>();
@@ -183,12 +183,12 @@ export class Catalog implements Tables {
     return [...different];
   }
 
-  /** The items that were deleted from the store by a foreign hand, each with its kind. They are still held here. */
+  /** The items that a foreign delete removed from the store, each with its kind. The catalog still holds them. */
   foreignDeletes(): { readonly kind: Kind; readonly item: Item }[] {
     return [...this.#faults.foreignDeletes].flatMap((key) => this.#find(key) ?? []);
   }
 
-  /** Drops everything, as before the first listing. `isSameHistory`: the same history will be listed again. */
+  /** Empties the catalog. `isSameHistory` is true if the next listing belongs to the same history of the store. */
   reset(isSameHistory: boolean): void {
     const changes = new ChangeSet('RESET', 0n, isSameHistory);
     this.#ready = false;
@@ -226,7 +226,7 @@ export class Catalog implements Tables {
   apply({ revision, changes: given }: RevisionBatch): void {
     assert(revision > this.#revision, `revision ${revision} after ${this.#revision}`);
     const changes = new ChangeSet('WATCHED', revision);
-    // The horizon first: it says which deletions of the same revision are legitimate.
+    // Puts come first: the horizon may be one of them, and decides which deletions of this revision are legitimate.
     this.#putAll(
       given.flatMap((change) => (change.kind === 'put' ? [change.entry] : [])),
       changes,
@@ -247,16 +247,16 @@ export class Catalog implements Tables {
     this.#gate.advance(changes.revision);
   }
 
-  /** Puts entries in, in the order of their visible changes: cursors walk that order. */
+  /** Puts entries into the catalog in the order of their visible changes, which is the order that cursors follow. */
   #putAll(entries: readonly Entry[], changes: ChangeSet): void {
     const written = this.#readAll(entries);
-    const sources = sortByRevision(written.filter(({ kind }) => kind.join));
+    const sources = sortByRevision(written.filter(({ kind }) => kind.join).map((one) => this.#notBack(one)));
     const keys = new Set(written.map(({ item }) => item.key));
     const moved = sources.flatMap((source) => this.#putSource(source, keys, changes));
     const targets = written.filter(({ kind }) => !kind.join).map((one) => this.#placed(one.kind, one.item, true));
     for (const { kind, item, written: isWritten } of sortByRevision([...targets, ...moved])) {
       if (kind.join) {
-        // A source that began or ended to bear on a scope is a change of that scope as a whole.
+        // If the effect of a source on a scope begins or ends, the scope as a whole has changed.
         this.of(kind.join.target).markChanged(item.namespace, item.scope, item.revision);
         continue;
       }
@@ -281,7 +281,9 @@ export class Catalog implements Tables {
     return placed;
   }
 
-  /** Puts an item in that bears on items of another kind. Returns those that it moves, and the mark of a whole scope. */
+  /**
+   * Puts in a source. Returns the items that it moves and, at level SCOPE, the source itself, which marks its scope.
+   */
   #putSource({ kind, item }: Placed, written: ReadonlySet<string>, changes: ChangeSet): Placed[] {
     const { join } = kind;
     const { target } = join!;
@@ -296,14 +298,25 @@ export class Catalog implements Tables {
     return join!.level === 'SCOPE' ? [...moved, { kind, item, written: false }] : moved;
   }
 
-  /** An item under every source that bears on it: that may change its revision, and so its place. */
+  /** Applies to an item every source that affects it. That may change the item's revision, and so its place. */
   #placed(kind: Kind, item: Item, written: boolean): Placed {
     let placed = item;
     for (const source of this.#sourcesOf(kind)) {
       const { namespace, scope, name } = source.join!.sourceOf(placed);
       placed = source.join!.apply(placed, this.of(source).get(namespace, scope, name));
     }
-    return { kind, item: placed, written };
+    return this.#notBack({ kind, item: placed, written });
+  }
+
+  /**
+   * Makes an item that is older than the one it replaces a visible change of its own. That happens if someone else writes
+   * an old copy of a record back, and the revisions of an item must not go back.
+   */
+  #notBack({ kind, item, written }: Placed): Placed {
+    const before = this.of(kind).get(item.namespace, item.scope, item.name);
+    if (!before || item.revision >= before.revision) return { kind, item, written };
+    const revision = item.modRevision > before.revision ? item.modRevision : before.revision;
+    return { kind, item: { ...item, revision }, written };
   }
 
   #sourcesOf(kind: Kind): readonly Kind[] {
@@ -311,8 +324,8 @@ export class Catalog implements Tables {
   }
 
   /**
-   * A record is missing from the store. Only tombstones up to the horizon are ever deleted by this product, and leased
-   * records by the store; any other deletion is foreign and is not believed.
+   * Handles a record that is missing from the store. This product deletes only tombstones up to the horizon, and the
+   * store deletes only leased records. Any other deletion is foreign, and the item stays in the catalog.
    */
   #deleted(kind: Kind, item: Item, changes: ChangeSet): void {
     const isLegitimate =

@@ -9,16 +9,16 @@ import type { Kind } from './kind.js';
  * - WATCHED: the store's watch delivered one revision.
  * - FIRST_LISTING: the catalog was empty and holds a whole listing now.
  * - LISTING: everything was listed again. Several changes of one key appear as one change.
- * - RESET: the catalog is empty again, in the same history or for another one.
+ * - RESET: the catalog is empty again. The next listing belongs to the same history or to another one.
  */
 export type Cause = 'WATCHED' | 'FIRST_LISTING' | 'LISTING' | 'RESET';
 
-/** One change of the catalog, delivered after the catalog holds all of it and in the same turn. */
+/** One change of the catalog. It is delivered in the same turn of the event loop, after the catalog holds all of it. */
 export interface CatalogChange {
   readonly cause: Cause;
   /** The revision that the catalog is at. 0n after a reset. */
   readonly revision: Revision;
-  /** False after a RESET because the store has another history: older revisions mean nothing. True otherwise. */
+  /** False after a RESET because the store has another history, so that older revisions mean nothing. Else true. */
   readonly isSameHistory: boolean;
   /** The written or deleted records of a kind, visible or not, oldest change first. */
   of<T extends Item>(kind: Kind<T>): readonly ItemChange<T>[];
@@ -52,7 +52,8 @@ export type CatalogListener = (change: CatalogChange) => void;
 
 /**
  * The subscribers of the catalog, in the order in which they receive a change. The judge comes first, so that every
- * other part sees deadlines that are up to date. The hub comes last: it sends what the others have taken in.
+ * other part sees deadlines that are up to date. The hub comes last, so that it sends only changes that the others have
+ * taken in.
  */
 export const DELIVERY_ORDER = ['judge', 'removals', 'protection', 'membership', 'other', 'hub'] as const;
 

@@ -15,7 +15,7 @@ export class Scope<T extends Item> {
   revision = 0n;
   /** The number of items that exist; the others are tombstones. */
   liveCount = 0;
-  /** The items of other kinds that bear on this scope as a whole, by the name of their kind. */
+  /** The items of other kinds that affect this scope as a whole, by the name of their kind. */
   readonly joined = new Map<string, Item>();
   /** A new object after every visible change. Results derived from the scope are cached on it in a WeakMap. */
   view: ScopeView<T> = { scope: this };
@@ -31,7 +31,7 @@ export class Scope<T extends Item> {
     for (const { value } of this.items.values()) if (value.removedAtMs === undefined) yield value;
   }
 
-  /** Returns true if an item that bears on the scope as a whole changed visibly after `cursor`. */
+  /** Returns true if an item that affects the scope as a whole changed visibly after `cursor`. */
   isMarkedSince(cursor: bigint): boolean {
     for (const { revision } of this.joined.values()) if (revision > cursor) return true;
     return false;
@@ -58,19 +58,19 @@ export class Namespace<T extends Item> {
   /** The first known spelling of each name, by the name in lower case. */
   readonly #spellings = new Map<string, string>();
 
-  /** Takes in that a scope exists. */
+  /** Notes that a scope exists. */
   spelled(name: string): void {
     const lower = name.toLowerCase();
     if (!this.#spellings.has(lower)) this.#spellings.set(lower, name);
   }
 
-  /** Takes in that a scope is gone. */
+  /** Notes that a scope no longer exists. */
   unspelled(name: string): void {
     const lower = name.toLowerCase();
     if (this.#spellings.get(lower) === name) this.#spellings.delete(lower);
   }
 
-  /** A scope whose name differs only in case. It knows the first of several, which is enough for a hint. */
+  /** A scope whose name differs from `name` at most in case: the first known of several, which is enough for a hint. */
   spelledLike(name: string): Scope<T> | undefined {
     const known = this.#spellings.get(name.toLowerCase());
     return known === undefined ? undefined : this.scopes.get(known)?.value;
@@ -82,13 +82,13 @@ export class Namespace<T extends Item> {
   }
 }
 
-/** The item at a key before and after a change. `undefined`: there was none, or there is none. */
+/** The item at a key before and after a change. `undefined` if there was none before, or is none after it. */
 export interface ItemChange<T extends Item> {
   readonly before: T | undefined;
   readonly after: T | undefined;
 }
 
-/** All items of one kind, ordered by the revision of their last visible change at every level. */
+/** All items of one kind. Scopes, and the items in each scope, are in the order of their last visible changes. */
 export class Collection<T extends Item> {
   readonly #namespaces = new Map<string, Namespace<T>>();
   readonly #changed = new Set<Scope<T>>();
@@ -150,7 +150,7 @@ export class Collection<T extends Item> {
     const before = place?.value;
     this.#count(scope, before, item);
     if (place && before && before.revision === item.revision) {
-      place.value = item; // a touch keeps its place
+      place.value = item; // after a touch the item keeps its place
       return { before, after: item };
     }
     assert(item.revision > (before?.revision ?? 0n), `revision of ${item.key} goes back`);
@@ -178,8 +178,8 @@ export class Collection<T extends Item> {
   }
 
   /**
-   * Attaches an item of another kind to the scope that it bears on; `undefined` detaches it. This moves no cursor; see
-   * `markChanged`.
+   * Attaches an item of another kind to the scope that it affects; `undefined` detaches it. This is no visible change;
+   * see `markChanged`.
    */
   attach(namespace: string, name: string, kind: string, item: Item | undefined): void {
     const { value: scope } = this.#scopeNode(namespace, name);

@@ -21,7 +21,7 @@ import {
 import type { Catalog } from './catalog.js';
 import { COUNTERS } from './instruments.js';
 
-/** How often a write that others keep overtaking is decided again before the caller gets WRITE_CONFLICT. */
+/** How often a write is tried if other writes keep changing its record. After that the caller gets WRITE_CONFLICT. */
 const WRITE_TRIES = 8;
 
 /** The dependencies of Commits. */
@@ -60,7 +60,7 @@ export class Commits {
     return result;
   }
 
-  /** Commits many transactions apart from all others; see Store.commitEach. */
+  /** Commits many transactions, separately from all other commits; see Store.commitEach. */
   async commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
     const results = await this.#report(this.parts.store.commitEach(guard, txns), txns.length);
     for (const result of results) this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
@@ -68,15 +68,16 @@ export class Commits {
   }
 
   /**
-   * Decides and commits until an attempt is done, up to WRITE_TRIES times. `attempt` decides on what it knows, commits
-   * with a compare, and keeps what the store found for the next attempt. Throws WRITE_CONFLICT, naming `what`.
+   * Calls `attempt` until it is done, up to WRITE_TRIES times. An attempt decides on the records that it knows and
+   * commits with a compare. If the compare fails, it keeps the record that the store found for the next attempt. Throws
+   * WRITE_CONFLICT, naming `what`.
    */
   async retrying<T>(what: string, attempt: () => Promise<Attempt<T>>): Promise<T> {
     for (let tries = 0; tries < WRITE_TRIES; tries++) {
       const result = await attempt();
       if ('done' in result) return result.done;
     }
-    throw new RollcallError('WRITE_CONFLICT', `others keep writing ${what}; nothing was written`);
+    throw new RollcallError('WRITE_CONFLICT', `other writes of ${what} came first at every try; nothing was written`);
   }
 
   /** Reads one key linearizably. */
@@ -84,7 +85,7 @@ export class Commits {
     return this.#report(this.parts.store.get(key), 0);
   }
 
-  /** Reads a whole range at one revision: for small ranges. */
+  /** Reads a whole range at one revision. It is for small ranges only. */
   async list(range: KeyRange): Promise<Entry[]> {
     const entries: Entry[] = [];
     const { pages } = await this.#report(this.parts.store.list(range), 0);
@@ -103,7 +104,7 @@ export class Commits {
     };
   }
 
-  /** Waits until a write is visible here, for WRITE_VISIBLE_WAIT_MS at most: it is committed in any case. */
+  /** Waits until a committed write is visible here, but no longer than WRITE_VISIBLE_WAIT_MS. */
   async visible(revision: Revision): Promise<void> {
     await this.parts.catalog.reached(revision, WRITE_VISIBLE_WAIT_MS);
   }
@@ -120,7 +121,7 @@ export class Commits {
 
 function toRollcallError(error: unknown): unknown {
   if (error instanceof OutcomeLost) {
-    const message = 'the reply of the store was lost and others have written since: read, and decide again';
+    const message = 'the reply of the store was lost, and another write of the record followed: read and decide again';
     return new RollcallError('OUTCOME_LOST', message, { cause: error });
   }
   if (error instanceof StoreUnavailable) {

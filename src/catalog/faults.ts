@@ -3,7 +3,7 @@ import type { BadRecord } from '../model/item.js';
 import type { Revision } from '../store/store.js';
 import { ALARMS, COUNTERS } from './instruments.js';
 
-/** Records of the store that are wrong: unreadable ones, and ones that were deleted by a foreign hand. Each is an alarm. */
+/** Faults of stored records: records that cannot be read, and foreign deletes. Each of the two is an alarm. */
 export class Faults {
   /** The mod revisions of records that cannot be read, by key. */
   readonly #unreadable = new Map<string, Revision>();
@@ -11,7 +11,7 @@ export class Faults {
 
   constructor(private readonly telemetry: Telemetry) {}
 
-  /** The keys that were deleted by a foreign hand. */
+  /** The keys of foreign deletes. */
   get foreignDeletes(): ReadonlySet<string> {
     return this.#foreignDeletes;
   }
@@ -35,17 +35,18 @@ export class Faults {
   foreignDelete(key: string): void {
     this.telemetry.counters.add(COUNTERS.foreign_deletes);
     this.#foreignDeletes.add(key);
-    this.telemetry.alarms.raise(ALARMS.FOREIGN_DELETE, `${key} was deleted from the store, and not by Rollcall`);
+    const message = `the record ${key} was deleted by something other than Rollcall; it is written back`;
+    this.telemetry.alarms.raise(ALARMS.FOREIGN_DELETE, message);
   }
 
-  /** A record was written: any earlier fault of its key is over. */
+  /** Ends the faults of a key: its record was written, or an unreadable record is gone. */
   settled(key: string): void {
     const { alarms } = this.telemetry;
     if (this.#unreadable.delete(key) && this.#unreadable.size === 0) alarms.clear(ALARMS.BAD_RECORD);
     if (this.#foreignDeletes.delete(key) && this.#foreignDeletes.size === 0) alarms.clear(ALARMS.FOREIGN_DELETE);
   }
 
-  /** The catalog is empty: no fault is known. */
+  /** Ends all faults, because the catalog is empty. */
   clear(): void {
     for (const key of [...this.#unreadable.keys(), ...this.#foreignDeletes]) this.settled(key);
   }

@@ -10,11 +10,11 @@ export const COUNTERS = declareCounters({
   catalog_comparisons: 'Comparisons of the catalog with the store.',
   catalog_differences: 'Keys that differed between the catalog and the store, because events were lost.',
   bad_records: 'Stored records that could not be read.',
-  foreign_deletes: 'Stored records that were deleted, and not by Rollcall.',
+  foreign_deletes: 'Stored records that were deleted by something other than Rollcall.',
 });
 
 /** The alarms of the catalog. */
 export const ALARMS = declareAlarms({
   BAD_RECORD: 'The store holds a record that cannot be read. The record is left out.',
-  FOREIGN_DELETE: 'A record was deleted from the store, and not by Rollcall. It stays in memory and is written back.',
+  FOREIGN_DELETE: 'Something other than Rollcall deleted a record. The record stays in memory and gets written back.',
 });

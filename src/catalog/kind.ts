@@ -3,17 +3,19 @@ import type { KeyNames } from '../model/keys.js';
 import type { Collection } from './collection.js';
 
 /**
- * One kind of watched record. The catalog lists, follows, compares and repairs every kind by its row alone, and garbage
- * collection deletes its tombstones.
+ * One kind of watched record. This row is all that the catalog needs to list, follow, compare and repair records of the
+ * kind, and that garbage collection needs to delete their tombstones.
  */
 export interface Kind<T extends Item = Item> {
-  /** For logs. */
+  /** Names the kind. It is unique. */
   readonly name: string;
-  /** The prefix of its keys, with a slash at its end, such as "w/i/". For a kind with one record: the whole key. */
+  /**
+   * The prefix of the keys of the kind, such as "w/i/", with a slash at its end. The whole key if there is only one.
+   */
   readonly prefix: string;
   /**
-   * The way in which its records are deleted. COLLECTED: only tombstones are, by garbage collection; any other deletion
-   * is foreign. LEASED: the store deletes a record when its lease ends.
+   * How records of the kind are deleted. COLLECTED: garbage collection deletes tombstones, and any other deletion is
+   * foreign. LEASED: the store deletes a record when its lease ends.
    */
   readonly deletion: 'COLLECTED' | 'LEASED';
   /** The names in a key with the prefix. `undefined` if the key does not have the form of the kind. */
@@ -23,13 +25,13 @@ export interface Kind<T extends Item = Item> {
   /** The bytes that write an item back without a visible change, after a foreign delete. */
   rewrite(item: T, stamp: Stamp): Uint8Array;
   /**
-   * Returns true if a tombstone may be deleted now, apart from its age (TOMBSTONE_KEPT_MS), which garbage collection
-   * checks. Default: yes.
+   * Returns true if a tombstone may be deleted once it is old enough. Garbage collection itself checks the age
+   * (TOMBSTONE_KEPT_MS). Default: every tombstone may be deleted.
    */
   mayCollect?(item: T, catalog: Tables, wallMs: number): boolean;
   /** The prefix of unwatched keys that are deleted together with the tombstone. Default: there are none. */
   belongings?(item: T): string;
-  /** The way in which its items decide whether and when items of another kind are shown. */
+  /** How items of this kind affect items of another kind. `undefined` if they affect none. */
   readonly join?: Join<T>;
 }
 
@@ -39,22 +41,22 @@ export interface Tables {
 }
 
 /**
- * How the items of one kind (the sources) bear on the items of another (the targets), as protection bears on instances.
+ * How the items of one kind (the sources) affect the items of another (the targets), as protection affects instances.
  *
- * A source that begins or ends to bear on a target is a visible change of that target. A live change and a listing must
- * give the same revisions, so `apply` may only depend on the two items.
+ * If the effect of a source on a target begins or ends, that is a visible change of the target. A watched change and a
+ * listing must give the same revisions, so `apply` may depend only on the two items.
  */
 export interface Join<Source extends Item = Item, Target extends Item = Item> {
   readonly target: Kind<Target>;
   /**
-   * SCOPE: there is one source for a scope, and its visible change is a change of the scope as a whole, even if no target
-   * moves. ITEM: a source bears on single items, such as an override of one instance.
+   * SCOPE: a scope has at most one source. A visible change of the source changes the scope as a whole, even if no
+   * target moves. ITEM: a source affects single items, such as an override of one instance.
    */
   readonly level: 'SCOPE' | 'ITEM';
-  /** The names of the source that bears on a target. */
+  /** The names of the source that affects a target. */
   sourceOf(target: Target): Pick<Item, 'namespace' | 'scope' | 'name'>;
-  /** The targets on which a changed source bears. */
+  /** The targets that a changed source affects. */
   targetsOf(source: Source, targets: Collection<Target>): Iterable<Target>;
-  /** The target under its source. Its revision is the newer one of both. `undefined`: there is no source. */
+  /** The target with the effect of its source, if there is one. Its revision is the newer one of the two. */
   apply(target: Target, source: Source | undefined): Target;
 }

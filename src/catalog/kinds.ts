@@ -56,7 +56,7 @@ export const CONFIG: Kind<ConfigItem> = {
   belongings: ({ namespace, scope, name }) => versionsPrefix(namespace, scope, name),
 };
 
-/** The instances of a service change visibly when its protection begins or ends: those that are suspect. */
+/** When the protection of a service begins or ends, the suspect instances of the service change visibly. */
 const PROTECTION_JOIN: Join<ProtectionItem, InstanceItem> = {
   target: INSTANCE,
   level: 'SCOPE',
@@ -92,7 +92,7 @@ export const MEMBER: Kind<MemberItem> = {
   names: (key) => ({ namespace: '', scope: '', name: key.slice(MEMBERS.length) }),
   read: readMember,
   rewrite: () => {
-    throw new Error('only its own process writes a member');
+    throw new Error('a member record is written only by the process of the member');
   },
 };
 

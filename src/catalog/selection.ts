@@ -2,14 +2,14 @@ import type { Item } from '../model/item.js';
 import type { Revision } from '../store/store.js';
 import type { Collection, Scope } from './collection.js';
 
-/** The selection of a watch: whole scopes of one namespace, and the items of them that it wants. */
+/** The selection of a watch: scopes of one namespace, and a condition on the items in them. */
 export interface Selection<T extends Item> {
   /** Equal selections have equal keys: the hash of RPC, namespace, scopes and filter. */
   readonly key: string;
   readonly namespace: string;
   /** The scopes. `undefined`: every scope of the namespace, later ones included. */
   readonly scopes: readonly string[] | undefined;
-  /** Returns true if the item belongs to the view now. Not asked about removed items. */
+  /** Returns true if the item belongs to the view now. Not called for removed items. */
   wants(item: T): boolean;
   /** Returns true if the item can never belong to the view, so that its changes are left out. */
   ignores(item: T): boolean;

@@ -60,7 +60,6 @@ export interface Replica extends Closeable {
   readonly protection: ProtectionKeeper;
   readonly publishing: Publishing;
   readonly versions: Versions;
-  readonly liveness: LivenessClock;
   readonly table: LivenessTable;
   readonly judge: Judge;
   /** `undefined` if this process is alone on its store. */
@@ -137,7 +136,6 @@ export function startReplica(surroundings: Surroundings): Replica {
     protection,
     publishing: new Publishing({ catalog, commits, versions, clock, counters, log: configLog }),
     versions,
-    liveness,
     table,
     judge,
     membership,
@@ -148,7 +146,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   };
 }
 
-/** The liveness clock is paused unless this process could have heard and could record a verdict. */
+/** The liveness clock is paused unless this process could have heard beats and could record a verdict. */
 function reasonsToPause(catalog: Catalog, store: Store, membership: Membership | undefined): string[] {
   const { unreachableSinceMs, writable } = store.health();
   const reasons: string[] = [];

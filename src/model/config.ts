@@ -21,7 +21,7 @@ export function configKey(namespace: string, group: string, key: string): string
   return `${CONFIGS}${namespace}/${group}/${key}`;
 }
 
-/** The prefix of the keys of all versions of a config. A config key never holds "//", so no key continues another. */
+/** The prefix of the keys of all versions of a config. It begins no key of another config: no config key has "//". */
 export function versionsPrefix(namespace: string, group: string, key: string): string {
   return `${VERSIONS}${namespace}/${group}/${key}//`;
 }

@@ -40,7 +40,7 @@ export const REASONS = {
   VERSION_NOT_FOUND: {
     code: 'NOT_FOUND',
     retry: false,
-    meaning: 'The config never had this version, or it is no longer kept.',
+    meaning: 'The config never had this version, or the version is no longer kept.',
   },
   VERSION_DELETED: {
     code: 'FAILED_PRECONDITION',
@@ -62,7 +62,7 @@ export const REASONS = {
   WRITE_CONFLICT: {
     code: 'ABORTED',
     retry: true,
-    meaning: 'Concurrent writes of the record won every retry. Nothing was written.',
+    meaning: 'At every try, another write changed the record first. This call wrote nothing.',
   },
   OUTCOME_LOST: {
     code: 'ABORTED',
@@ -88,12 +88,12 @@ export const REASONS = {
   ANSWER_TOO_LARGE: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,
-    meaning: 'The answer is larger than stock clients accept. Use subset, a filter, or a watch.',
+    meaning: 'The answer is larger than clients accept by default. Use subset, a filter, or a watch.',
   },
   SLOW_READER: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The client read nothing for a minute. It can resume from its last token.',
+    meaning: 'The client read nothing for 60 s, or for 10 s while memory was short. It can resume from its last token.',
   },
   STORE_FULL: {
     code: 'RESOURCE_EXHAUSTED',

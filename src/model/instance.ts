@@ -12,7 +12,7 @@ export const INSTANCES = `${WATCHED_ROOT}i/`;
 /** An instance as the catalog holds it. */
 export interface InstanceItem extends Item {
   readonly record: InstanceRecord;
-  /** The instance as users see it. Its own `revision` is that of its own last visible change. */
+  /** The instance as users see it. Its `revision` ignores protection: it is that of its own last visible change. */
   readonly instance: Instance;
   readonly ttlMs: number;
   /** True if a client must send heartbeats for it. */
@@ -28,7 +28,7 @@ export function instanceKey(namespace: string, service: string, id: string): str
   return `${INSTANCES}${namespace}/${service}/${id}`;
 }
 
-/** The names in an instance key. `undefined` if it is none. */
+/** The names in an instance key. `undefined` if the key is not an instance key. */
 export function parseInstanceKey(key: string): KeyNames | undefined {
   return parseKey(INSTANCES, key);
 }
@@ -73,7 +73,7 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
   };
 }
 
-/** The bytes of an instance record. Fields that follow from the record are not stored. */
+/** The bytes of an instance record. Fields that can be computed from the record are not stored. */
 export function writeInstance(record: InstanceRecord): Uint8Array {
   const { instance } = record;
   const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n };

@@ -1,3 +1,6 @@
+import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { decodeUtf8 } from '../base/utf8.js';
+
 /** The fields of every item of the catalog. Items are immutable: a change makes a new item. */
 export interface Item {
   /** The key in the store. */
@@ -40,10 +43,10 @@ export class BadRecord extends Error {
   override readonly name = 'BadRecord';
 }
 
-/** Decodes a record. Throws BadRecord, naming the key, whatever goes wrong. */
-export function decode<T>(key: string, value: Uint8Array, message: { decode(bytes: Uint8Array): T }): T {
+/** Decodes a record. Throws BadRecord, naming the key, whatever goes wrong, also if text in it is not UTF-8. */
+export function decode<T>(key: string, value: Uint8Array, message: { decode(input: BinaryReader): T }): T {
   try {
-    return message.decode(value);
+    return message.decode(new BinaryReader(value, decodeUtf8));
   } catch (cause) {
     throw new BadRecord(`${key} does not decode`, { cause });
   }

@@ -3,7 +3,8 @@
  *
  * Keys under WATCHED_ROOT are watched and held in memory; keys under UNWATCHED_ROOT are only read when they are needed.
  * Every part of a key is a checked name without "/", except the last part of a config key, which may hold "/" because
- * nothing follows it. So the mapping is injective, and the prefix of namespace "a" never covers namespace "ab".
+ * nothing follows it. So different names give different keys, and the prefix of namespace "a" never covers namespace
+ * "ab".
  */
 
 /** The root of all keys that are watched. */
@@ -11,8 +12,8 @@ export const WATCHED_ROOT = 'w/';
 /** The root of all other keys. */
 export const UNWATCHED_ROOT = 'u/';
 /**
- * The record that says who wrote the store and who can read it. It is outside of both roots and never moves: a program
- * of any schema must find it, or it would take a full store for an empty one.
+ * The record that says which schema wrote the store and which schemas can read it. It is outside of both roots and
+ * never moves. A program of any schema must find it; otherwise the program would mistake a full store for an empty one.
  */
 export const SCHEMA_KEY = 'schema';
 /** The record that barriers write. It is watched, so that its revision arrives; it holds nothing. */

@@ -83,10 +83,10 @@ export const LIMITS = {
   PAGE_BYTES: {
     value: 1_024 * 1_024,
     unit: 'bytes',
-    reason: 'One page of a list, far below the limit of stock clients.',
+    reason: 'One page of a list, far below the default limit of clients.',
   },
   TOKEN_CHARS: { value: 1_024, unit: 'characters', reason: 'Tokens of Rollcall are shorter.' },
-  ANSWER_BYTES: { value: 3 * 1_024 * 1_024, unit: 'bytes', reason: 'Stock clients refuse answers over 4 MiB.' },
+  ANSWER_BYTES: { value: 3 * 1_024 * 1_024, unit: 'bytes', reason: 'By default, clients refuse answers over 4 MiB.' },
   RECEIVE_BYTES: {
     value: 2 * 1_024 * 1_024,
     unit: 'bytes',
@@ -105,7 +105,7 @@ export const TTL_MS = { min: 2_000, default: 15_000, max: 600_000 } as const;
 /** A client should beat this many times per ttl, so that two lost beats do no harm. */
 export const BEATS_PER_TTL = 3;
 
-/** A silent instance is removed after this many more of its ttl: long enough for a person to look. */
+/** A silent instance is removed after this number of further TTLs: long enough for a person to investigate. */
 export const EXPIRY_TTLS = 5;
 
 /** The least age at which a tombstone is collected, so that tokens stay valid: 15 min. */

@@ -4,12 +4,12 @@ import { UNWATCHED_ROOT, WATCHED_ROOT } from './keys.js';
 
 /** The prefix of the key of every member. */
 export const MEMBERS = `${WATCHED_ROOT}m/`;
-/** The prefix of the key of the record of how each node's memberships ended. */
+/** The prefix of the keys of node records. A node record says how the memberships of its node ended. */
 const NODES = `${UNWATCHED_ROOT}x/`;
 
 /** A live member as the catalog holds it. Its name is the id of the member. */
 export interface MemberItem extends Item {
-  /** The revision at which its key was created. It names the membership. */
+  /** The revision at which the member key was created. It names the membership. */
   readonly epoch: bigint;
   readonly record: MemberRecord;
 }

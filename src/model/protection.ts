@@ -9,7 +9,7 @@ export const PROTECTIONS = `${WATCHED_ROOT}p/`;
 
 /** The protection of a service, as the catalog holds it. An ended protection is a removed item. */
 export interface ProtectionItem extends Item {
-  /** The revision at which it began or ended: a visible change of every suspect instance of the service. */
+  /** The revision at which the protection began or ended. That is a visible change of each suspect instance. */
   readonly revision: bigint;
   readonly record: ProtectionRecord;
 }
@@ -18,7 +18,7 @@ export function protectionKey(namespace: string, service: string): string {
   return `${PROTECTIONS}${namespace}/${service}`;
 }
 
-/** The names in a protection key. `undefined` if it is none. */
+/** The names in a protection key. `undefined` if the key is not a protection key. */
 export function parseProtectionKey(key: string): KeyNames | undefined {
   const match = /^([^/]+)\/([^/]+)$/.exec(key.slice(PROTECTIONS.length));
   return match ? { namespace: match[1]!, scope: match[2]!, name: '' } : undefined;

@@ -19,7 +19,7 @@ export const ROWS = {
   host: {
     value: 'HOST',
     default: '127.0.0.1',
-    help: 'Address to listen on. An address beyond loopback needs --insecure.',
+    help: 'Address to listen on. Any address that is not loopback needs --insecure.',
     parse: someText,
     reload: 'restart',
   },
@@ -91,7 +91,7 @@ export const ROWS = {
   },
   advertise: {
     value: 'HOST:PORT',
-    help: 'Address at which the other servers on the same etcd reach this one. Default: --host with the gRPC port; for 0.0.0.0 and ::, the name of the machine.',
+    help: 'Address at which the other servers on the same etcd reach this one. Default: --host and the gRPC port. If --host is 0.0.0.0 or ::, the name of the machine replaces it.',
     parse: hostAndPort,
     reload: 'restart',
   },
@@ -130,7 +130,7 @@ export const ROWS = {
     reload: 'hot',
   },
   insecure: {
-    help: 'Allow a --host beyond loopback without TLS and authentication. Default: off.',
+    help: 'Allow a --host that is not loopback, without TLS and authentication. Default: off.',
     parse: trueOrFalse,
     reload: 'restart',
   },

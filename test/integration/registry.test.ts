@@ -239,6 +239,26 @@ test('StreamHeartbeats answers each request once, in order', async (t) => {
   );
 });
 
+test('a shutdown ends streams of heartbeats with a reason, also while answers are being written', async (t) => {
+  const server = await startServer(t);
+  const request = StreamHeartbeatsRequest.fromPartial({
+    instances: Array.from({ length: 200 }, (_, i) => ({ service: 'pay', id: `unknown-${i}` })),
+  });
+  let answered = 0;
+  const ends = Array.from({ length: 100 }, () => {
+    const stream = server.registry.streamHeartbeats();
+    stream.on('data', () => {
+      answered++;
+      stream.write(request); // at any moment, some streams have an answer on its way
+    });
+    stream.write(request);
+    return failure(new Promise<never>((_, reject) => stream.on('error', reject)));
+  });
+  await eventually(() => answered > 500);
+  assert.equal(await server.stop(), 0);
+  for (const error of await Promise.all(ends)) assert.equal(detailsOf(error).reason, 'SHUTTING_DOWN');
+});
+
 test('StreamHeartbeats ends with the field that is wrong', async (t) => {
   const server = await startServer(t);
   const stream = server.registry.streamHeartbeats();

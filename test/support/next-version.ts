@@ -19,7 +19,7 @@ const CHANGES: readonly (readonly [file: string, text: string, becomes: string])
   ),
   ['src/api/registry/checks.ts', '    revision: 0n,\n', '    revision: 0n,\n    next: given.next,\n'],
   [
-    'src/model/records.ts',
+    'src/model/instance.ts',
     'encode({ ...record, instance: stored })',
     "encode({ ...record, next: 'b', instance: stored })",
   ],
@@ -28,7 +28,7 @@ const CHANGES: readonly (readonly [file: string, text: string, becomes: string])
     '      protocolVersion: PROTOCOL_VERSION,\n',
     "      protocolVersion: 2,\n      next: 'c',\n",
   ],
-  ['src/edges/peer/peer-client.ts', '{ to, promise, queries:', "{ to, promise, next: 'd', queries:"],
+  ['src/edges/peer/connector.ts', '{ to, promise, queries:', "{ to, promise, next: 'd', queries:"],
 ];
 
 function fieldIn(place: string): readonly [string, string, string] {

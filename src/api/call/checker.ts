@@ -10,7 +10,9 @@ import { fromDuration } from '../../model/time.js';
 export const NAME_DEFAULT = 'default';
 const PAGE_SIZE_DEFAULT = 100;
 
-/** Violations are reported up to this size. They travel percent-encoded in headers, and stock clients accept 8 KiB. */
+/**
+ * Violations are reported up to this size. They travel percent-encoded in headers, and clients accept 8 KiB by default.
+ */
 const REPORTED_BYTES = 768;
 /** The most bytes of one description, which may quote the request. */
 const DESCRIPTION_BYTES_MAX = 384;

@@ -16,7 +16,7 @@ export interface CallObserver {
   ended(call: Call, failure: Failure | undefined): void;
 }
 
-/** Receives the answer of a unary call: exactly one of the two. */
+/** Receives the answer of a unary call. Exactly one of the two parameters is `undefined`. */
 export type Answer = (failure: Failure | undefined, response: Uint8Array | undefined) => void;
 
 /** The dependencies of a Dispatcher. */
@@ -24,7 +24,7 @@ export interface DispatcherParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
-  /** In the order in which they are asked. The dispatcher's own gate, `draining`, comes first. */
+  /** The gates in the order in which they are asked. The dispatcher's own gate, `draining`, comes before them. */
   readonly gates: readonly Gate[];
   readonly observers: readonly CallObserver[];
 }
@@ -165,7 +165,7 @@ export class Dispatcher {
 }
 
 function timedOut(): RollcallError {
-  return new RollcallError('TIMED_OUT', 'the server gave up on the call; the outcome of a write is unknown');
+  return new RollcallError('TIMED_OUT', 'the server ended the call after 10 s; a write may have happened or not');
 }
 
 function shuttingDown(): RollcallError {

@@ -6,7 +6,7 @@ export interface StreamTransport {
   write(bytes: Uint8Array, onTaken: () => void): void;
   /** Ends the stream: with OK, or with a failure. */
   end(failure?: Failure): void;
-  /** Calls `listener` when the stream is over, however it ended: by us, by the client or by the network. */
+  /** Calls `listener` when the stream is over, however it ended: by this server, the client or the network. */
   onClosed(listener: () => void): void;
 }
 
@@ -33,7 +33,9 @@ export class Sink {
     if (!this.#ended) this.transport.write(bytes, onTaken);
   }
 
-  /** Sends one message. Resolves once the network has taken it or the stream has ended. One at a time. */
+  /**
+   * Sends one message. Resolves once the network has taken it or the stream has ended. Await it before the next `send`.
+   */
   send(bytes: Uint8Array): Promise<void> {
     if (this.#ended) return Promise.resolve();
     return new Promise((resolve) => {

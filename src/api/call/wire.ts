@@ -1,13 +1,10 @@
 import { BinaryReader } from '@bufbuild/protobuf/wire';
+import { decodeUtf8 } from '../../base/utf8.js';
 import { RollcallError } from '../../model/errors.js';
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-/** Decodes text. Throws if the bytes are not UTF-8. A byte order mark is part of the text. */
-export const decodeUtf8 = (bytes: Uint8Array): string => utf8.decode(bytes);
-
 /**
- * Decodes a request. Throws MALFORMED_REQUEST if the bytes are not a message of this type, or if text is not UTF-8: it is
- * refused and never repaired.
+ * Decodes a request. Throws MALFORMED_REQUEST if the bytes are not a message of this type, or if text is not UTF-8.
+ * Such text is never repaired.
  */
 export function decodeRequest<T>(type: { decode(input: BinaryReader): T }, bytes: Uint8Array): T {
   try {

@@ -1,3 +1,4 @@
+import { decodeUtf8 } from '../../base/utf8.js';
 import { findSyntaxFault, formatName, inferFormat } from '../../domain/config/formats.js';
 import type { Draft, WriteRequest } from '../../domain/config/publishing.js';
 import { configSelection } from '../../domain/config/watching.js';
@@ -16,7 +17,6 @@ import { LIMITS } from '../../model/limits.js';
 import { CONFIG_KEY, CONFIG_PREFIX_PATTERN, GROUP } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
-import { decodeUtf8 } from '../call/wire.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
@@ -70,7 +70,7 @@ function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
   check.labels(`${field}.labels`, draft.labels);
   if (draft.expectedVersion !== undefined) check.notNegative(`${field}.expected_version`, draft.expectedVersion);
   const given = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
-  if (!draft.content) check.refuse(`${field}.text`, 'is required (or data)');
+  if (!draft.content) check.refuse(`${field}.text`, 'is required, unless data is set');
   const format = given || inferFormat(key, draft.content?.$case === 'data');
   const content = checkContent(check, field, format, draft.content ?? { $case: 'text', value: '' });
   return { key, content, format, labels: draft.labels, expectedVersion: draft.expectedVersion };
@@ -197,8 +197,8 @@ export function checkWatchConfig(request: WatchConfigRequest): {
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
-  if (request.all && request.filters.length > 0) check.refuse('filters', 'must be empty when all is set');
-  if (!request.all && request.filters.length === 0) check.refuse('filters', 'is required unless all is set');
+  if (request.all && request.filters.length > 0) check.refuse('filters', 'must be empty when "all" is true');
+  if (!request.all && request.filters.length === 0) check.refuse('filters', 'is required unless "all" is true');
   check.count('filters', request.filters.length, LIMITS.WATCH_CONFIG_FILTERS.value, 'filters');
   const filters = request.filters.slice(0, LIMITS.WATCH_CONFIG_FILTERS.value).map((filter, i) => {
     const field = `filters[${i}]`;

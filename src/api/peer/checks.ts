@@ -13,7 +13,7 @@ import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { fromDuration } from '../../model/time.js';
 import { Checker } from '../call/checker.js';
 
-/** An address that no membership has. */
+/** The addressee of a request that names none. No membership equals it. */
 const NO_ADDRESSEE: MemberRef = { id: '', epoch: 0n };
 
 export function checkLastHeard({ to, queries, promise }: LastHeardRequest): {

@@ -117,7 +117,7 @@ function checkId(check: Checker, given: Instance, address: string): string {
   }
   const id = `${address}:${given.port}`;
   if (!INSTANCE_ID.pattern.test(id))
-    check.refuse('instance.id', `is required: "address:port" makes no id, which ${INSTANCE_ID.words}`);
+    check.refuse('instance.id', `is required: "address:port" is no valid id here. An id ${INSTANCE_ID.words}`);
   return id;
 }
 
@@ -245,7 +245,7 @@ function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
   check.count('filter.health_states', filter.healthStates.length, LIMITS.LABEL_PAIRS.value, 'states');
   filter.healthStates.forEach((state, i) => {
     check.enumValue(`filter.health_states[${i}]`, state, Health);
-    if (state === Health.HEALTH_UNSPECIFIED) check.refuse(`filter.health_states[${i}]`, 'must be set');
+    if (state === Health.HEALTH_UNSPECIFIED) check.refuse(`filter.health_states[${i}]`, 'must not be unspecified');
   });
 }
 
@@ -256,8 +256,8 @@ export function checkWatchServices(request: WatchServicesRequest): {
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
-  if (request.all && request.services.length > 0) check.refuse('services', 'must be empty when all is set');
-  if (!request.all && request.services.length === 0) check.refuse('services', 'is required unless all is set');
+  if (request.all && request.services.length > 0) check.refuse('services', 'must be empty when "all" is true');
+  if (!request.all && request.services.length === 0) check.refuse('services', 'is required unless "all" is true');
   check.count('services', request.services.length, LIMITS.WATCH_SERVICES.value, 'services');
   request.services
     .slice(0, LIMITS.WATCH_SERVICES.value)

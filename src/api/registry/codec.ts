@@ -27,6 +27,6 @@ export function encodeDiscover(selected: Selected, stamp: ReadStamp): Uint8Array
 function assertSize(bytes: number): void {
   const { value } = LIMITS.ANSWER_BYTES;
   if (bytes <= value) return;
-  const message = `the answer has ${bytes} bytes; at most ${value}: use subset, a filter, or WatchServices`;
+  const message = `the answer has ${bytes} bytes, the limit is ${value}: use subset, a filter, or WatchServices`;
   throw new RollcallError('ANSWER_TOO_LARGE', message, { metadata: { bytes: String(bytes), limit: String(value) } });
 }

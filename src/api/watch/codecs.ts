@@ -37,10 +37,10 @@ export interface WatchCodec<T extends Item> {
 }
 
 const EMPTY = new Uint8Array(0);
-/** Pieces are spread over these. `fromPartial` would lose fields that newer programs wrote. */
+/** Empty messages, to which pieces add their fields. `fromPartial` would lose fields that newer programs wrote. */
 const noServices = WatchServicesResponse.create();
 const noConfigs = WatchConfigResponse.create();
-/** Keyed by the instance, which stays the same when protection moves its item. */
+/** The bytes by instance: the instance object stays the same when protection moves its item. */
 const instanceBytes = new WeakMap<Instance, Uint8Array>();
 const configBytes = new WeakMap<ConfigItem, Uint8Array>();
 

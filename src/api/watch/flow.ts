@@ -29,7 +29,7 @@ export class Flow {
 
   constructor(
     private readonly clock: Clock,
-    /** Sends to a stream what it may be sent now. */
+    /** Sends to a stream as much as this flow control allows now. */
     private readonly serve: (stream: WatchStream) => void,
   ) {}
 
@@ -76,7 +76,7 @@ export class Flow {
     this.wake(stream);
   }
 
-  /** Wakes the stream that was held longest, if there is room again. It wakes the next one when it is done. */
+  /** Wakes the stream that was held longest, if there is room again. Each call wakes one stream. */
   resumeHeld(): void {
     if (this.#held.size === 0 || this.#unsentBytes >= UNSENT_TOTAL_BYTES_MAX) return;
     const [first] = this.#held;

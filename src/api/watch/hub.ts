@@ -20,7 +20,7 @@ import { beginningOf, readToken, revisionAhead } from './resume.js';
 import { Group, type Sending, WatchStream } from './stream.js';
 import { COUNTERS } from '../instruments.js';
 
-/** A quiet stream gets a bookmark after this. The promise is 15 s, and quiet streams are looked for once a second. */
+/** A quiet stream gets a bookmark after this. The guarantee is 15 s; quiet streams are looked for once a second. */
 const BOOKMARK_MS = 12_000;
 /** How often quiet and stuck streams are looked for. */
 const SWEEP_MS = 1_000;
@@ -44,8 +44,8 @@ export interface WatchHubParts {
 }
 
 /**
- * Every open watch of this server. Each watch is a cursor into the order of changes. A stream that can accept data is
- * sent the changes after its cursor, so a slow reader costs one cursor plus its unsent bytes, and never a queue.
+ * Every open watch of this server. Each watch is a cursor into the order of changes. Whenever a stream can accept data,
+ * it receives the changes after its cursor. So a slow reader costs one cursor and its unsent bytes, and never a queue.
  *
  * Streams with the same selection share the delta and its bytes.
  */
@@ -67,7 +67,9 @@ export class WatchHub implements Closeable {
     return this.#byLastSent.size;
   }
 
-  /** Begins to serve. Starts last of all listeners of the catalog: what it sends, the others have taken in. */
+  /**
+   * Begins to serve. The catalog notifies the hub last, so the other parts have taken in a change before it is sent.
+   */
   start(): void {
     const { catalog, clock } = this.parts;
     const ended = ({ cause }: CatalogChange): void => {
@@ -110,7 +112,7 @@ export class WatchHub implements Closeable {
   #endAll(): void {
     const streams = [...this.#groups.values()].flatMap((group) => [...group.streams]);
     for (const { sink } of streams) {
-      sink.fail(new RollcallError('STORE_REPLACED', 'the store has another history than before: watch again'));
+      sink.fail(new RollcallError('STORE_REPLACED', 'this server reads the store again from the start: watch again'));
     }
   }
 
@@ -129,7 +131,7 @@ export class WatchHub implements Closeable {
     this.#serve(stream);
   }
 
-  /** The group of a selection. A group is only ever asked for by requests of the same type of item. */
+  /** The group of a selection. All requests of one group have the same type of item. */
   #groupOf<T extends Item>({ collection, selection, codec }: WatchRequest<T>): Group<Item> {
     let group = this.#groups.get(selection.key);
     if (!group) {

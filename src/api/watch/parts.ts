@@ -21,7 +21,7 @@ export class SharedDelta<T extends Item> {
     this.#notes = codec.notes(delta.scopes);
   }
 
-  /** True if nothing in it concerns the view. */
+  /** True if the delta changes nothing in the view. */
   get isEmpty(): boolean {
     return this.delta.upserted.length === 0 && this.delta.removed.length === 0 && this.delta.scopes.length === 0;
   }

@@ -18,13 +18,13 @@ export function readToken(resumeToken: string): ResumeToken | undefined {
   throw new RollcallError('INVALID_REQUEST', 'resume_token: is not a token of a watch', { violations });
 }
 
-/** The revision to wait for before the watch begins: the token is ahead of this catalog. Else `undefined`. */
+/** The revision to wait for before the watch begins, if the token is ahead of this catalog. Otherwise `undefined`. */
 export function revisionAhead(token: ResumeToken | undefined, catalog: Catalog): bigint | undefined {
   if (!token) return undefined;
   return token.epoch === catalog.storeEpoch && !catalog.has(token.revision) ? token.revision : undefined;
 }
 
-/** Where a stream begins that brings this token. A token that cannot be continued begins with a snapshot. */
+/** Where a stream with this token begins. If the token cannot be continued, the stream begins with a snapshot. */
 export function beginningOf(token: ResumeToken | undefined, selection: string, catalog: Catalog): Beginning {
   if (!token) return { cursor: 0n, resetReason: ResetReason.RESET_REASON_UNSPECIFIED };
   if (token.epoch !== catalog.storeEpoch) return { cursor: 0n, resetReason: ResetReason.RESET_REASON_OTHER_STORE };

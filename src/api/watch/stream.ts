@@ -27,7 +27,7 @@ export class Group<T extends Item> {
     this.#stopListening();
   }
 
-  /** The delta between two revisions. Streams that stand at the same cursor share it and its bytes. */
+  /** The delta between two revisions. Streams at the same cursor share the delta and its bytes. */
   difference(from: bigint, to: bigint): SharedDelta<T> {
     const last = this.#last?.deref();
     if (last && last.delta.from === from && last.delta.to === to) return last;
@@ -60,7 +60,7 @@ export class WatchStream {
   readonly sink: Sink;
   readonly resetReason: ResetReason;
   readonly id: string;
-  /** The client's view equals the store at this revision once everything written has arrived. */
+  /** The revision that the client's view has reached once all bytes written before have arrived. */
   cursor: bigint;
   sending: Sending | undefined;
   /** Bytes written that the network has not taken. */

@@ -6,7 +6,7 @@ import { type Store, WATCHED_RANGE } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
 import { COUNTERS } from '../instruments.js';
 
-/** Time between two checks. Each is drawn up to a fifth longer, so that replicas spread. */
+/** Time between two checks. A random part of up to a fifth is added, so that replicas check at different times. */
 const CHECK_EVERY_MS = 300_000;
 /** How long the catalog may take to reach the revision of the listing. */
 const REACH_MAX_MS = 10_000;
@@ -67,7 +67,7 @@ export class ConsistencyCheck implements Closeable {
     const listed = new Map<string, bigint>();
     for await (const page of pages) for (const { key, modRevision } of page) listed.set(key, modRevision);
     if (!(await catalog.reached(revision, REACH_MAX_MS))) return [];
-    // Tombstones that were collected after the listing are legitimately still in it.
+    // The listing may legitimately hold tombstones that were collected after it.
     if (catalog.horizon !== horizon) return [];
     const different = catalog.differences(revision, listed);
     telemetry.counters.add(COUNTERS.catalog_comparisons);

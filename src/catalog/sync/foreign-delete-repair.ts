@@ -19,9 +19,8 @@ export interface ForeignDeleteRepairParts {
 }
 
 /**
- * Writes back records that were deleted from the store by a foreign hand. Rollcall never deletes a record that is not a
- * tombstone, so the deletion was a slip or a fault. Without its record an instance could neither fall silent nor be
- * removed.
+ * Writes back records after foreign deletes. Rollcall never deletes a record that is not a tombstone, so the deletion
+ * was a mistake or a fault. Without its record an instance could neither fall silent nor be removed.
  */
 export class ForeignDeleteRepair implements Closeable {
   #timer: Timer | undefined;
@@ -47,13 +46,13 @@ export class ForeignDeleteRepair implements Closeable {
         await this.#repair(kind, item);
       } catch (err) {
         if (!(err instanceof RollcallError))
-          telemetry.log.error({ err, key: item.key }, 'a record that was deleted from the store was not written back');
+          telemetry.log.error({ err, key: item.key }, 'a foreign delete could not be repaired; retrying');
         return;
       }
     }
   }
 
-  /** Writes the record back if the key is still empty: a newer record of another writer is right. */
+  /** Writes the record back if the key is still empty. A newer record of another writer stays. */
   async #repair(kind: Kind, item: Item): Promise<void> {
     const { commits, telemetry } = this.parts;
     const stamp = commits.stamp();

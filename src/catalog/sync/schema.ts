@@ -44,7 +44,7 @@ export async function prepareStore(
       return;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
-      log.warn({ err: error }, 'the store cannot be prepared yet; retrying');
+      log.warn({ err: error }, 'the schema and epoch of the store cannot be checked yet; retrying');
       await delay(clock, backoff.nextMs(), signal);
     }
   }
@@ -68,7 +68,7 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
   }
 }
 
-/** Makes sure that the store has an epoch, and none of the `ended` ones. Any process may write it first. */
+/** Makes sure that the store has an epoch that is not in `ended`. If several processes write one, the first wins. */
 export async function settleEpoch(store: Store, random: Random, ended: ReadonlySet<string>): Promise<void> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);

@@ -9,7 +9,9 @@ import type { Catalog } from '../catalog.js';
 import { settleEpoch } from './schema.js';
 import { COUNTERS } from '../instruments.js';
 
-/** Waits between attempts to list or watch: short, because everything waits for it; capped, to spare a dead store. */
+/**
+ * The waits between attempts to list or watch. They begin short, as reads depend on them; the cap spares a dead store.
+ */
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
@@ -25,8 +27,8 @@ export interface StoreSyncParts {
 /**
  * Keeps the catalog equal to the store: lists, then watches from there, and lists again after a compaction.
  *
- * A store with another history than before (it reports so, or its epoch differs) makes the catalog drop everything and
- * begin as at the start, under an epoch that no token of the old history carries.
+ * If the store has another history than before (it reports that, or its epoch differs), the catalog drops everything
+ * and begins as at the start. The new history gets an epoch that no token of the old one carries.
  */
 export class StoreSync implements Closeable {
   readonly #stop = new AbortController();
@@ -34,7 +36,9 @@ export class StoreSync implements Closeable {
   /** Ends the open watch, but not the sync. */
   #again = new AbortController();
   #running: Promise<void> | undefined;
-  /** The epochs of ended histories. A store that was restored twice may show an older one than the last. */
+  /**
+   * The epochs of ended histories. A store that was restored twice may show an epoch that ended before the last one.
+   */
   readonly #endedEpochs = new Set<string>();
   /** The epoch of the history that is followed. Empty before the first listing. */
   #epoch = '';
@@ -99,7 +103,7 @@ export class StoreSync implements Closeable {
     for await (const page of pages) for (const entry of page) entries.push(entry);
     if (this.#stop.signal.aborted) return;
     if (revision < catalog.revision) throw new RolledBack('a listing is older than an earlier one');
-    // A server that was disconnected during a restore may find the store past its last revision: compare epochs too.
+    // After a restore that this server missed, the new history may already be past the catalog. So compare epochs too.
     if (this.#isOther(entries.find(({ key }) => key === EPOCH_KEY)))
       throw new RolledBack('the store has another epoch');
     this.#epochUnsettled = false;
@@ -116,7 +120,7 @@ export class StoreSync implements Closeable {
     const { signal } = this.#again;
     for await (const batch of store.watch(catalog.revision, signal)) {
       if (signal.aborted) return;
-      // Another server, or an operator after a restore, noticed what this server could not.
+      // Another server, or an operator after a restore, noticed a new history that this server could not notice.
       for (const change of batch.changes)
         if (change.kind === 'put' && change.entry.key === EPOCH_KEY && this.#isOther(change.entry))
           throw new RolledBack('the store has a new epoch');

@@ -1,10 +1,12 @@
 import type { Clock } from '../../base/clock.js';
 import { REWRITE_MS } from './fence.js';
 
-/** If a confirmed rewrite does not arrive through the own watch within this, the watch is dead and everything is listed again. */
+/**
+ * If a confirmed rewrite does not arrive through the watch within this time, the watch is dead: all is listed again.
+ */
 const CANARY_MS = 2.5 * REWRITE_MS;
 
-/** Checks that confirmed rewrites of the own key arrive through the own watch. */
+/** Checks that confirmed rewrites of this member's key arrive through this member's watch. */
 export class Canary {
   #seenMs = 0;
   /** The time at which the oldest unseen rewrite was confirmed. `undefined` if none is expected. */
@@ -19,13 +21,13 @@ export class Canary {
     return this.clock.now() - this.#seenMs;
   }
 
-  /** A rewrite arrived through the watch, or there is none yet that could arrive. */
+  /** Notes that a rewrite arrived through the watch, or that none can arrive yet. */
   seen(): void {
     this.#seenMs = this.clock.now();
     this.#unseenSinceMs = undefined;
   }
 
-  /** The store confirmed a rewrite that was sent at that time. */
+  /** Notes that the store confirmed a rewrite that was sent at `sentMs`. */
   confirmed(sentMs: number): void {
     if (sentMs <= this.#sentMs) return;
     this.#sentMs = sentMs;

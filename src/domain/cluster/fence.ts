@@ -5,9 +5,15 @@ import { LEASE_MS } from '../../store/store.js';
 
 /** How often a member rewrites its key: a third of its lease, so that two may fail. */
 export const REWRITE_MS = 3_000;
-/** No heartbeat is acknowledged this long after the last confirmed rewrite was sent: the others judge a grace after the lease. */
+/**
+ * If the last confirmed rewrite was sent longer ago than this, no heartbeat is acknowledged: one grace after the lease
+ * ends, the others judge.
+ */
 const FENCE_MS = 0.95 * GRACE_MS;
-/** A membership that was not confirmed for this long may be over soon: nothing is judged, and peers are asked about the store. */
+/**
+ * A membership that was not confirmed for this time may end soon. This member then judges nothing, and asks its peers
+ * whether the store works for them.
+ */
 const UNCONFIRMED_MS = 0.8 * LEASE_MS;
 /** A confirmed rewrite that was sent within this shows that the store works. */
 const STORE_WORKS_MS = 1.5 * REWRITE_MS;
@@ -18,13 +24,14 @@ const DIVERGENCE_MAX_MS = 1_000;
 export interface FenceParts {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
-  /** Called when the clocks have diverged: only a rewrite that is sent from now on helps. */
+  /** Called when the clocks have diverged. Only a rewrite that is sent after that allows acknowledgements again. */
   readonly onDiverged: () => void;
 }
 
 /**
- * Decides until when heartbeats may be acknowledged, and silence may count. Both go by the time at which the last confirmed
- * rewrite of the own key was *sent*: an unconfirmed rewrite shows nothing, and a reply may have been in flight for long.
+ * Decides until when heartbeats may be acknowledged and silence may count. Both depend on the time at which the last
+ * confirmed rewrite of this member's key was *sent*. An unconfirmed rewrite shows nothing, and a reply may have been in
+ * flight for a long time.
  */
 export class Fence {
   /** True if other members report that the store works for them, while it does not for this one. */
@@ -42,7 +49,7 @@ export class Fence {
     this.#othersHaveStore = has;
   }
 
-  /** The store confirmed a join or a rewrite that was sent at that time. */
+  /** Notes that the store confirmed a join or a rewrite that was sent at `sentMs`. */
   confirmed(sentMs: number): void {
     if (sentMs > this.#sentMs) this.#sentMs = sentMs;
   }
@@ -56,17 +63,22 @@ export class Fence {
     return undefined;
   }
 
-  /** True if the membership may be over soon, or already: silence must not count. */
+  /** True if the membership may end soon or may have ended, so that silence must not count. */
   get unconfirmed(): boolean {
     return this.#hasPassed(UNCONFIRMED_MS);
   }
 
-  /** True if the store confirmed a write recently. In an outage this is false on all members before any of them asks. */
+  /**
+   * True if the store confirmed a write recently. In an outage it turns false on all members before one asks the
+   * others.
+   */
   get storeWorks(): boolean {
     return !this.#hasPassed(STORE_WORKS_MS);
   }
 
-  /** A suspended process cannot notice it by its monotonic clock. Checked at every heartbeat. */
+  /**
+   * Notices that the process was suspended, which the monotonic clock alone does not show. Called at every heartbeat.
+   */
   compareClocks(): void {
     const { clock, telemetry, onDiverged } = this.parts;
     const now = clock.now();

@@ -8,10 +8,10 @@ import { Judges } from './judges.js';
 import type { PeerLinks } from './peer-links.js';
 import { COUNTERS } from './instruments.js';
 
-/** The own membership, as far as the other members matter to it. */
+/** The membership of this process: the part that Members needs. */
 export interface OwnMembership {
   readonly epoch: bigint;
-  /** Called when the own key is known to be gone. */
+  /** Called when the member key of this process is known to be gone. */
   readonly lost: () => void;
 }
 
@@ -22,13 +22,13 @@ export interface MembersParts {
   readonly catalog: Catalog;
   readonly telemetry: Telemetry;
   readonly links: PeerLinks;
-  /** The own membership; `undefined` if there is none. */
+  /** The membership of this process; `undefined` if it has none. */
   readonly own: () => OwnMembership | undefined;
-  /** Called when the own watch shows the own key. */
+  /** Called when the watch of this process shows its own member key. */
   readonly onOwnKey: () => void;
 }
 
-/** Follows the member keys: who is there, which member judges which service, and whether departures were clean. */
+/** Follows the member keys: which members exist, which service each of them judges, and which departures were clean. */
 export class Members {
   /** Called when the set of members has changed. */
   readonly changed = new Listeners<[]>();
@@ -49,7 +49,7 @@ export class Members {
     return this.#judges.of(namespace, service);
   }
 
-  /** This process joined. `disturbs`: the others may have heard beats that this process has not. */
+  /** Notes that this process joined. `disturbs`: other members may have heard beats that this process has not. */
   joined(epoch: bigint, disturbs: boolean): void {
     if (disturbs) this.#disturb();
     if (this.parts.catalog.has(epoch)) this.#elect();

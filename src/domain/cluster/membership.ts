@@ -22,7 +22,7 @@ import { COUNTERS } from './instruments.js';
 const PEER_CHECK_MS = 10_000;
 /** How long a leaving member waits for the others to take over. */
 const HAND_OVER_MAX_MS = 1_000;
-/** Waits between attempts to join. */
+/** The waits between attempts to join. */
 const RETRY_BASE_MS = 100;
 const RETRY_MAX_MS = 3_000;
 /** The version of PeerService that this program answers. */
@@ -31,12 +31,12 @@ const PROTOCOL_VERSION = 1;
 /**
  * The state of a membership.
  *
- * - OUT: there is no key, or no longer. No heartbeat is acknowledged. Beats and promises are kept.
- * - WAITING: as OUT, for a while: memberships of this node ended uncleanly soon after they began, and each such end
- *   postpones every verdict of the others.
- * - IN: the key exists, as far as is known.
+ * - OUT: the member key does not exist yet, or no longer. No heartbeat is acknowledged. Beats and promises are kept.
+ * - WAITING: as OUT, until a wait is over. Memberships of this node ended uncleanly soon after they began, and each
+ *   such end postpones every verdict of the others.
+ * - IN: the member key exists, as far as this process knows.
  * - LEAVING: the others take over. No heartbeat is acknowledged.
- * - GONE: the end.
+ * - GONE: this process does not join again.
  */
 type State =
   | { readonly name: 'OUT' }
@@ -118,7 +118,10 @@ export class Membership implements Cluster, Closeable {
     this.#checking = clock.every(PEER_CHECK_MS, () => void (this.#state.name === 'IN' && this.#links.anyHasStore()));
   }
 
-  /** Calls `listener` with false while this process waits to join again: calls should not come here. */
+  /**
+   * Calls `listener` with false when WAITING begins, because clients should call other servers, and with true when IN
+   * begins.
+   */
   onServing(listener: (serving: boolean) => void, signal: AbortSignal): void {
     this.#serving.add(listener, signal);
   }
@@ -154,7 +157,7 @@ export class Membership implements Cluster, Closeable {
     return this.#rewrites.fenced();
   }
 
-  /** True if the membership may be over soon, or already: silence must not count. */
+  /** True if the membership may end soon or may have ended, so that silence must not count. */
   get unconfirmed(): boolean {
     return this.#rewrites.unconfirmed;
   }
@@ -214,7 +217,8 @@ export class Membership implements Cluster, Closeable {
         telemetry.counters.add(COUNTERS.memberships_lost);
         this.#setState({ name: 'OUT' });
       } catch (error) {
-        if (!(error instanceof StoreUnavailable)) telemetry.log.error({ err: error }, 'joining failed; retrying');
+        if (!(error instanceof StoreUnavailable))
+          telemetry.log.error({ err: error }, 'joining the cluster failed; retrying');
         await delay(clock, this.#backoff.nextMs(), signal);
       }
     }
@@ -251,14 +255,14 @@ export class Membership implements Cluster, Closeable {
     this.#rewrites.begin(state, sentMs);
     this.#setState(state);
     telemetry.log.info({ member: this.id, epoch: Number(member.epoch) }, 'joined the cluster');
-    // The others may have heard beats that this process has not. Only where no process was before, nothing was heard.
+    // The others may have heard beats that this process has not, unless no process was ever a member.
     this.#members.joined(member.epoch, membergen !== undefined || catalog.instances.liveCount > 0);
     this.#hasJoined = true;
     for (const resolve of this.#joined.splice(0)) resolve();
     return member;
   }
 
-  /** The own key, once the catalog has reached the join. */
+  /** The member key of this process, once the catalog has reached the join. */
   #own(): MemberItem | undefined {
     if (!('epoch' in this.#state)) return undefined;
     const own = this.parts.catalog.member(this.id);

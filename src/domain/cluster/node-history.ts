@@ -14,14 +14,14 @@ const WAIT_MAX_MS = 300_000;
  * again.
  */
 export class NodeHistory {
-  /** After this, the way in which a membership ends no longer matters. */
+  /** After a membership has lasted this long, it no longer matters how it ends. */
   static readonly SETTLED_MS = 300_000;
 
   readonly #key: string;
   /** Unclean ends in a row, before the present membership. */
   #uncleanEnds = 0;
   #settled = false;
-  /** The record for which the wait is over. A node waits once for each, however long the join then takes. */
+  /** The node record whose wait is over. A node waits once for each record, however long the join then takes. */
   #waitedAfter: Revision | undefined;
 
   constructor(
@@ -47,7 +47,7 @@ export class NodeHistory {
     this.#waitedAfter = after;
   }
 
-  /** The write that belongs to a join. Found again at the next start, it shows that the membership ended uncleanly. */
+  /** The write that belongs to a join. If the next start finds it unchanged, the membership ended uncleanly. */
   joining(): Write {
     this.#settled = false;
     return this.#write(NodeState.NODE_STATE_JOINED);

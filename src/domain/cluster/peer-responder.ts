@@ -6,8 +6,8 @@ import type { Membership } from './membership.js';
 /** The answers of a process to the members of its cluster. */
 export type PeerAnswers = Pick<PeerResponder, 'lastHeard' | 'handOver' | 'storeWorks'>;
 
-function notThatMember({ id, epoch }: MemberRef): never {
-  throw new RollcallError('NOT_THAT_MEMBER', `this is not member ${id} of epoch ${epoch}`);
+function notThatMember(): never {
+  throw new RollcallError('NOT_THAT_MEMBER', 'this process is not the member that the question is for');
 }
 
 /** The answers of a process that is not a member of any cluster. */
@@ -36,6 +36,6 @@ export class PeerResponder {
   }
 
   #assertAddressed(to: MemberRef): void {
-    if (!this.membership.isAddressed(to)) notThatMember(to);
+    if (!this.membership.isAddressed(to)) notThatMember();
   }
 }

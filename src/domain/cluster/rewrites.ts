@@ -24,17 +24,17 @@ export interface RewritesParts {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly links: PeerLinks;
-  /** The record of the own key. */
+  /** The record of this member's key. */
   readonly record: () => Uint8Array;
-  /** Notified at each rewrite of the age of the membership, in milliseconds. */
+  /** Called at each rewrite with the age of the membership in milliseconds. */
   readonly onRewrite: (ageMs: number) => void;
   /** Lists everything again, on a new watch. */
   readonly relist: () => void;
 }
 
 /**
- * Rewrites the own member key every REWRITE_MS. A confirmed rewrite shows that the store works (the fence); a rewrite that
- * arrives through the own watch shows that the watch works (the canary).
+ * Rewrites this member's key every REWRITE_MS. A confirmed rewrite shows that the store works (the fence). A rewrite
+ * that arrives through this member's watch shows that the watch works (the canary).
  */
 export class Rewrites {
   readonly #fence: Fence;
@@ -71,12 +71,12 @@ export class Rewrites {
     this.#current = undefined;
   }
 
-  /** The own watch shows the own key. */
+  /** Notes that the watch of this process shows its own member key. */
   seen(): void {
     this.#canary.seen();
   }
 
-  /** Milliseconds since the own rewrite was last seen through the own watch. */
+  /** Milliseconds since this member's watch last showed this member's rewrite. */
   get lagMs(): number {
     return this.#canary.lagMs;
   }
@@ -86,7 +86,7 @@ export class Rewrites {
     return this.#fence.reason();
   }
 
-  /** True if the membership may be over soon, or already: silence must not count. */
+  /** True if the membership may end soon or may have ended, so that silence must not count. */
   get unconfirmed(): boolean {
     return this.#fence.unconfirmed;
   }
@@ -126,7 +126,7 @@ export class Rewrites {
     if (!this.#current) return;
     if (this.#canary.isMissed) {
       const lagMs = Math.round(this.#canary.lagMs);
-      telemetry.log.warn({ lagMs }, 'the watch does not show the own rewrites; listing again on a new watch');
+      telemetry.log.warn({ lagMs }, 'the watch misses the rewrites of this member; listing again on a new watch');
       telemetry.counters.add(COUNTERS.canaries_missed);
       this.#canary.seen(); // the new listing shows them
       relist();
@@ -135,7 +135,7 @@ export class Rewrites {
       this.#fence.setOthersHaveStore(false);
       return;
     }
-    // The store may be back at any moment: the next turn is not waited for.
+    // The store may answer again at any moment, so this rewrite does not wait for the next REWRITE_MS.
     if (this.#inFlight === 0) this.#rewrite();
     void links.anyHasStore().then((has) => this.#fence.setOthersHaveStore(has && this.unconfirmed));
   }

@@ -11,7 +11,7 @@ export interface ClusterView {
   readonly state: StateName;
   /** The member epoch; 0n without a membership. */
   readonly epoch: bigint;
-  /** Milliseconds since the own rewrite was last seen through the own watch. */
+  /** Milliseconds since this member's watch last showed this member's rewrite. */
   readonly lagMs: number;
   /** The reason why no heartbeat is acknowledged. `undefined` if heartbeats are. */
   readonly fenced: string | undefined;

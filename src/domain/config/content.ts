@@ -2,7 +2,7 @@ import type { Config } from '../../gen/rollcall/v1/config.js';
 import { RollcallError } from '../../model/errors.js';
 import { fromTimestamp } from '../../model/time.js';
 
-/** The config as lists and replies to writes carry it. */
+/** The config without its content, for lists and for replies to writes. */
 export function withoutContent(config: Config): Config {
   return { ...config, content: undefined };
 }

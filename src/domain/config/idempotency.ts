@@ -19,7 +19,7 @@ export interface Written {
 /** One write under a `request_id`. Its repeat gets the first answer. */
 export interface Repeatable {
   readonly namespace: string;
-  /** Empty: a repeat is a new write. */
+  /** Empty if the caller gave none: a repeat is then a new write. */
   readonly requestId: string;
   /** Equal requests have equal fingerprints. */
   readonly fingerprint: string;
@@ -45,8 +45,8 @@ export class Idempotency {
     if (!entry) return undefined;
     const record = decode(key, entry.value, RequestRecord);
     if (record.fingerprint !== fingerprint) {
-      throw new RollcallError('REQUEST_ID_REUSED', `request_id "${requestId}" names another request`, {
-        violations: [{ field: 'request_id', description: 'names another request' }],
+      throw new RollcallError('REQUEST_ID_REUSED', `request_id "${requestId}" was used for another request before`, {
+        violations: [{ field: 'request_id', description: 'was used for another request before' }],
       });
     }
     return answerOf(record.configs, entry.modRevision);
@@ -70,8 +70,8 @@ export class Idempotency {
 }
 
 /**
- * The answer to a write: the newest revision of its configs shows them all. If all of them were equal already, that is not
- * the revision of the commit, which may have written nothing but the request, and so nothing that a catalog sees.
+ * The answer to a write. Its revision is the newest one of its configs, which shows them all. If the write changed no
+ * config, that is not the revision of the commit. Such a commit writes at most the request, which no catalog sees.
  */
 export function answerOf(answered: readonly Config[], committed: Revision): Written {
   const configs = answered.map((config) => (config.revision === 0n ? { ...config, revision: committed } : config));

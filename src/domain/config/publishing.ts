@@ -21,7 +21,7 @@ export interface WriteRequest {
   readonly group: string;
   readonly author: string;
   readonly comment: string;
-  /** Empty: a repeat is a new write. */
+  /** Empty if the caller gave none: a repeat is then a new write. */
   readonly requestId: string;
 }
 
@@ -137,7 +137,7 @@ export class Publishing {
       try {
         decision = this.#decide(request, steps, places);
       } catch (error) {
-        // The catalog may be behind the store, and only the store may refuse.
+        // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
         if (confirmed || !(error instanceof RollcallError)) throw error;
         places = await Promise.all(steps.map(({ key }) => this.#read(configKey(namespace, group, key))));
         confirmed = true;
@@ -189,7 +189,7 @@ export class Publishing {
       throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${count} configs already, deleted ones included`);
     }
     if (configs.bytes - (current?.bytes ?? 0) + bytes > LIMITS.CONFIG_MEMORY_BYTES.value) {
-      throw new RollcallError('TOO_MANY_CONFIGS', `the server holds ${configs.bytes} bytes of configs already`);
+      throw new RollcallError('TOO_MANY_CONFIGS', `the server is full: it holds ${configs.bytes} bytes of configs`);
     }
   }
 
@@ -240,7 +240,7 @@ export class Publishing {
     if (writes.length === 0) return;
     commits
       .commit({ writeId: commits.writeId(), compares: [], writes })
-      .catch((err: unknown) => log.warn({ err }, 'old config versions could not be deleted'));
+      .catch((err: unknown) => log.warn({ err }, 'old config versions could not be deleted; they still use space'));
   }
 
   async #read(key: string): Promise<Place> {
@@ -260,7 +260,7 @@ function assertVersion(key: string, current: ConfigItem | undefined, expected: b
   const version = current && !current.config.deleted ? current.config.version : 0n;
   if (expected === undefined || expected === version) return;
   const is = version === 0n ? 'does not exist' : `is at version ${version}`;
-  throw new RollcallError('VERSION_MISMATCH', `config ${key} ${is}, not at ${expected}`, {
+  throw new RollcallError('VERSION_MISMATCH', `config ${key} ${is}; expected_version is ${expected}`, {
     metadata: { key, version: String(version), expected_version: String(expected) },
   });
 }

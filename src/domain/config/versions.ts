@@ -34,7 +34,7 @@ export class Versions {
     if (config && this.#isKept(config, head?.config)) return config;
     if (!head && !config) throw configNotFound(namespace, group, key);
     const metadata = { namespace, group, key, version: String(version) };
-    throw new RollcallError('VERSION_NOT_FOUND', `config ${key} has no version ${version}, or it is no longer kept`, {
+    throw new RollcallError('VERSION_NOT_FOUND', `config ${key} has no version ${version}, or no longer keeps it`, {
       metadata,
     });
   }

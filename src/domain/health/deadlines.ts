@@ -10,7 +10,7 @@ import type { Cluster } from './peers.js';
 
 /** How often deadlines are checked: a small part of the 300 ms that a verdict may take. */
 export const TICK_MS = 50;
-/** Slots of the wheel: 4,096 ticks are 205 s, so most deadlines are met in their first turn. */
+/** Slots of the wheel: 4,096 ticks are 205 s, so most deadlines are reached in their first turn. */
 const WHEEL_SLOTS = 4_096;
 
 /**
@@ -54,7 +54,7 @@ export class Deadlines {
     return this.liveness.nowMs - this.#silentSinceMs.get(entry)!;
   }
 
-  /** Arms the deadline of an entry, if this member judges it. A deadline before `notBeforeMs` moves there. */
+  /** Arms the deadline of an entry, if this member judges it. The deadline is at least `notBeforeMs`. */
   arm(entry: LivenessEntry, notBeforeMs = -Infinity): void {
     const { namespace, scope, expectsHeartbeats } = entry.item;
     if (expectsHeartbeats && this.cluster.judges(namespace, scope))

@@ -18,12 +18,12 @@ import type { LivenessEntry, LivenessTable } from './liveness-table.js';
 import type { Cluster } from './peers.js';
 import { COUNTERS } from './instruments.js';
 
-/** A reply leaves after this at the latest; an item that is not settled by then is RETRY. Clients wait 3 s. */
+/** A reply leaves after this time at the latest. Items that are not settled by then get RETRY. Clients wait 3 s. */
 const SETTLE_MAX_MS = 1_000;
-/** How often a beat whose commit was refused is decided again before the item is RETRY. */
+/** How often a beat is decided if its commits are refused. After that the item gets RETRY. */
 const COMMIT_TRIES = 3;
 
-/** The outcome of one heartbeat. `undefined`: it counts. */
+/** The outcome of one heartbeat. `undefined` if the heartbeat counts. */
 export type Outcome = RejectionReason | undefined;
 
 /** The outcome of the heartbeats of one message. */
@@ -44,7 +44,7 @@ export interface HeartbeatsParts {
   readonly counters: CounterBoard;
 }
 
-/** Receives heartbeats: settled in memory if nothing changes, by a commit if a record must change. */
+/** Receives heartbeats. They are settled in memory, or by a commit if a record must change. */
 export class Heartbeats {
   constructor(private readonly parts: HeartbeatsParts) {}
 
@@ -125,7 +125,7 @@ export class Heartbeats {
     return undefined;
   }
 
-  /** Changes the record that the beat was decided on, comparing it. The beat counts once that is committed. */
+  /** Commits a change of the record that the beat was decided on, comparing its mod revision. Then the beat counts. */
   async #commit(
     beat: HeartbeatItem,
     item: InstanceItem,
@@ -149,7 +149,7 @@ export class Heartbeats {
     }
   }
 
-  /** Decides by one linearizable read: the catalog cannot place the beat, or a commit was refused. */
+  /** Decides by one linearizable read, because the catalog has no record that fits, or a commit was refused. */
   async #settleByStore(beat: HeartbeatItem, tries = COMMIT_TRIES): Promise<Outcome> {
     const { catalog, commits } = this.parts;
     const key = instanceKey(beat.namespace, beat.service, beat.id);

@@ -17,9 +17,11 @@ import type { Removals } from './removals.js';
 const ROUND_MAX = 1_000;
 /** The wait before a round that reached no verdict is repeated. */
 const ROUND_AGAIN_MS = 200;
-/** The least wait if another member heard the instance: its answer goes by its last tick, so it may be due already. */
+/**
+ * The least wait if another member heard the instance. Its answer is as old as its last tick, so the TTL may be over.
+ */
 const HEARD_AGAIN_MS = 100;
-/** The wait before a removal that was held is asked for again. */
+/** The wait before a held removal is tried again. */
 const HELD_AGAIN_MS = 1_000;
 
 /** The dependencies of a Judge. */

@@ -8,14 +8,14 @@ const STEP_MAX_MS = 500;
  * read; a self-beat in flight shows that.
  */
 export interface SelfBeat {
-  /** Sends one, unless one is in flight. */
+  /** Sends a self-beat, unless one is in flight. */
   send(): void;
-  /** True while one is in flight. */
+  /** True while a self-beat is in flight. */
   readonly inFlight: boolean;
 }
 
 /**
- * The clock that silence is measured by. It advances only while this process could have heard.
+ * The clock that silence is measured by. It advances only while this process could have heard beats.
  *
  * It is paused while there is a pause reason, so that a fault of this process moves every deadline later and none earlier.
  */

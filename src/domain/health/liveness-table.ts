@@ -18,7 +18,7 @@ export interface LivenessEntry {
   beatStampMs: number;
   /** The last change of the record that this process saw. -Infinity: the record was found in a listing. */
   changeStampMs: number;
-  /** Earliest start of its TTL: set when the record was found at a start; -Infinity once it has been heard. */
+  /** Earliest start of the TTL: set if the record was found at a start; -Infinity once the instance was heard. */
   floorMs: number;
   /** The last beat of this incarnation that another member reported. -Infinity: none was reported. */
   heardElsewhereMs: number;
@@ -68,7 +68,7 @@ export class LivenessTable {
   readonly #pending = new Map<string, PendingNote>();
   /** No TTL begins before this: beats may have been lost until then. */
   #disturbedUntilMs = -Infinity;
-  /** The latest floor of an entry that was found at a start. */
+  /** The latest `floorMs` of all entries that were found at a start. */
   #floorUntilMs = -Infinity;
 
   #sooner: (entry: LivenessEntry) => void = () => undefined;
@@ -88,16 +88,14 @@ export class LivenessTable {
     return this.#entries.get(key);
   }
 
-  get size(): number {
-    return this.#entries.size;
-  }
-
   /** Beats may have been lost: every TTL begins again after the grace. */
   disturb(): void {
     this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;
   }
 
-  /** End of the present grace (liveness clock). No running TTL expires earlier, except of entries heard since a start. */
+  /**
+   * End of the present grace (liveness clock). Before it, only TTLs of entries that were heard since a start can end.
+   */
   get graceUntilMs(): number {
     return Math.max(this.#disturbedUntilMs, this.#floorUntilMs);
   }
@@ -140,7 +138,7 @@ export class LivenessTable {
     entry.heardElsewhereMs = Math.max(entry.heardElsewhereMs, this.clock.nowMs - ageMs);
   }
 
-  /** Takes in a record: it changed now, or, if `found`, it was there when this process started. */
+  /** Takes in a record that changed now or, if `found`, that existed when this process started. */
   recordSeen(item: InstanceItem, found: boolean): LivenessEntry {
     const known = this.#entries.get(item.key);
     if (known) {

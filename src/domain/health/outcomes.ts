@@ -6,9 +6,9 @@ import type { Compare, Revision, Txn } from '../../store/store.js';
 import { COUNTERS } from './instruments.js';
 
 /** The two outcomes that the judge commits, with their log lines. */
-const LOG_LINES = { verdicts: 'instances are silent', expiries: 'instances expired' } as const;
+const LOG_LINES = { verdicts: 'recorded instances as SILENT', expiries: 'removed SILENT instances' } as const;
 
-/** Commits verdicts and removals: many at a time, apart from all other commits. */
+/** Commits verdicts and removals: many at a time, separately from all other commits. */
 export class Outcomes {
   constructor(
     private readonly commits: Commits,

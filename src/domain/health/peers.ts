@@ -5,7 +5,7 @@ import type { Answer, HeardNote, Query } from './liveness-table.js';
 export interface MemberRef {
   /** The random id of the process. */
   readonly id: string;
-  /** The revision at which its key was created. */
+  /** The revision at which the member key was created. */
   readonly epoch: bigint;
 }
 
@@ -25,7 +25,7 @@ export type PeerConnector = (member: MemberRef & { readonly address: string }) =
 
 /** The facts that a round fixes before it asks. */
 export interface Jury {
-  /** Compares of the verdict's commit beside the record: the own membership, and the set of members. */
+  /** The compares of a verdict besides the one of its record: this membership, and the set of members. */
   readonly guard: readonly Compare[];
   /** Every live member but this one. */
   readonly others: readonly Pick<PeerLink, 'lastHeard'>[];
@@ -39,9 +39,9 @@ export interface Cluster {
   judges(namespace: string, service: string): boolean;
   /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
   fenced(): string | undefined;
-  /** Calls `listener` when the set of members has changed, so that other members judge, until `signal` is aborted. */
+  /** Calls `listener` when the set of members, and so the judges, have changed. Ends when `signal` is aborted. */
   onMembers(listener: () => void, signal: AbortSignal): void;
-  /** Calls `listener` after a disturbance: every TTL begins again after the grace. Until `signal` is aborted. */
+  /** Calls `listener` after a disturbance: every TTL begins again after the grace. Ends when `signal` is aborted. */
   onDisturbance(listener: () => void, signal: AbortSignal): void;
 }
 

@@ -4,7 +4,9 @@ import type { LivenessClock } from './liveness-clock.js';
 import { GRACE_MS, type LivenessTable } from './liveness-table.js';
 import { ALARMS, COUNTERS } from './instruments.js';
 
-/** A round that found no jury is repeated within this. If none was repeated, no instance is left to ask about. */
+/**
+ * A round without all answers is repeated within this time. If no round follows, there is no instance left to judge.
+ */
 const UNANSWERED_OVER_MS = 3_000;
 /** Verdicts that are postponed for this long are an alarm. */
 const POSTPONED_ALARM_MS = 120_000;
@@ -33,7 +35,7 @@ export class Postponements {
 
   constructor(private readonly parts: PostponementsParts) {}
 
-  /** A round ended without all answers. No member is left out because it seems gone: then there is no verdict. */
+  /** Notes that a round ended without all answers, so without a verdict. A member that seems gone is never left out. */
   unanswered(): void {
     this.#unansweredLastMs = this.parts.clock.now();
     this.#unansweredSinceMs ??= this.#unansweredLastMs;

@@ -25,13 +25,19 @@ import { ALARMS, COUNTERS } from './instruments.js';
 
 /** A service is protected when more than this share of it is suspect: half of a service does not fail by itself. */
 const ENTER_PERCENT = 50;
-/** And more than this number: in a small service a few deaths are a large share, and callers have long noticed. */
+/**
+ * Protection also takes more than this number: in a small service a few deaths are a large share, and callers have long
+ * noticed them.
+ */
 const ENTER_COUNT = 3;
-/** Protection may end when no more than this share is suspect: well below, so that it does not come and go. */
+/** Protection may end when no more than this share is suspect. The gap to ENTER_PERCENT prevents a quick new start. */
 const LEAVE_PERCENT = 35;
-/** Or no more than this number, for services that are too small for shares. */
+/** Protection may also end when no more than this number is suspect, for services that are too small for shares. */
 const LEAVE_COUNT = 2;
-/** And only after this time: at the default TTL a beat comes every 5 s, so every instance has been heard by then. */
+/**
+ * Protection ends only after this time. At the default TTL a beat comes every 5 s, so every instance has been heard by
+ * then.
+ */
 const LEAVE_AFTER_MS = 5_000;
 /** How often pending writes are checked. */
 const TICK_MS = 250;
@@ -48,7 +54,7 @@ interface Service {
   readonly name: string;
   total: number;
   suspect: number;
-  /** The time since when few enough are suspect to end the protection. */
+  /** The time since which the number of suspect instances is low enough to end the protection. */
   calmSinceMs: number | undefined;
   writing: boolean;
   /** No write begins before this. */
@@ -68,8 +74,8 @@ export interface ProtectionKeeperParts {
 }
 
 /**
- * Protects services of which too many instances are UNHEALTHY at once: a fault of the network or of this product is then
- * more likely than the death of all of them.
+ * Protects a service if too many of its instances are UNHEALTHY at once. A fault of the network or of this product is
+ * then more likely than the death of all of them.
  *
  * Every member counts every service; the member that judges a service writes the record. The record decides, not the
  * counts, so all replicas show the same. A protection that an operator released does not begin again before the service
@@ -179,7 +185,7 @@ export class ProtectionKeeper implements Closeable {
     if (this.#active.size === 0) return alarms.clear(ALARMS.PROTECTION);
     const named = [...this.#active].slice(0, NAMED_MAX).map((key) => key.slice(PROTECTIONS.length));
     const more = this.#active.size > named.length ? ` and ${this.#active.size - named.length} more` : '';
-    alarms.raise(ALARMS.PROTECTION, `most instances are UNHEALTHY, and shown all the same: ${named.join(', ')}${more}`);
+    alarms.raise(ALARMS.PROTECTION, `most instances of a service are UNHEALTHY, but shown: ${named.join(', ')}${more}`);
   }
 
   /** Begins the writes that are due, and drops the services that need none. */
@@ -245,7 +251,8 @@ export class ProtectionKeeper implements Closeable {
       service.notBeforeMs = 0;
     } catch (err) {
       // The service remains unsettled, so the write is repeated.
-      if (!(err instanceof RollcallError)) telemetry.log.error({ err }, 'a protection could not be recorded; retrying');
+      if (!(err instanceof RollcallError))
+        telemetry.log.error({ err, namespace, service: name }, 'a protection could not be recorded; retrying');
     } finally {
       service.writing = false;
     }

@@ -18,7 +18,7 @@ export interface RemovalsParts {
   readonly catalog: Catalog;
   readonly liveness: LivenessClock;
   readonly counters: CounterBoard;
-  /** How long the instances of a protected service stay SILENT before they are removed: time for people to look. */
+  /** How long the instances of a protected service stay SILENT before they are removed: time to find the cause. */
   readonly protectedRemovalMs: number;
 }
 
@@ -68,7 +68,7 @@ export class Removals {
     const { cause, isSameHistory } = change;
     if (cause === 'RESET') {
       if (isSameHistory) return;
-      // Removed instances are registered again, and an earlier permission must not remove them.
+      // In another history, removed instances may be registered again. An earlier permission must not remove them.
       this.#recent.clear();
       this.#counts.clear();
       return;
@@ -82,7 +82,7 @@ export class Removals {
     this.#note(idOf(before ?? after), after);
   }
 
-  /** Counts a removal from now on: one that was allowed again, or that the catalog shows at last, is recent. */
+  /** Counts a removal as of now. A removal that is allowed again, or that the catalog shows now, counts only once. */
   #note(id: string, item: InstanceItem): void {
     const service = serviceOf(item);
     const isNew = !this.#recent.delete(id);

@@ -8,7 +8,7 @@ export interface Matcher {
   readonly key: string;
   /** Returns true if every part but the health matches. */
   matches(instance: Instance): boolean;
-  /** Returns true if an instance with its health is shown. */
+  /** Returns true if an instance is shown, by its health and by the protection of its service. */
   shows(item: Pick<InstanceItem, 'instance' | 'shownByProtection'>): boolean;
 }
 

@@ -77,7 +77,7 @@ export class Registrations {
       try {
         record = this.#decide(registration, current);
       } catch (error) {
-        // The catalog may be behind the store, and only the store may refuse.
+        // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
         if (confirmed || !(error instanceof RollcallError && error.reason === 'REVISION_MISMATCH')) throw error;
         return confirm((await commits.get(key)).entry);
       }
@@ -100,7 +100,7 @@ export class Registrations {
       const holder = current?.record.instance!.incarnation;
       if (!current) throw notFound(namespace, service, id);
       if (incarnation !== undefined && incarnation !== holder) {
-        // The catalog may be behind the store, and only the store may refuse.
+        // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
         const now: InstanceItem | undefined = await this.#read(key);
         if (now?.modRevision === current.modRevision) throw otherIncarnation(current);
         current = now;
@@ -151,7 +151,7 @@ export class Registrations {
     throw new RollcallError('TOO_MANY_INSTANCES', message, { metadata: { limit: String(value) } });
   }
 
-  /** Warns of a service that differs from an existing one only in case: it is probably a slip. */
+  /** Warns of a service that differs from an existing one only in case: it is probably a mistake. */
   #warnings({ namespace, service }: Instance): string[] {
     const known = this.parts.catalog.instances.namespace(namespace);
     if (!known || known.scopes.has(service)) return [];
@@ -163,7 +163,7 @@ export class Registrations {
 
 /** Throws REVISION_MISMATCH unless `replaces_revision` allows the registration to replace the current record. */
 function assertReplaces({ replacesRevision, instance }: Registration, current: InstanceItem | undefined): void {
-  // Without a record there is nothing that a delayed Register could take back.
+  // Without a current record, a delayed Register can undo nothing.
   if (replacesRevision === undefined || !current || replacesRevision === current.instance.revision) return;
   const state = current.removedAtMs === undefined ? 'REGISTERED' : 'REMOVED';
   const { incarnation } = current.record.instance!;
@@ -201,7 +201,7 @@ function equalContent(a: Instance, b: Instance): boolean {
 function assertSize({ length }: Uint8Array): void {
   const { value } = LIMITS.INSTANCE_BYTES;
   if (length > value)
-    throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; at most ${value}` }]);
+    throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; limit: ${value}` }]);
 }
 
 function answer({ instance, ttlMs, expectsHeartbeats }: InstanceItem, warnings: readonly string[]): Registered {

@@ -4,6 +4,7 @@ import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Commits } from '../../catalog/commits.js';
 import type { Kind } from '../../catalog/kind.js';
+import { HORIZON } from '../../catalog/kinds.js';
 import { HorizonRecord, RequestRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../model/errors.js';
 import { decode, type Item } from '../../model/item.js';
@@ -32,8 +33,8 @@ export interface GarbageCollectorParts {
  * remembered requests older than REQUEST_ID_HOURS. A kind may have a further condition.
  *
  * The same transaction raises the horizon, so that a watch whose token is older than a deleted tombstone begins with a
- * snapshot. Ages are counted by the monotonic clock of this process, from when it first saw
- * that the tombstone may be deleted.
+ * snapshot. Ages are counted by the monotonic clock of this process, from the moment at which it first found that the
+ * tombstone may be deleted.
  */
 export class GarbageCollector implements Closeable {
   readonly #seenAtMs = new WeakMap<Item, number>();
@@ -46,7 +47,7 @@ export class GarbageCollector implements Closeable {
     const { clock, telemetry } = this.parts;
     const begin = (job: () => Promise<void>) => (): void => {
       this.#collecting = this.#collecting.then(job).catch((err: unknown) => {
-        if (!(err instanceof RollcallError)) telemetry.log.error({ err }, 'garbage collection failed');
+        if (!(err instanceof RollcallError)) telemetry.log.error({ err }, 'garbage collection failed; retrying later');
       });
     };
     this.#timers = [
@@ -101,24 +102,34 @@ export class GarbageCollector implements Closeable {
   async #delete(items: readonly Item[], belongings: readonly string[]): Promise<void> {
     const { catalog, commits, telemetry } = this.parts;
     const writeId = commits.writeId();
+    const before = catalog.of(HORIZON).get('', '', '');
     const newest = items.reduce<Revision>(
       (max, { modRevision }) => (modRevision > max ? modRevision : max),
-      catalog.horizon,
+      before?.fact ?? 0n,
     );
     const horizon = HorizonRecord.encode({ writeId, revision: newest }).finish();
     const keys = [...items.map(({ key }) => key), ...belongings];
     const result = await commits.commit({
       writeId,
-      compares: items.map(({ key, modRevision }) => ({ key, modRevision })),
+      // The horizon is compared too: it must not go back, and another replica may have raised it.
+      compares: [
+        { key: HORIZON_KEY, modRevision: before?.modRevision ?? 0n },
+        ...items.map(({ key, modRevision }) => ({ key, modRevision })),
+      ],
       writes: [
         { kind: 'put', key: HORIZON_KEY, value: horizon },
         ...keys.map((key): Write => ({ kind: 'delete', key })),
       ],
     });
-    if (result.ok) telemetry.counters.add(COUNTERS.tombstones_collected, items.length);
+    if (!result.ok) return;
+    telemetry.counters.add(COUNTERS.tombstones_collected, items.length);
+    await commits.visible(result.revision); // so that the next transaction compares the horizon that was just written
   }
 
-  /** Ages go by the wall clock, the only one that outlives the process. A request that is deleted early is repeated. */
+  /**
+   * Ages go by the wall clock, the only one that outlives the process. After an early deletion, a repeat is a new
+   * write.
+   */
   async #collectRequests(): Promise<void> {
     const { commits, clock } = this.parts;
     const oldest = clock.wall() - LIMITS.REQUEST_ID_HOURS.value * HOUR_MS;

@@ -49,7 +49,7 @@ export class GrpcCall implements Call {
     return this.#abort.signal;
   }
 
-  /** The call has ended. */
+  /** Notes that the call has ended. */
   end(): void {
     this.#ended = true;
     this.#abort?.abort();
@@ -61,7 +61,7 @@ export class GrpcCall implements Call {
   }
 }
 
-/** The address in the peer name of grpc-js, such as "10.0.0.1:1234" or "[::1]:1234". */
+/** The IP address, without port, in a peer name of grpc-js such as "10.0.0.1:1234" or "[::1]:1234". */
 function addressOf(peer: string): string {
   return peer
     .replace(/:\d+$/, '')

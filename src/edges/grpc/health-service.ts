@@ -3,7 +3,7 @@ import type { Sink } from '../../api/call/sink.js';
 import { RollcallError } from '../../model/errors.js';
 import { loadedService } from './loaded-service.js';
 
-/** The words of grpc.health.v1. */
+/** The statuses of grpc.health.v1 that this server uses for itself. */
 export type ServingStatus = 'SERVING' | 'NOT_SERVING';
 
 interface HealthRequest {
@@ -11,8 +11,9 @@ interface HealthRequest {
 }
 
 /**
- * grpc.health.v1: whether this server takes calls. It serves once the store has been read, and from then on until it
- * shuts down: an outage of the store must not pull every replica out of a load balancer.
+ * grpc.health.v1: whether this server takes calls. It answers SERVING once the store has been read, except during a
+ * wait before the next join, and until it shuts down. An outage of the store must not pull every replica out of a load
+ * balancer.
  */
 export class HealthService {
   readonly #watchers = new Map<Sink, (message: object) => void>();
@@ -32,8 +33,7 @@ export class HealthService {
     const method = loadedService('grpc.health.v1.Health');
     return [
       method('check').unary(({ service }: HealthRequest) => {
-        if (!this.#knows(service))
-          throw new RollcallError('UNKNOWN_SERVICE', `${service} is not a service of this server`);
+        if (!this.#knows(service)) throw new RollcallError('UNKNOWN_SERVICE', 'the server has no service of this name');
         return { status: this.#status };
       }),
       method('list').unary(() => ({

@@ -4,7 +4,7 @@ import { Code } from '../../model/errors.js';
 import { imageFiles } from './image.js';
 import { loadedService } from './loaded-service.js';
 
-/** Fields are named as in the proto: so the loader gives them for a compiled image. */
+/** The fields have their names from the proto, because the loader keeps those names for a compiled image. */
 interface ReflectionRequest {
   host: string;
   message_request?:

@@ -76,11 +76,38 @@ export class GrpcHandlers {
   #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Uint8Array> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
-      // The end of the iteration must not destroy the stream: its status is still to be sent.
-      const requests = wire.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
-      this.dispatcher.bidiStream(method, requests, call, transportOf(wire, call));
+      this.dispatcher.bidiStream(method, requestsOf(wire), call, transportOf(wire, call));
     };
   }
+}
+
+/** The events of a stream of grpc-js after which no request arrives. */
+const LAST_REQUEST_EVENTS = ['end', 'cancelled', 'close', 'error'];
+
+/**
+ * The requests of a stream, until the stream ends in whatever way. Node's own iterator does not fit: it destroys the
+ * stream when its last status is emitted as an error, and the status is then lost if a response is still being written.
+ */
+function requestsOf(wire: ServerDuplexStream<Buffer, Uint8Array>): AsyncIterable<Buffer> {
+  let isOver = false;
+  let wake = (): void => undefined;
+  wire.on('readable', () => wake());
+  for (const event of LAST_REQUEST_EVENTS) {
+    wire.once(event, () => {
+      isOver = true;
+      wake();
+    });
+  }
+  return {
+    async *[Symbol.asyncIterator]() {
+      for (;;) {
+        const request = wire.read() as Buffer | null;
+        if (request !== null) yield request;
+        else if (isOver) return;
+        else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    },
+  };
 }
 
 /** The events of a stream of grpc-js after which nothing more can be sent. */

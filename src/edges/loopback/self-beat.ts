@@ -4,7 +4,7 @@ import type { Clock } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { SelfBeat } from '../../domain/health/liveness-clock.js';
 
-/** A datagram that has not come back after this was dropped by the kernel. It is sent again. */
+/** If a datagram has not come back after this time, the kernel has dropped it, and it is sent again. */
 const RESEND_MS = 1_000;
 
 /** A self-beat as a datagram on the loopback interface: it queues in the kernel beside the heartbeats of clients. */

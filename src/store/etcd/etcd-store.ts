@@ -34,7 +34,7 @@ import { checkEtcd } from './start-check.js';
 import { type Listed, watchRange } from './watch.js';
 import { ALARMS } from '../instruments.js';
 
-/** How often etcd is probed for a sign of life. The age that answers to reads report is as exact as this. */
+/** How often etcd is probed for a sign of life. Answers to reads report an age, which is as exact as this interval. */
 const PROBE_MS = 3_000;
 /** A key without a meaning, outside the watched range. */
 const PROBE_KEY = `${UNWATCHED_ROOT}write-probe`;

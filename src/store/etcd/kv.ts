@@ -97,7 +97,7 @@ export class Kv {
       CALL_TIMEOUTS,
     );
     if (!this.#isOlder(answer.header, floor)) {
-      this.log.warn({ floor: Number(floor) }, 'etcd answered with an older state than before, and recovered');
+      this.log.warn({ floor: Number(floor) }, 'etcd answered a read with an older state; its history is unchanged');
       throw new EtcdFailure('UNREACHABLE', 'etcd answered with an older state');
     }
     this.#endHistory(answer.header, floor);

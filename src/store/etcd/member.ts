@@ -10,7 +10,7 @@ import { CALL_TIMEOUTS, type Kv } from './kv.js';
 
 /** How often a lease is renewed within its time to live: two renewals may fail. */
 const RENEWALS_PER_TTL = 3;
-/** For a renewal: if one endpoint does not answer, the next one is tried before the following renewal is due. */
+/** The timeouts of a renewal. If one endpoint does not answer, another one is tried before the next renewal is due. */
 const RENEW_TIMEOUTS: Timeouts = { attemptMs: 1_000, totalMs: 2_000 };
 
 /** The dependencies of a join. */

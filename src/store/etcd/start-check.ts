@@ -38,7 +38,8 @@ export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdCo
     await checkQuota(found.url, Number(dbSize), connection, log);
   }
   const raised = alarms.find((answer) => answer !== undefined)?.alarms ?? [];
-  for (const { alarm, memberID } of raised) log.warn({ alarm, member: memberID }, 'etcd itself has raised an alarm');
+  for (const { alarm, memberID } of raised)
+    log.warn({ alarm, member: memberID }, 'etcd has raised an alarm of its own: see "etcdctl alarm list"');
   await checkCompaction(kv, log);
 }
 

@@ -3,9 +3,10 @@ import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import type { CatalogChange } from '../../../src/catalog/changes.js';
 import { delta } from '../../../src/catalog/selection.js';
-import { HorizonRecord, InstanceRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { HorizonRecord, InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { INSTANCE } from '../../../src/catalog/kinds.js';
 import { writeInstance } from '../../../src/model/instance.js';
+import { protectionKey, writeProtection } from '../../../src/model/protection.js';
 import { HORIZON_KEY } from '../../../src/model/store-facts.js';
 import { matcher } from '../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../src/domain/registry/watching.js';
@@ -131,10 +132,30 @@ test('a record that cannot be read is left out, with an alarm, and the others of
   const { catalog, tally } = listed(1n, entry('p1', 1n));
   const broken = { ...entry('p1', 2n), value: new Uint8Array([0xff, 0xff]) };
   const misplaced = { ...entry('p3', 2n), key: keyOf('p4') };
-  catalog.apply({ revision: 2n, changes: [put(broken), put(misplaced), put(entry('p2', 2n))] });
+  const garbled = { ...entry('p5', 2n), value: new Uint8Array([0x0a, 1, 0xff]) }; // a write_id that is not UTF-8
+  catalog.apply({ revision: 2n, changes: [put(broken), put(misplaced), put(garbled), put(entry('p2', 2n))] });
   assert.equal(catalog.revision, 2n);
   assert.deepEqual(since(catalog, 0n).upserted, ['p1', 'p2']);
-  assert.deepEqual([tally.get('bad_records'), tally.get('BAD_RECORD')], [2, 1]);
+  assert.deepEqual([tally.get('bad_records'), tally.get('BAD_RECORD')], [3, 1]);
+});
+
+test('an old copy of a record that somebody writes back is a visible change, and stops nothing', () => {
+  const { catalog } = listed(3n, entry('p1', 3n), entry('p2', 2n));
+  const protection = (modRevision: bigint, visibleRevision: bigint, active: boolean): Entry => ({
+    key: protectionKey('default', 'pay'),
+    value: writeProtection(ProtectionRecord.fromPartial({ writeId: 'w', active, visibleRevision })),
+    modRevision,
+    createRevision: 4n,
+  });
+  catalog.apply({ revision: 4n, changes: [put(protection(4n, 0n, true))] });
+  catalog.apply({ revision: 6n, changes: [put(entry('p1', 6n, { visibleRevision: 1n }))] });
+  catalog.apply({ revision: 7n, changes: [put(protection(7n, 2n, false))] });
+  assert.equal(catalog.revision, 7n);
+  assert.deepEqual(
+    [catalog.instances.get('default', 'pay', 'p1')?.revision, catalog.protections.get('default', 'pay', '')?.revision],
+    [6n, 7n],
+  );
+  assert.deepEqual(since(catalog, 5n).upserted, ['p1']);
 });
 
 test('revisions that go back are a bug, and stop at the door', () => {

@@ -8,8 +8,10 @@ import { ForeignDeleteRepair } from '../../../src/catalog/sync/foreign-delete-re
 import { settleEpoch } from '../../../src/catalog/sync/schema.js';
 import { StoreSync } from '../../../src/catalog/sync/store-sync.js';
 import { GarbageCollector } from '../../../src/domain/retention/garbage-collector.js';
+import { HorizonRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { TOMBSTONE_KEPT_MS } from '../../../src/model/limits.js';
-import { type Entry, WATCHED_RANGE, type Write } from '../../../src/store/store.js';
+import { HORIZON_KEY } from '../../../src/model/store-facts.js';
+import { type Entry, TXN_WRITES_MAX, WATCHED_RANGE, type Write } from '../../../src/store/store.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
 import { World } from '../../sim/world.js';
 import { MemoryStore } from '../../support/memory-store.js';
@@ -154,6 +156,31 @@ test('a new kind is repaired after a foreign delete, and its tombstones are coll
   assert.equal((await stage.store.get('w/note/default/notes/n1')).entry, undefined);
   assert.equal(stage.note('n1'), undefined);
   assert.ok(stage.catalog.horizon > revision);
+});
+
+test('W3: a collection never lowers the horizon, also if another replica has raised it and this one does not know yet', async () => {
+  const stage = new KindStage();
+  await stage.start(note('n1', 'one'));
+  await stage.write(note('n1', ''));
+  stage.deaf = true;
+  const value = HorizonRecord.encode({ writeId: 'other', revision: 1_000n }).finish();
+  await stage.write({ kind: 'put', key: HORIZON_KEY, value });
+  await stage.pass(TOMBSTONE_KEPT_MS + 130_000);
+  const { entry } = await stage.store.get(HORIZON_KEY);
+  assert.equal(HorizonRecord.decode(entry!.value).revision, 1_000n);
+  assert.ok((await stage.store.get('w/note/default/notes/n1')).entry, 'nothing was collected on what is out of date');
+});
+
+test('W3: more tombstones than one transaction deletes are collected at once', async () => {
+  const stage = new KindStage();
+  const ids = Array.from({ length: 2 * TXN_WRITES_MAX }, (_, i) => `n${i}`);
+  await stage.start(note('kept', 'one'));
+  for (const id of ids) await stage.store.commit({ writeId: 'w', compares: [], writes: [note(id, '')] });
+  await stage.pass(TOMBSTONE_KEPT_MS + 130_000);
+  assert.deepEqual(
+    [...stage.catalog.of(NOTE).all()].map(({ name }) => name),
+    ['kept'],
+  );
 });
 
 test('a kind that joins another moves its targets, and a live change and a listing give the same revisions', async () => {
