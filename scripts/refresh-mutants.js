@@ -79,15 +79,14 @@ function refreshed(text) {
     const core = coreOf(hunk);
     const place = find(hunk, core);
     if (!place) return undefined;
-    const lines = files.get(place.path) ?? linesOf(place.path);
     const original = linesOf(place.path);
+    const lines = files.get(place.path) ?? [...original];
     const shift = indentOf(original[place.at]) - indentOf(core.old[0]);
     const indented = core.new.map((line) =>
       line.trim() === '' ? line : ' '.repeat(Math.max(0, indentOf(line) + shift)) + line.trimStart(),
     );
-    const offset = lines.length - original.length;
-    const at = place.at + (offset > 0 || offset < 0 ? offset : 0);
-    lines.splice(at, core.old.length, ...indented);
+    const moved = lines.length - original.length; // by the hunks before
+    lines.splice(place.at + moved, core.old.length, ...indented);
     files.set(place.path, lines);
   }
   return [...files].map(([path, lines]) => diffOf(path, lines.join('\n'))).join('');

@@ -1,5 +1,6 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
+import { maxOf } from '../base/max.js';
 import type { Telemetry } from '../base/telemetry.js';
 import type { ConfigItem } from '../model/config.js';
 import { RollcallError } from '../model/errors.js';
@@ -101,8 +102,7 @@ export class Catalog implements Tables {
 
   /** The oldest cursor that can be continued. Before it, tombstones may have been deleted, or events missed. */
   get oldestCursor(): Revision {
-    const { horizon } = this;
-    return horizon > this.#missedUpTo ? horizon : this.#missedUpTo;
+    return maxOf(this.horizon, this.#missedUpTo);
   }
 
   /** Notes that events up to this revision were missed: a watch that followed this catalog needs a snapshot. */
@@ -250,10 +250,11 @@ export class Catalog implements Tables {
   /** Puts entries into the catalog in the order of their visible changes, which is the order that cursors follow. */
   #putAll(entries: readonly Entry[], changes: ChangeSet): void {
     const written = this.#readAll(entries);
-    const sources = sortByRevision(written.filter(({ kind }) => kind.join).map((one) => this.#notBack(one)));
+    const placed = (one: Placed): Placed => this.#placed(one.kind, one.item, true);
     const keys = new Set(written.map(({ item }) => item.key));
+    const sources = sortByRevision(written.filter(({ kind }) => kind.join).map(placed));
     const moved = sources.flatMap((source) => this.#putSource(source, keys, changes));
-    const targets = written.filter(({ kind }) => !kind.join).map((one) => this.#placed(one.kind, one.item, true));
+    const targets = written.filter(({ kind }) => !kind.join).map(placed); // under the sources, which are in by now
     for (const { kind, item, written: isWritten } of sortByRevision([...targets, ...moved])) {
       if (kind.join) {
         // If the effect of a source on a scope begins or ends, the scope as a whole has changed.
@@ -315,8 +316,7 @@ export class Catalog implements Tables {
   #notBack({ kind, item, written }: Placed): Placed {
     const before = this.of(kind).get(item.namespace, item.scope, item.name);
     if (!before || item.revision >= before.revision) return { kind, item, written };
-    const revision = item.modRevision > before.revision ? item.modRevision : before.revision;
-    return { kind, item: { ...item, revision }, written };
+    return { kind, item: { ...item, revision: maxOf(item.modRevision, before.revision) }, written };
   }
 
   #sourcesOf(kind: Kind): readonly Kind[] {

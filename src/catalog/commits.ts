@@ -7,11 +7,13 @@ import { instanceKey, writeInstance } from '../model/instance.js';
 import type { Stamp } from '../model/item.js';
 import { WRITE_VISIBLE_WAIT_MS } from '../model/limits.js';
 import {
+  allEntries,
   type CommitResult,
   type Compare,
   type Entry,
   type KeyRange,
   OutcomeLost,
+  putTxn,
   type Revision,
   type Store,
   StoreRefused,
@@ -87,21 +89,13 @@ export class Commits {
 
   /** Reads a whole range at one revision. It is for small ranges only. */
   async list(range: KeyRange): Promise<Entry[]> {
-    const entries: Entry[] = [];
-    const { pages } = await this.#report(this.parts.store.list(range), 0);
-    for await (const page of pages) entries.push(...page);
-    return entries;
+    return allEntries(await this.#report(this.parts.store.list(range), 0));
   }
 
   /** The transaction that puts an instance record if the current record is at `expected` (0n: if there is none). */
   instanceTxn(record: InstanceRecord, expected: Revision, value = writeInstance(record)): Txn {
     const { namespace, service, id } = record.instance!;
-    const key = instanceKey(namespace, service, id);
-    return {
-      writeId: record.writeId,
-      compares: [{ key, modRevision: expected }],
-      writes: [{ kind: 'put', key, value }],
-    };
+    return putTxn(record.writeId, instanceKey(namespace, service, id), value, expected);
   }
 
   /** Waits until a committed write is visible here, but no longer than WRITE_VISIBLE_WAIT_MS. */

@@ -1,3 +1,4 @@
+import { maxOf } from '../base/max.js';
 import type { Clock } from '../base/clock.js';
 import { BarrierRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
@@ -87,4 +88,3 @@ export class Freshness {
 }
 
 const ignore = (): void => undefined;
-const maxOf = (a: Revision, b: Revision): Revision => (a > b ? a : b);

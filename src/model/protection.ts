@@ -1,3 +1,4 @@
+import { maxOf } from '../base/max.js';
 import { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { InstanceItem } from './instance.js';
 import { BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
@@ -52,8 +53,7 @@ export function writeProtection(record: ProtectionRecord): Uint8Array {
  */
 export function underProtection(item: InstanceItem, protection: ProtectionItem | undefined): InstanceItem {
   if (!item.suspect || !protection) return item;
-  const revision = protection.revision > item.revision ? protection.revision : item.revision;
-  return { ...item, revision, shownByProtection: protection.record.active };
+  return { ...item, revision: maxOf(protection.revision, item.revision), shownByProtection: protection.record.active };
 }
 
 /** The record of a protection that begins. */

@@ -93,6 +93,13 @@ export interface Listing {
   readonly pages: AsyncIterable<readonly Entry[]>;
 }
 
+/** Reads a listing to its end. */
+export async function allEntries({ pages }: Listing): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for await (const page of pages) for (const entry of page) entries.push(entry);
+  return entries;
+}
+
 /** A condition on one key. `modRevision` 0n or `createRevision` 0n requires that the key does not exist. */
 export type Compare =
   | { readonly key: string; readonly modRevision: Revision }
@@ -109,6 +116,11 @@ export interface Txn {
   readonly writeId: string;
   readonly compares: readonly Compare[];
   readonly writes: readonly Write[];
+}
+
+/** The transaction that puts one record if the current one is at `expected` (0n: if there is none). */
+export function putTxn(writeId: string, key: string, value: Uint8Array, expected: Revision): Txn {
+  return { writeId, compares: [{ key, modRevision: expected }], writes: [{ kind: 'put', key, value }] };
 }
 
 /** The most writes in one transaction. etcd takes 128 operations, including the reads for the compares. */

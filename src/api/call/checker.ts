@@ -87,15 +87,23 @@ export class Checker {
     return value;
   }
 
-  /** A number that must not be negative, such as a revision. */
-  notNegative(field: string, value: bigint): bigint {
-    if (value < 0n) this.refuse(field, `must not be negative; it is ${value}`);
+  /** A number that must not be negative, such as a revision. It may be unset if its field is optional. */
+  notNegative<T extends bigint | undefined>(field: string, value: T): T {
+    if (value !== undefined && value < 0n) this.refuse(field, `must not be negative; it is ${value}`);
     return value;
   }
 
   /** A count of at most `max`. */
   count(field: string, count: number, max: number, what: string): void {
     if (count > max) this.refuse(field, `must have up to ${max} ${what}; it has ${count}`);
+  }
+
+  /** The names or filters of a watch: some, up to `max`, or `all` and then none. Returns those that are to be checked. */
+  someOrAll<T>(field: string, given: readonly T[], all: boolean, max: number): readonly T[] {
+    if (all && given.length > 0) this.refuse(field, 'must be empty when "all" is true');
+    if (!all && given.length === 0) this.refuse(field, 'is required unless "all" is true');
+    this.count(field, given.length, max, field);
+    return given.slice(0, max);
   }
 
   /** Labels or metadata. */

@@ -20,15 +20,12 @@ export interface Gate {
 export function gatesOf(gates: readonly Gate[], phase: Gate['phase']): Admit {
   const asked = gates.filter((gate) => gate.phase === phase);
   if (asked.length === 0) return () => undefined;
-  return (call, checked) => {
-    for (let i = 0; i < asked.length; i++) {
+  const admitFrom = (first: number, call: Call, checked: unknown): Promise<void> | undefined => {
+    for (let i = first; i < asked.length; i++) {
       const admitted = asked[i]!.admit(call, checked);
-      if (admitted) return admitted.then(() => askRest(asked.slice(i + 1), call, checked));
+      if (admitted) return admitted.then(() => admitFrom(i + 1, call, checked));
     }
     return undefined;
   };
-}
-
-async function askRest(gates: readonly Gate[], call: Call, checked: unknown): Promise<void> {
-  for (const gate of gates) await gate.admit(call, checked);
+  return (call, checked) => admitFrom(0, call, checked);
 }

@@ -68,12 +68,12 @@ export function checkPublish(request: PublishConfigRequest): { write: WriteReque
 function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
   const key = check.name(`${field}.key`, draft.key, CONFIG_KEY);
   check.labels(`${field}.labels`, draft.labels);
-  if (draft.expectedVersion !== undefined) check.notNegative(`${field}.expected_version`, draft.expectedVersion);
+  const expectedVersion = check.notNegative(`${field}.expected_version`, draft.expectedVersion);
   const given = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
   if (!draft.content) check.refuse(`${field}.text`, 'is required, unless data is set');
   const format = given || inferFormat(key, draft.content?.$case === 'data');
   const content = checkContent(check, field, format, draft.content ?? { $case: 'text', value: '' });
-  return { key, content, format, labels: draft.labels, expectedVersion: draft.expectedVersion };
+  return { key, content, format, labels: draft.labels, expectedVersion };
 }
 
 /** The content in the case that its format requires. Text that is not UTF-8 is refused, never repaired. */
@@ -137,9 +137,9 @@ export function checkDelete(request: DeleteConfigRequest): {
   const check = new Checker();
   const write = checkWrite(check, request);
   const key = check.name('key', request.key, CONFIG_KEY);
-  if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
+  const expectedVersion = check.notNegative('expected_version', request.expectedVersion);
   check.done();
-  return { write, key, expectedVersion: request.expectedVersion };
+  return { write, key, expectedVersion };
 }
 
 export function checkRollback(request: RollbackConfigRequest): {
@@ -152,9 +152,9 @@ export function checkRollback(request: RollbackConfigRequest): {
   const write = checkWrite(check, request);
   const key = check.name('key', request.key, CONFIG_KEY);
   if (request.version < 1n) check.refuse('version', `must be 1 or more; it is ${request.version}`);
-  if (request.expectedVersion !== undefined) check.notNegative('expected_version', request.expectedVersion);
+  const expectedVersion = check.notNegative('expected_version', request.expectedVersion);
   check.done();
-  return { write, key, version: request.version, expectedVersion: request.expectedVersion };
+  return { write, key, version: request.version, expectedVersion };
 }
 
 export function checkListConfigs(request: ListConfigsRequest): {
@@ -197,10 +197,8 @@ export function checkWatchConfig(request: WatchConfigRequest): {
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
-  if (request.all && request.filters.length > 0) check.refuse('filters', 'must be empty when "all" is true');
-  if (!request.all && request.filters.length === 0) check.refuse('filters', 'is required unless "all" is true');
-  check.count('filters', request.filters.length, LIMITS.WATCH_CONFIG_FILTERS.value, 'filters');
-  const filters = request.filters.slice(0, LIMITS.WATCH_CONFIG_FILTERS.value).map((filter, i) => {
+  const given = check.someOrAll('filters', request.filters, request.all, LIMITS.WATCH_CONFIG_FILTERS.value);
+  const filters = given.map((filter, i) => {
     const field = `filters[${i}]`;
     check.count(`${field}.keys`, filter.keys.length, LIMITS.WATCH_CONFIG_KEYS.value, 'keys');
     check.count(`${field}.prefixes`, filter.prefixes.length, LIMITS.WATCH_CONFIG_PREFIXES.value, 'prefixes');

@@ -48,8 +48,7 @@ export function checkRegister(
   if (!request.instance) check.refuse('instance', 'is required');
   const instance = checkInstance(check, given, peerAddress);
   const incarnation = check.runId('incarnation', request.incarnation);
-  const { replacesRevision } = request;
-  if (replacesRevision !== undefined) check.notNegative('replaces_revision', replacesRevision);
+  const replacesRevision = check.notNegative('replaces_revision', request.replacesRevision);
   check.done();
   const warnings =
     given.address === ''
@@ -256,11 +255,8 @@ export function checkWatchServices(request: WatchServicesRequest): {
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
-  if (request.all && request.services.length > 0) check.refuse('services', 'must be empty when "all" is true');
-  if (!request.all && request.services.length === 0) check.refuse('services', 'is required unless "all" is true');
-  check.count('services', request.services.length, LIMITS.WATCH_SERVICES.value, 'services');
-  request.services
-    .slice(0, LIMITS.WATCH_SERVICES.value)
+  check
+    .someOrAll('services', request.services, request.all, LIMITS.WATCH_SERVICES.value)
     .forEach((service, i) => check.name(`services[${i}]`, service, SERVICE));
   checkFilter(check, request.filter);
   check.watcher(request.watcher);

@@ -1,6 +1,6 @@
 import type { Catalog } from '../../catalog/catalog.js';
 import { ResetReason } from '../../gen/rollcall/v1/watch.js';
-import { RollcallError } from '../../model/errors.js';
+import { invalidRequest } from '../../model/errors.js';
 import { decodeResumeToken, type ResumeToken } from '../../model/tokens.js';
 
 /** Where a stream begins. Cursor 0n begins with a snapshot; the reason says why a token was not continued. */
@@ -14,8 +14,7 @@ export function readToken(resumeToken: string): ResumeToken | undefined {
   if (resumeToken === '') return undefined;
   const token = decodeResumeToken(resumeToken);
   if (token) return token;
-  const violations = [{ field: 'resume_token', description: 'is not a token of a watch' }];
-  throw new RollcallError('INVALID_REQUEST', 'resume_token: is not a token of a watch', { violations });
+  throw invalidRequest([{ field: 'resume_token', description: 'is not a token of a watch' }]);
 }
 
 /** The revision to wait for before the watch begins, if the token is ahead of this catalog. Otherwise `undefined`. */

@@ -3,6 +3,7 @@ import type { Closeable } from '../../base/lifecycle.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Item } from '../../model/item.js';
+import { putTxn } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
 import type { Commits } from '../commits.js';
 import type { Kind } from '../kind.js';
@@ -57,11 +58,7 @@ export class ForeignDeleteRepair implements Closeable {
     const { commits, telemetry } = this.parts;
     const stamp = commits.stamp();
     const value = kind.rewrite(item, stamp);
-    const result = await commits.commit({
-      writeId: stamp.writeId,
-      compares: [{ key: item.key, modRevision: 0n }],
-      writes: [{ kind: 'put', key: item.key, value }],
-    });
+    const result = await commits.commit(putTxn(stamp.writeId, item.key, value, 0n));
     if (result.ok) telemetry.log.warn({ key: item.key }, 'wrote back a record that was deleted from the store');
   }
 }

@@ -6,7 +6,7 @@ import { EpochRecord, SchemaRecord } from '../../gen/rollcall/storage/v1/records
 import { decode } from '../../model/item.js';
 import { SCHEMA_KEY } from '../../model/keys.js';
 import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
-import { type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
+import { putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
 
 /** The schema that this program writes, and the lowest schema that a program needs to read it. */
 const SCHEMA = { writtenBy: 2, minReader: 2 };
@@ -97,9 +97,5 @@ async function putIf(
   encode: (writeId: string) => Uint8Array,
 ): Promise<void> {
   const writeId = random.id();
-  await store.commit({
-    writeId,
-    compares: [{ key, modRevision }],
-    writes: [{ kind: 'put', key, value: encode(writeId) }],
-  });
+  await store.commit(putTxn(writeId, key, encode(writeId), modRevision));
 }

@@ -4,7 +4,7 @@ import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
-import { Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../../store/store.js';
+import { allEntries, Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
 import { settleEpoch } from './schema.js';
 import { COUNTERS } from '../instruments.js';
@@ -98,9 +98,9 @@ export class StoreSync implements Closeable {
   async #list(): Promise<void> {
     const { store, catalog, random, telemetry } = this.parts;
     if (this.#epochUnsettled) await settleEpoch(store, random, this.#endedEpochs);
-    const { revision, pages } = await store.list(WATCHED_RANGE);
-    const entries: Entry[] = [];
-    for await (const page of pages) for (const entry of page) entries.push(entry);
+    const listing = await store.list(WATCHED_RANGE);
+    const { revision } = listing;
+    const entries = await allEntries(listing);
     if (this.#stop.signal.aborted) return;
     if (revision < catalog.revision) throw new RolledBack('a listing is older than an earlier one');
     // After a restore that this server missed, the new history may already be past the catalog. So compare epochs too.

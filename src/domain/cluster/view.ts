@@ -1,6 +1,6 @@
 import { ifReadable } from '../../model/item.js';
 import { type MemberItem, MEMBERS, readMember } from '../../model/member.js';
-import { prefixRange, type Store } from '../../store/store.js';
+import { allEntries, prefixRange, type Store } from '../../store/store.js';
 
 /** The name of a membership's state; see `State` in membership.ts. */
 export type StateName = 'OUT' | 'WAITING' | 'IN' | 'LEAVING' | 'GONE';
@@ -27,8 +27,7 @@ export interface ClusterView {
 /** The nodes of all members, as the store holds them now. For a record that cannot be read: its key. */
 export async function memberNodes(store: Store): Promise<string[]> {
   const nodes = new Set<string>();
-  const { pages } = await store.list(prefixRange(MEMBERS));
-  for await (const page of pages)
-    for (const entry of page) nodes.add(ifReadable(() => readMember(entry).record.node) ?? entry.key);
+  for (const entry of await allEntries(await store.list(prefixRange(MEMBERS))))
+    nodes.add(ifReadable(() => readMember(entry).record.node) ?? entry.key);
   return [...nodes].sort();
 }

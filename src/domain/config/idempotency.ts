@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../base/clock.js';
+import { maxOf } from '../../base/max.js';
 import type { Commits } from '../../catalog/commits.js';
 import { RequestRecord } from '../../gen/rollcall/storage/v1/records.js';
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { RollcallError } from '../../model/errors.js';
-import { decode } from '../../model/item.js';
+import { decode, type Stamp } from '../../model/item.js';
 import { requestKey } from '../../model/request.js';
 import { toTimestamp } from '../../model/time.js';
 import type { Compare, Revision, Write } from '../../store/store.js';
@@ -32,10 +32,7 @@ export function fingerprintOf(parts: unknown): string {
 
 /** Remembers the first answer to each `request_id`, in the same transaction as the write. */
 export class Idempotency {
-  constructor(
-    private readonly commits: Commits,
-    private readonly clock: Clock,
-  ) {}
+  constructor(private readonly commits: Commits) {}
 
   /** The first answer under this `request_id`; `undefined` if there was none. Throws REQUEST_ID_REUSED. */
   async firstAnswer({ namespace, requestId, fingerprint }: Repeatable): Promise<Written | undefined> {
@@ -55,13 +52,12 @@ export class Idempotency {
   /** The compare and the write that record an answer. Empty if the request has no `request_id`. */
   recordOf(
     { namespace, requestId, fingerprint }: Repeatable,
-    writeId: string,
+    { writeId, wallMs }: Stamp,
     answered: readonly Config[],
   ): { compares: Compare[]; writes: Write[] } {
     if (requestId === '') return { compares: [], writes: [] };
     const key = requestKey(namespace, requestId);
-    const time = toTimestamp(this.clock.wall());
-    const record = { writeId, fingerprint, configs: answered.map(withoutContent), time };
+    const record = { writeId, fingerprint, configs: answered.map(withoutContent), time: toTimestamp(wallMs) };
     return {
       compares: [{ key, modRevision: 0n }],
       writes: [{ kind: 'put', key, value: RequestRecord.encode(record).finish() }],
@@ -75,5 +71,5 @@ export class Idempotency {
  */
 export function answerOf(answered: readonly Config[], committed: Revision): Written {
   const configs = answered.map((config) => (config.revision === 0n ? { ...config, revision: committed } : config));
-  return { configs, revision: configs.reduce((newest, { revision }) => (revision > newest ? revision : newest), 0n) };
+  return { configs, revision: configs.reduce((newest, { revision }) => maxOf(newest, revision), 0n) };
 }

@@ -72,7 +72,7 @@ export class Publishing {
   readonly #idempotency: Idempotency;
 
   constructor(private readonly parts: PublishingParts) {
-    this.#idempotency = new Idempotency(parts.commits, parts.clock);
+    this.#idempotency = new Idempotency(parts.commits);
   }
 
   publish(request: WriteRequest, drafts: readonly Draft[]): Promise<Written> {
@@ -200,7 +200,8 @@ export class Publishing {
     { places, configs, answered }: Decision,
   ): Promise<CommitResult> {
     const { commits } = this.parts;
-    const writeId = commits.writeId();
+    const stamp = commits.stamp();
+    const { writeId } = stamp;
     const compares: Compare[] = steps.map(({ key }, i) => ({
       key: configKey(namespace, group, key),
       modRevision: places[i]!.modRevision,
@@ -213,7 +214,7 @@ export class Publishing {
         { kind: 'put', key: versionKey(namespace, group, config.key, config.version), value },
       ];
     });
-    const record = this.#idempotency.recordOf(repeatable, writeId, answered);
+    const record = this.#idempotency.recordOf(repeatable, stamp, answered);
     return commits.commit({
       writeId,
       compares: [...compares, ...record.compares],

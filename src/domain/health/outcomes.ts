@@ -1,3 +1,4 @@
+import { maxOf } from '../../base/max.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Commits } from '../../catalog/commits.js';
 import { RollcallError } from '../../model/errors.js';
@@ -26,10 +27,7 @@ export class Outcomes {
     const { log, counters } = this.telemetry;
     const results = await this.commits.commitEach(guard, cases.map(become));
     const done = results.filter(({ ok }) => ok).length;
-    const revision: Revision = results.reduce(
-      (newest, result) => (result.revision > newest ? result.revision : newest),
-      0n,
-    );
+    const revision = results.reduce<Revision>((newest, result) => maxOf(newest, result.revision), 0n);
     counters.add(COUNTERS[counter], done);
     counters.add(COUNTERS.verdicts_refused, results.length - done);
     if (done > 0) {

@@ -20,7 +20,7 @@ import {
   readProtection,
   writeProtection,
 } from '../../model/protection.js';
-import type { CommitResult, Entry, Revision } from '../../store/store.js';
+import { type CommitResult, type Entry, putTxn, type Revision } from '../../store/store.js';
 import { ALARMS, COUNTERS } from './instruments.js';
 
 /** A service is protected when more than this share of it is suspect: half of a service does not fail by itself. */
@@ -259,11 +259,7 @@ export class ProtectionKeeper implements Closeable {
   }
 
   #commit(key: string, modRevision: Revision, record: ProtectionRecord): Promise<CommitResult> {
-    return this.parts.commits.commit({
-      writeId: record.writeId,
-      compares: [{ key, modRevision }],
-      writes: [{ kind: 'put', key, value: writeProtection(record) }],
-    });
+    return this.parts.commits.commit(putTxn(record.writeId, key, writeProtection(record), modRevision));
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
+import { maxOf } from '../../base/max.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Commits } from '../../catalog/commits.js';
@@ -103,10 +104,7 @@ export class GarbageCollector implements Closeable {
     const { catalog, commits, telemetry } = this.parts;
     const writeId = commits.writeId();
     const before = catalog.of(HORIZON).get('', '', '');
-    const newest = items.reduce<Revision>(
-      (max, { modRevision }) => (modRevision > max ? modRevision : max),
-      before?.fact ?? 0n,
-    );
+    const newest = items.reduce<Revision>((max, { modRevision }) => maxOf(max, modRevision), before?.fact ?? 0n);
     const horizon = HorizonRecord.encode({ writeId, revision: newest }).finish();
     const keys = [...items.map(({ key }) => key), ...belongings];
     const result = await commits.commit({

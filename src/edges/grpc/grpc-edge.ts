@@ -38,7 +38,7 @@ export interface GrpcEdgeParts {
 /** The gRPC edge: the methods of the contract, reflection and health on one port. */
 export class GrpcEdge implements Closeable {
   readonly #server = new Server(OPTIONS);
-  #health = new HealthService(new Set());
+  readonly #health = new HealthService();
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: GrpcEdgeParts) {
@@ -51,9 +51,8 @@ export class GrpcEdge implements Closeable {
   /** Adds the methods. Health checks may ask about the services that are not for peers. */
   offer(methods: readonly Method[]): void {
     const asked = methods.filter(({ audience }) => audience !== 'peer').map(({ path }) => path.split('/')[1]!);
-    this.#health = new HealthService(new Set(asked));
     const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random);
-    for (const method of [...methods, ...this.#health.methods(), ...reflectionMethods()]) {
+    for (const method of [...methods, ...this.#health.methods(new Set(asked)), ...reflectionMethods()]) {
       this.#server.addService({ [method.path]: definitionOf(method) }, { [method.path]: handlers.of(method) });
     }
   }

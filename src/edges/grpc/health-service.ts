@@ -19,9 +19,6 @@ export class HealthService {
   readonly #watchers = new Map<Sink, (message: object) => void>();
   #status: ServingStatus = 'NOT_SERVING';
 
-  /** `services` are the names that may be asked for, besides the empty one. */
-  constructor(private readonly services: ReadonlySet<string>) {}
-
   /** Changes the status, and notifies the watchers. */
   set(status: ServingStatus): void {
     if (status === this.#status) return;
@@ -29,28 +26,26 @@ export class HealthService {
     for (const send of this.#watchers.values()) send({ status });
   }
 
-  methods(): Method[] {
+  /** The methods. `services` are the names that may be asked for, besides the empty one. */
+  methods(services: ReadonlySet<string>): Method[] {
     const method = loadedService('grpc.health.v1.Health');
+    const isKnown = (service: string): boolean => service === '' || services.has(service);
     return [
       method('check').unary(({ service }: HealthRequest) => {
-        if (!this.#knows(service)) throw new RollcallError('UNKNOWN_SERVICE', 'the server has no service of this name');
+        if (!isKnown(service)) throw new RollcallError('UNKNOWN_SERVICE', 'the server has no service of this name');
         return { status: this.#status };
       }),
       method('list').unary(() => ({
         // A map of a loaded image is written as the list of its entries.
-        statuses: ['', ...this.services].map((key) => ({ key, value: { status: this.#status } })),
+        statuses: ['', ...services].map((key) => ({ key, value: { status: this.#status } })),
       })),
       method('watch').serverStream(({ service }: HealthRequest, send, sink) => {
-        const known = this.#knows(service);
+        const known = isKnown(service);
         send({ status: known ? this.#status : 'SERVICE_UNKNOWN' });
         if (!known) return;
         this.#watchers.set(sink, send);
         sink.onEnd(() => this.#watchers.delete(sink));
       }),
     ];
-  }
-
-  #knows(service: string): boolean {
-    return service === '' || this.services.has(service);
   }
 }

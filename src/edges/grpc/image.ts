@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { fromBinary } from '@bufbuild/protobuf';
+import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import type { ServiceDefinition } from '@grpc/grpc-js';
-import { loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
-import { toBinary } from '@bufbuild/protobuf';
+import { loadFileDescriptorSetFromBuffer, type PackageDefinition } from '@grpc/proto-loader';
 
 /** Every proto the server speaks, as buf compiled it. */
 const image = readFileSync(new URL('../../gen/image.binpb', import.meta.url));
@@ -16,14 +15,14 @@ export function imageFiles(): { readonly file: FileDescriptorProto; readonly byt
   }));
 }
 
+const LOADER_OPTIONS = { longs: String, enums: String, defaults: true, oneofs: true };
+/** The definitions in the image, as proto-loader makes them: made once, and only by a process that serves. */
+let loaded: PackageDefinition | undefined;
+
 /** The definition of a third-party service, such as "grpc.health.v1.Health". */
 export function thirdPartyService(name: string): ServiceDefinition {
-  const definition = loadFileDescriptorSetFromBuffer(image, {
-    longs: String,
-    enums: String,
-    defaults: true,
-    oneofs: true,
-  })[name];
+  loaded ??= loadFileDescriptorSetFromBuffer(image, LOADER_OPTIONS);
+  const definition = loaded[name];
   if (!definition || 'format' in definition) throw new Error(`the image has no service ${name}`);
   return definition;
 }

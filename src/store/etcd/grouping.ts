@@ -1,9 +1,9 @@
-import type { CommitResult, Compare, Txn } from '../store.js';
+import { COMMIT_EACH_TXNS, type CommitResult, type Compare, type Txn } from '../store.js';
 
 /** The most operations of a transaction of etcd. Those of a nested transaction add to the number of its siblings. */
 const OPERATIONS_MAX = 128;
-/** The most commits in a group: more bring no gain, and a group waits for its slowest part. */
-const GROUP_TXNS_MAX = 100;
+/** The most commits in a group: as many as a part of commitEach has. More bring no gain, and a group waits for its slowest part. */
+const GROUP_TXNS_MAX = COMMIT_EACH_TXNS;
 /** The most bytes in a group, unless one commit alone is larger: well below the 1.5 MiB that etcd accepts. */
 const GROUP_BYTES_MAX = 512 * 1_024;
 /** How far down the queue a group is filled from: a longer search costs more than it finds. */

@@ -1,3 +1,4 @@
+import { maxOf } from '../../../src/base/max.js';
 import type { Join, Kind } from '../../../src/catalog/kind.js';
 import type { Item } from '../../../src/model/item.js';
 import { NOTE, type NoteItem } from './note.js';
@@ -19,8 +20,7 @@ const join: Join<PinItem, NoteItem> = {
   level: 'SCOPE',
   sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
   targetsOf: ({ namespace, scope }, notes) => [...(notes.scope(namespace, scope)?.live() ?? [])],
-  apply: (note, pin) =>
-    pin ? { ...note, pinned: pin.pinned, revision: pin.revision > note.revision ? pin.revision : note.revision } : note,
+  apply: (note, pin) => (pin ? { ...note, pinned: pin.pinned, revision: maxOf(pin.revision, note.revision) } : note),
 };
 
 export const PIN: Kind<PinItem> = {

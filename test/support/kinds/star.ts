@@ -1,3 +1,4 @@
+import { maxOf } from '../../../src/base/max.js';
 import type { Join, Kind } from '../../../src/catalog/kind.js';
 import type { Item } from '../../../src/model/item.js';
 import { parseKey } from '../../../src/model/keys.js';
@@ -15,10 +16,7 @@ const join: Join<StarItem, NoteItem> = {
   level: 'ITEM',
   sourceOf: ({ namespace, scope, name }) => ({ namespace, scope, name }),
   targetsOf: ({ namespace, scope, name }, notes) => [notes.get(namespace, scope, name) ?? []].flat(),
-  apply: (note, star) =>
-    star
-      ? { ...note, stars: star.stars, revision: star.revision > note.revision ? star.revision : note.revision }
-      : note,
+  apply: (note, star) => (star ? { ...note, stars: star.stars, revision: maxOf(star.revision, note.revision) } : note),
 };
 
 export const STAR: Kind<StarItem> = {
