@@ -21,6 +21,6 @@ export const ALL_COUNTERS: readonly Counter[] = [
 ].flatMap((counters) => Object.values<Counter>(counters));
 
 /** Every alarm of the program. */
-export const ALL_ALARMS: readonly Alarm[] = [store.ALARMS, catalog.ALARMS, health.ALARMS].flatMap((alarms) =>
-  Object.values<Alarm>(alarms),
+export const ALL_ALARMS: readonly Alarm[] = [store.ALARMS, catalog.ALARMS, health.ALARMS, registry.ALARMS].flatMap(
+  (alarms) => Object.values<Alarm>(alarms),
 );

@@ -1,15 +1,24 @@
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import { PeerServiceDefinition } from '../gen/rollcall/peer/v1/peer_service.js';
 import { AdminServiceDefinition } from '../gen/rollcall/v1/admin_service.js';
 import { ConfigServiceDefinition } from '../gen/rollcall/v1/config_service.js';
 import { RegistryServiceDefinition } from '../gen/rollcall/v1/registry_service.js';
 import type { ServiceDescription } from './call/method.js';
 import type { Audience, Permission } from './call/method-info.js';
+import { HEARTBEAT_REQUEST } from './registry/heartbeats.js';
 
 /** A service of the contract: its audience, and the permission that each method needs. */
 export interface ServiceRow<Service extends ServiceDescription> {
   readonly definition: Service;
   readonly audience: Audience;
   readonly permissions: { readonly [M in keyof Service['methods']]: Permission };
+  /** Decoders that take the place of the generated ones. */
+  readonly decoders?: { readonly [M in keyof Service['methods']]?: RequestDecoder };
+}
+
+/** Reads a request from its bytes. */
+export interface RequestDecoder {
+  decode(input: BinaryReader): unknown;
 }
 
 const row = <Service extends ServiceDescription>(one: ServiceRow<Service>): ServiceRow<Service> => one;
@@ -33,6 +42,7 @@ export const SERVICES = {
       listServices: 'read',
       listNamespaces: 'read',
     },
+    decoders: { heartbeat: HEARTBEAT_REQUEST, streamHeartbeats: HEARTBEAT_REQUEST },
   }),
   config: row({
     definition: ConfigServiceDefinition,

@@ -51,11 +51,20 @@ const NONE: readonly ItemChange<Item>[] = [];
 export type CatalogListener = (change: CatalogChange) => void;
 
 /**
- * The subscribers of the catalog, in the order in which they receive a change. The judge comes first, so that every
- * other part sees deadlines that are up to date. The hub comes last, so that it sends only changes that the others have
+ * The subscribers of the catalog, in the order in which they receive a change. The index of addresses comes first, because
+ * the others ask it; then the judge, so that every other part sees deadlines that are up to date. The hub comes last, so that it sends only changes that the others have
  * taken in.
  */
-export const DELIVERY_ORDER = ['judge', 'removals', 'protection', 'membership', 'other', 'hub'] as const;
+export const DELIVERY_ORDER = [
+  'addresses',
+  'judge',
+  'removals',
+  'protection',
+  'membership',
+  'takeovers',
+  'other',
+  'hub',
+] as const;
 
 /** The name of a subscriber. */
 export type SubscriberName = (typeof DELIVERY_ORDER)[number];

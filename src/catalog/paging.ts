@@ -1,4 +1,5 @@
 import { LIMITS } from '../model/limits.js';
+import { compareKeys } from '../store/store.js';
 
 /** One page of a list. */
 export interface Page<T> {
@@ -7,7 +8,7 @@ export interface Page<T> {
   readonly last: string | undefined;
 }
 
-/** The first `size` of `all` by key, or fewer if they exceed PAGE_BYTES. `make` is called only for entries of the page. */
+/** The first `size` of `all` in the byte order of their keys, or fewer if they exceed PAGE_BYTES. `make` is called only for entries of the page. */
 export function page<S, T>(
   all: readonly S[],
   size: number,
@@ -15,7 +16,7 @@ export function page<S, T>(
   make: (entry: S) => T,
   bytesOf: (entry: S) => number = () => 0,
 ): Page<T> {
-  const sorted = [...all].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const sorted = [...all].sort((a, b) => compareKeys(keyOf(a), keyOf(b)));
   return firstOf(sorted, size, keyOf, make, bytesOf);
 }
 

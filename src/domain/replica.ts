@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.js';
 import { type Closeable, Closers } from '../base/lifecycle.js';
 import type { Random } from '../base/random.js';
 import type { Telemetry } from '../base/telemetry.js';
+import { Addresses } from '../catalog/addresses.js';
 import { Catalog } from '../catalog/catalog.js';
 import { Commits } from '../catalog/commits.js';
 import { Freshness } from '../catalog/freshness.js';
@@ -23,6 +24,7 @@ import { ProtectionKeeper } from './health/protection-keeper.js';
 import { Removals } from './health/removals.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
+import { Takeovers } from './registry/takeovers.js';
 import { GarbageCollector } from './retention/garbage-collector.js';
 
 /** Everything that a replica needs from the world outside. */
@@ -79,6 +81,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
 
   const catalog = new Catalog({ clock, telemetry: named('catalog') });
+  const addresses = new Addresses();
   const commits = new Commits({ store, catalog, clock, random, counters });
   const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
   const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
@@ -106,14 +109,16 @@ export function startReplica(surroundings: Surroundings): Replica {
   const configLog = telemetry.log.child('config');
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
   const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });
+  const takeovers = new Takeovers({ catalog, clock, alarms: telemetry.alarms });
   const check = new ConsistencyCheck({
     ...{ store, catalog, clock, random, telemetry: named('catalog') },
     beginAgain: () => sync.beginAgain(),
   });
 
   const closers = new Closers();
+  addresses.start(catalog, closers.addSignal());
   removals.start(closers.addSignal());
-  for (const part of [judge, protection]) closers.add(part).start();
+  for (const part of [judge, protection, takeovers]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
     sync.start();
@@ -130,7 +135,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     store,
     catalog,
     freshness,
-    registrations: new Registrations({ catalog, commits, random, counters }),
+    registrations: new Registrations({ catalog, commits, addresses, random, telemetry: named('registry') }),
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     protection,

@@ -52,6 +52,17 @@ export const REASONS = {
     retry: false,
     meaning: 'The service is not protected, so there is nothing to release.',
   },
+  DEREGISTERED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'This incarnation was deregistered. Draw a new one, or name the removal in replaces_revision to undo it.',
+  },
+  INCARNATION_REQUIRED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning:
+      'A client named the incarnation that holds the id. Give the incarnation, or name the record in replaces_revision.',
+  },
   INCARNATION_MISMATCH: { code: 'FAILED_PRECONDITION', retry: false, meaning: 'Another incarnation holds the id.' },
   REVISION_MISMATCH: {
     code: 'ABORTED',

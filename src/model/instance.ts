@@ -1,7 +1,7 @@
 import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
-import { Instance, Liveness, type RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
+import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
 import { foldHealth, isSuspect } from './health.js';
-import { BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp, toTimestamp } from './time.js';
@@ -45,6 +45,7 @@ export function readInstance({ key, value, modRevision }: Omit<StoredEntry, 'cre
   if (!stored || instanceKey(stored.namespace, stored.service, stored.id) !== key) {
     throw new BadRecord(`${key} does not hold the instance it names`);
   }
+  assertNotAhead(key, record.visibleRevision, modRevision);
   return instanceItem(key, record, modRevision, value.length);
 }
 
@@ -80,10 +81,16 @@ export function writeInstance(record: InstanceRecord): Uint8Array {
   return InstanceRecord.encode({ ...record, instance: stored }).finish();
 }
 
-/** The record of a new registration. */
-export function registered(instance: Instance, { writeId, wallMs }: Stamp): InstanceRecord {
-  const changeTime = toTimestamp(wallMs);
-  return { writeId, instance: { ...instance, changeTime }, silent: false, visibleRevision: 0n, tombstone: undefined };
+/** The record of a new registration. `incarnationGiven`: a client gave the incarnation. */
+export function registered(instance: Instance, incarnationGiven: boolean, { writeId, wallMs }: Stamp): InstanceRecord {
+  return {
+    writeId,
+    instance: { ...instance, changeTime: toTimestamp(wallMs) },
+    silent: false,
+    visibleRevision: 0n,
+    tombstone: undefined,
+    incarnationGiven,
+  };
 }
 
 /** The same record with a new write id: the mod revision moves, and users see no change. */
@@ -108,14 +115,24 @@ export function silenced({ record }: InstanceItem, { writeId, wallMs }: Stamp): 
   return { ...record, writeId, instance, silent: true, visibleRevision: 0n };
 }
 
-/** The tombstone of an instance. */
+/** The tombstone of an instance. An expired process may come back, and then its last report still counts. */
 export function removed({ record }: InstanceItem, reason: RemovalReason, { writeId, wallMs }: Stamp): InstanceRecord {
-  const { namespace, service, id, incarnation } = record.instance!;
+  const { namespace, service, id, incarnation, reported } = record.instance!;
+  const mayReturn = reason === RemovalReason.REMOVAL_REASON_EXPIRED;
   return {
     writeId,
-    instance: Instance.fromPartial({ namespace, service, id, incarnation }),
+    instance: Instance.fromPartial({ namespace, service, id, incarnation, reported: mayReturn ? reported : undefined }),
     silent: false,
     visibleRevision: 0n,
     tombstone: { reason, time: toTimestamp(wallMs) },
+    incarnationGiven: record.incarnationGiven,
   };
+}
+
+/** Returns true if the tombstone says that this incarnation was deregistered, by itself or by an operator. */
+export function wasDeregistered(item: InstanceItem, incarnation: string | undefined): boolean {
+  return (
+    item.removalReason === RemovalReason.REMOVAL_REASON_DEREGISTERED &&
+    item.record.instance!.incarnation === incarnation
+  );
 }

@@ -52,6 +52,14 @@ export function decode<T>(key: string, value: Uint8Array, message: { decode(inpu
   }
 }
 
+/**
+ * Throws BadRecord if a record claims a visible change after its own write. Such a record was copied from another store
+ * by hand; it would be ahead of every cursor for ever.
+ */
+export function assertNotAhead(key: string, visibleRevision: bigint, modRevision: bigint): void {
+  if (visibleRevision > modRevision) throw new BadRecord(`${key} claims a revision beyond its own write`);
+}
+
 /** The result of `read`, or `undefined` if the record cannot be read. */
 export function ifReadable<T>(read: () => T): T | undefined {
   try {

@@ -105,6 +105,9 @@ export const TTL_MS = { min: 2_000, default: 15_000, max: 600_000 } as const;
 /** A client should beat this many times per ttl, so that two lost beats do no harm. */
 export const BEATS_PER_TTL = 3;
 
+/** The least time between two changes of the note of an instance alone, so that a note cannot make each beat a write. */
+export const NOTE_INTERVAL_MS = 30_000;
+
 /** A silent instance is removed after this number of further TTLs: long enough for a person to investigate. */
 export const EXPIRY_TTLS = 5;
 

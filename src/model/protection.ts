@@ -1,7 +1,7 @@
 import { maxOf } from '../base/max.js';
 import { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { InstanceItem } from './instance.js';
-import { BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
 
@@ -30,6 +30,7 @@ export function readProtection({ key, value, modRevision }: Omit<StoredEntry, 'c
   const names = parseProtectionKey(key);
   if (!names) throw new BadRecord(`${key} names no service`);
   const record = decode(key, value, ProtectionRecord);
+  assertNotAhead(key, record.visibleRevision, modRevision);
   return {
     key,
     ...names,

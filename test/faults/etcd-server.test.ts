@@ -345,6 +345,8 @@ test(`without a quorum for ${OUTAGE_MS / 1_000} s reads and beats go on, writes 
   assert.equal(error.code, UNAVAILABLE);
   assert.deepEqual([detailsOf(error).reason, detailsOf(error).retry], ['STORE_UNAVAILABLE', true]);
   await eventually(async () => (await getStatus(server)).alarms.some(({ name }) => name === 'STORE_UNAVAILABLE'));
+  const { store } = await getStatus(server);
+  assert.deepEqual([store?.reachable, store?.writable], [false, false]);
   const until = performance.now() + OUTAGE_MS;
   while (performance.now() < until) {
     const { instances, staleFor } = await discover(server, { service: 'pay' });
@@ -360,6 +362,7 @@ test(`without a quorum for ${OUTAGE_MS / 1_000} s reads and beats go on, writes 
   await eventually(() => register(server, { instance: instance('late') }).catch(() => undefined), 20_000);
   await eventually(async () => (await discover(server, { service: 'pay' })).staleFor === undefined);
   await eventually(async () => (await getStatus(server)).alarms.length === 0);
+  assert.equal((await getStatus(server)).store?.writable, true);
   const gone = await watch.seen(({ removed }) => removed.some(({ id }) => id === 'dead'), 60_000);
   assert.ok(gone.removed.every(({ id }) => id !== 'alive'));
   await beating.stop();

@@ -75,7 +75,7 @@ const locality = { region: line(128), zone: line(128), sub_zone: line(128) };
 const reported = { state: enumeration, note: prose(256) };
 const watcher = { name: line(128), version: line(128), instance_id: line(128), labels: labels(16, line(128)) };
 const filter = {
-  tags: list(64, line(128)),
+  tags: list(64, all(required, line(128))),
   metadata: labels(64, prose(1_024)),
   version: line(128),
   ...under('locality', locality),
@@ -95,11 +95,6 @@ const beats: Requests = {
       [],
       times(1_001, (i) => ({ service: 'pay', id: `p${i}` })),
     ),
-    'instances.namespace': namespace,
-    'instances.service': all(required, scope),
-    'instances.id': all(required, instanceId),
-    'instances.incarnation': all(required, runId),
-    ...under('instances.reported', reported),
   },
 };
 const draft = (content: string | Buffer, format = ConfigFormat.CONFIG_FORMAT_UNSPECIFIED): Fields => ({
@@ -126,7 +121,7 @@ const REQUESTS: Record<string, Requests> = {
       instance: rows(
         refused(undefined, 'instance', 'instance.service', 'instance.id'),
         refused({ service: 'pay' }, 'instance.id'),
-        refused({ service: 'pay', address: 'fe80::1%eth0' }, 'instance.id'),
+        refused({ service: 'pay', address: 'my_host', namespace: '', id: 'a b' }, 'instance.id'),
         refused(
           { service: 'pay', id: 'p1', metadata: Object.fromEntries(times(9, (i) => [i, 'a'.repeat(1_000)])) },
           'instance',
@@ -315,8 +310,19 @@ const REQUESTS: Record<string, Requests> = {
   },
 };
 
+/** A bad item of a heartbeat is rejected alone; see heartbeats.test.ts. */
+const BEATS = ['Heartbeat', 'StreamHeartbeats'];
+
 /** Fields that may hold anything, and why. */
 const FREE: Record<string, string> = {
+  ...Object.fromEntries(
+    BEATS.flatMap((method) =>
+      ['namespace', 'service', 'id', 'incarnation', 'reported.state', 'reported.note'].map((field) => [
+        `${method}.instances.${field}`,
+        'costs only its item, or nothing',
+      ]),
+    ),
+  ),
   ...Object.fromEntries(
     ['Discover', 'GetInstance', 'ListServices', 'ListNamespaces', 'GetConfig', 'ListConfigs', 'ListConfigVersions'].map(
       (method) => [`${method}.barrier`, 'either value is a request of its own'],
@@ -432,7 +438,7 @@ test('a bad value is refused with the right code, its field is named, and nothin
       });
     }),
   );
-  assert.ok(sent.length > 1_500, `only ${sent.length}`);
+  assert.ok(sent.length > 1_400, `only ${sent.length}`);
   await Promise.all(sent);
   await assertNothingStored(server);
 });
@@ -440,6 +446,7 @@ test('a bad value is refused with the right code, its field is named, and nothin
 test('text that is not UTF-8 is refused in every field that holds text', async (t) => {
   const server = await startServer(t);
   for (const method of OURS) {
+    if (BEATS.includes(method.name)) continue;
     for (const place of placesIn(method.input)) {
       for (const value of asText(place, PLACEHOLDER)) {
         const bytes = Buffer.from(withValue(method, place, value));
@@ -501,9 +508,6 @@ test('however much is wrong, the answer fits in the headers that clients take, a
     assert.ok(bytes < 8_192, `${bytes} bytes of headers`);
     return decodeURIComponent(String(answer['grpc-message']));
   };
-  const instances = times(1_000, () => ({ service: '/', id: '/' }));
-  const beat = await refusal('Heartbeat', { instances });
-  assert.match(beat, /^instances\[0\]\.service: .*; instances\[0\]\.id: .*; and 19\d\d more$/);
   const tags = await refusal('Register', { instance: { service: 'pay', id: 'p1', tags: times(100_000, () => '') } });
   assert.match(tags, /^instance\.tags: must have up to 64 tags; .*; and 99\d{3} more$/);
   const metadata = Object.fromEntries(times(64, (i) => ['\x01'.repeat(200) + i, '']));
@@ -541,7 +545,15 @@ test('what stands at its bound is taken', async (t) => {
   const namespace = 'a'.repeat(63);
   const { instance } = await register(server, {
     instance: {
-      ...{ namespace, service: name, id: name, address: 'a'.repeat(253), port: 65_535, weight: 10_000, version: name },
+      ...{
+        namespace,
+        service: name,
+        id: name,
+        address: `${`${'a'.repeat(62)}.`.repeat(4)}a`,
+        port: 65_535,
+        weight: 10_000,
+        version: name,
+      },
       endpoints: times(16, (i) => ({ name: `e${i}`, port: 65_535, appProtocol: 'a'.repeat(64) })),
       tags: times(64, (i) => `t${i}`),
       metadata: new Map([[name, 'é'.repeat(512)], ...times(63, (i): [string, string] => [`k${i}`, ''])]),

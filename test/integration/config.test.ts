@@ -239,3 +239,24 @@ test('lists show heads without content, by group and prefix, page by page', asyn
   assert.deepEqual((await listConfigs(server, {})).configs.length, 31);
   assert.deepEqual((await listConfigs(server, { prefix: 'app/0' })).configs.length, 10);
 });
+
+test('lists are in the order of groups, then keys, also from page to page', async (t) => {
+  const server = await startServer(t);
+  const groups = ['a', 'a-b', 'a.b', 'aa', 'b'];
+  for (const group of groups)
+    await publishConfig(server, {
+      group,
+      configs: ['a', 'a-b', 'a/b', 'b'].map((key) => ({ key, content: text('x') })),
+    });
+  const listed: string[] = [];
+  for (let pageToken = ''; ;) {
+    const page = await listConfigs(server, { pageSize: 3, pageToken });
+    listed.push(...page.configs.map(({ group, key }) => `${group} ${key}`));
+    if (!page.nextPageToken) break;
+    pageToken = page.nextPageToken;
+  }
+  assert.deepEqual(
+    listed,
+    groups.flatMap((group) => ['a', 'a-b', 'a/b', 'b'].map((key) => `${group} ${key}`)),
+  );
+});

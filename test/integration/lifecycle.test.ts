@@ -9,6 +9,7 @@ import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { RegistryServiceClient } from '../support/clients.js';
 import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
+import { symbolsOfImage } from '../support/wire.js';
 import { getInstance, getStatus, publishConfig, register, text, watchServices } from '../support/client.js';
 import {
   call,
@@ -200,6 +201,7 @@ for (const version of ['v1', 'v1alpha'] as const) {
     ]) {
       assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
     }
+    for (const symbol of symbolsOfImage()) assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
     assert.ok(names(await ask({ fileByFilename: 'rollcall/v1/instance.proto' })) > 0);
     assert.equal((await ask({ fileContainingSymbol: 'no.such.Thing' })).errorResponse?.errorCode, 5);
     assert.equal((await ask({ fileByFilename: 'no/such.proto' })).errorResponse?.errorCode, 5);

@@ -17,6 +17,8 @@ import {
 import { detailsOf, eventually, failure, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
 const { REJECTION_REASON_NOT_REGISTERED: NOT_REGISTERED, REJECTION_REASON_SUPERSEDED: SUPERSEDED } = RejectionReason;
+const { REJECTION_REASON_DEREGISTERED: DEREGISTERED } = RejectionReason;
+const FAILED_PRECONDITION = 9;
 const TTL_2S = { seconds: 2n, nanos: 0 };
 const STARTUP_UNHEALTHY = { state: ReportedState.REPORTED_STATE_STARTING, note: 'warming up' };
 
@@ -107,9 +109,6 @@ test('I1 I2: a repeated Register changes nothing, other content is a change, ano
   assert.ok(changed.revision > first.revision);
   assert.deepEqual(changed.instance?.registerTime, first.instance.registerTime);
 
-  const kept = await register(server, { instance: pay('p1', { version: '3' }) });
-  assert.equal(kept.instance?.incarnation, 'run-1', 'a Register without incarnation keeps the one that stands there');
-
   const taken = await register(server, { instance: pay('p1', { version: '2' }), incarnation: 'run-2' });
   assert.equal(taken.instance?.incarnation, 'run-2');
   const { rejected } = await heartbeat(server, {
@@ -149,7 +148,7 @@ test('I2: replaces_revision keeps a delayed Register from taking the id back', a
   await register(server, { instance: pay('p1'), incarnation: 'run-2', replacesRevision: 0n });
   const removed = await deregister(server, { service: 'pay', id: 'p1' });
   const tombstone = await failure(
-    register(server, { instance: pay('p1'), incarnation: 'run-2', replacesRevision: 0n }),
+    register(server, { instance: pay('p1'), incarnation: 'run-3', replacesRevision: 0n }),
   );
   assert.equal(detailsOf(tombstone).metadata.get('state'), 'REMOVED');
   await register(server, { instance: pay('p1'), incarnation: 'run-3', replacesRevision: removed.revision });
@@ -164,7 +163,7 @@ test('I2 I3: a repeated Deregister answers the same, another incarnation is refu
   assert.equal((await deregister(server, { service: 'pay', id: 'p1', incarnation: 'run-1' })).revision, revision);
   assert.deepEqual(ids(await discover(server, { service: 'pay' })), []);
   const { rejected } = await heartbeat(server, { instances: [{ service: 'pay', id: 'p1', incarnation: 'run-1' }] });
-  assert.equal(rejected[0]?.reason, NOT_REGISTERED);
+  assert.equal(rejected[0]?.reason, DEREGISTERED);
   assert.deepEqual(ids(await discover(server, { service: 'pay', barrier: true })), []);
   const never = await failure(deregister(server, { service: 'pay', id: 'never' }));
   assert.deepEqual([never.code, detailsOf(never).reason], [5, 'INSTANCE_NOT_FOUND']);
@@ -259,14 +258,14 @@ test('a shutdown ends streams of heartbeats with a reason, also while answers ar
   for (const error of await Promise.all(ends)) assert.equal(detailsOf(error).reason, 'SHUTTING_DOWN');
 });
 
-test('StreamHeartbeats ends with the field that is wrong', async (t) => {
+test('StreamHeartbeats ends with the field that is wrong in a request without items', async (t) => {
   const server = await startServer(t);
   const stream = server.registry.streamHeartbeats();
   stream.on('data', () => undefined);
   const failed = new Promise<never>((_, reject) => stream.on('error', reject));
-  stream.write(StreamHeartbeatsRequest.fromPartial({ instances: [{ service: 'pay', id: 'p1' }, { id: 'x' }] }));
+  stream.write(StreamHeartbeatsRequest.fromPartial({ instances: [] }));
   const error = await failure(failed);
-  assert.deepEqual([error.code, detailsOf(error).fields], [3, ['instances[1].service']]);
+  assert.deepEqual([error.code, detailsOf(error).fields], [3, ['instances']]);
 });
 
 test('Discover filters by tags, metadata, version, locality and health', async (t) => {
@@ -404,4 +403,133 @@ test('E3: registered instances outlive a restart, and none expires before the gr
   });
   const found = await getInstance(again, { service: 'pay', id: 'p1' });
   assert.equal(found.instance?.health, Health.HEALTH_HEALTHY);
+});
+
+test('I2: a Register without an incarnation does not empty the record of a process that named its own', async (t) => {
+  const server = await startServer(t);
+  const full = {
+    tags: ['blue'],
+    metadata: new Map([['rack', '7']]),
+    version: '1.4',
+    endpoints: [{ name: 'm', port: 90 }],
+  };
+  const first = await register(server, { instance: pay('p1', full), incarnation: 'run-1' });
+  const error = await failure(register(server, { instance: pay('p1') }));
+  const { reason, metadata } = detailsOf(error);
+  assert.deepEqual([error.code, reason], [FAILED_PRECONDITION, 'INCARNATION_REQUIRED']);
+  assert.equal(metadata.get('revision'), String(first.revision));
+  assert.equal(metadata.get('fields'), 'endpoints, tags, metadata, version');
+  assert.match(error.message, /give that incarnation, or replaces_revision \d+; .* change endpoints, tags/);
+  const { instance } = await getInstance(server, { service: 'pay', id: 'p1' });
+  assert.deepEqual([instance?.tags, instance?.version, instance?.revision], [['blue'], '1.4', first.revision]);
+
+  const same = await register(server, { instance: pay('p1', full) });
+  assert.deepEqual([same.revision, same.instance?.incarnation], [first.revision, 'run-1'], 'equal content is a beat');
+  const wrong = { instance: pay('p1'), replacesRevision: first.revision - 1n };
+  assert.equal(detailsOf(await failure(register(server, wrong))).reason, 'INCARNATION_REQUIRED');
+  const meant = await register(server, { instance: pay('p1'), replacesRevision: first.revision });
+  assert.deepEqual([meant.instance?.tags, meant.instance?.incarnation], [[], 'run-1']);
+});
+
+test('I1: clients that never draw an incarnation register and repeat as they like', async (t) => {
+  const server = await startServer(t);
+  const first = await register(server, { instance: pay('p1', { tags: ['blue'] }) });
+  const other = await register(server, { instance: pay('p1', { tags: ['green'] }) });
+  assert.equal(other.instance?.incarnation, first.instance?.incarnation);
+  assert.deepEqual(other.instance?.tags, ['green']);
+  // Once a process names the incarnation that the server drew, it is its own.
+  const { incarnation } = first.instance!;
+  const named = await register(server, { instance: pay('p1', { tags: ['green'] }), incarnation });
+  assert.equal(named.revision, other.revision);
+  const error = await failure(register(server, { instance: pay('p1') }));
+  assert.equal(detailsOf(error).reason, 'INCARNATION_REQUIRED');
+});
+
+test('a Register never takes an incarnation back to STARTING, also after it has expired; other states count', async (t) => {
+  const server = await startServer(t);
+  const starting = { instance: pay('p1', { ttl: TTL_2S, reported: STARTUP_UNHEALTHY }), incarnation: 'run-1' };
+  await register(server, starting);
+  const healthy = { state: ReportedState.REPORTED_STATE_HEALTHY, note: 'warm' };
+  await heartbeat(server, { instances: [{ service: 'pay', id: 'p1', incarnation: 'run-1', reported: healthy }] });
+  const repeated = await register(server, starting);
+  assert.deepEqual([repeated.instance?.health, repeated.instance?.reported], [Health.HEALTH_HEALTHY, healthy]);
+  const gone = await eventually(
+    () => failure(getInstance(server, { service: 'pay', id: 'p1' })).catch(() => undefined),
+    20_000,
+  );
+  const { metadata } = detailsOf(gone);
+  assert.deepEqual([metadata.get('removal_reason'), metadata.get('incarnation')], ['EXPIRED', 'run-1']);
+  assert.ok(Date.parse(metadata.get('time')!) > 0);
+  assert.match(gone.message, /it was removed at .* \(EXPIRED\)$/);
+  const again = await register(server, starting);
+  assert.deepEqual([again.instance?.health, again.instance?.reported], [Health.HEALTH_HEALTHY, healthy]);
+  const draining = pay('p1', { ttl: TTL_2S, reported: { state: ReportedState.REPORTED_STATE_DRAINING, note: '' } });
+  const drained = await register(server, { instance: draining, incarnation: 'run-1' });
+  assert.equal(drained.instance?.health, Health.HEALTH_DRAINING);
+  const next = await register(server, { ...starting, incarnation: 'run-2' });
+  assert.equal(next.instance?.health, Health.HEALTH_UNHEALTHY, 'the next run begins anew');
+});
+
+test('a takeover of an instance that is not silent is warned of and logged; a repeat or a restart without a name is not', async (t) => {
+  const server = await startServer(t);
+  const other = { address: '10.0.0.8', port: 8081 };
+  assert.deepEqual((await register(server, { instance: pay('p1'), incarnation: 'run-1' })).warnings, []);
+  assert.deepEqual((await register(server, { instance: pay('p1'), incarnation: 'run-1' })).warnings, []);
+  const { warnings } = await register(server, { instance: pay('p1', other), incarnation: 'run-2' });
+  assert.match(
+    warnings.join('\n'),
+    /^the id was held by 10\.0\.0\.7:8080 since \d{4}-.*Z, and that process was not silent/,
+  );
+  const logged = server.log.filter((line) => line.includes('an instance that was not silent was taken over'));
+  assert.equal(logged.length, 1);
+  assert.match(logged[0]!, /"before":"10\.0\.0\.7:8080".*"now":"10\.0\.0\.8:8081"/);
+
+  assert.deepEqual((await register(server, { instance: pay('p2') })).warnings, []);
+  assert.deepEqual((await register(server, { instance: pay('p2', { tags: ['x'] }) })).warnings, []);
+  const moved = await register(server, { instance: pay('p2', other) });
+  assert.match(moved.warnings.join('\n'), /^the id was at 10\.0\.0\.7:8080, which was not silent: .* give each an/);
+});
+
+test('two processes of different services at one address are warned of, one process with many services is not', async (t) => {
+  const server = await startServer(t);
+  const at = (service: string, incarnation?: string, more: object = {}): object => ({
+    instance: { ...pay('x', more), service },
+    ...(incarnation && { incarnation }),
+  });
+  const warnings = async (request: object): Promise<string> => (await register(server, request)).warnings.join('\n');
+  assert.equal(await warnings(at('pay', 'run-1')), '');
+  assert.equal(await warnings(at('refund', 'run-1')), '', 'one process');
+  assert.equal(await warnings(at('audit')), '', 'nobody knows which process');
+  assert.equal(
+    await warnings(at('ship', 'run-2')),
+    '10.0.0.7:8080 is also the address of pay/x, which another process registered',
+  );
+  assert.equal(await warnings(at('a1', 'run-3', { port: 0 })), '');
+  assert.equal(await warnings(at('a2', 'run-4', { port: 0 })), '');
+  assert.equal(await warnings(at('b1', 'run-5', { address: '127.0.0.1' })), '');
+  assert.equal(await warnings(at('b2', 'run-6', { address: '127.0.0.1' })), '');
+  assert.equal(await warnings(at('c1', 'run-7', { namespace: 'other' })), '', 'another network, maybe');
+});
+
+test('addresses are stored in one spelling, before the id is made of them', async (t) => {
+  const server = await startServer(t);
+  const of = async (address: string, endpoint = ''): Promise<unknown[]> => {
+    const endpoints = [{ name: 'm', port: 90, address: endpoint }];
+    const { instance, warnings } = await register(server, {
+      instance: { service: 'v6', address, port: 80, endpoints },
+    });
+    return [instance?.id, instance?.address, instance?.endpoints[0]?.address, warnings.length];
+  };
+  assert.deepEqual(await of('2001:DB8:0::1'), ['2001:db8::1:80', '2001:db8::1', '', 0]);
+  assert.deepEqual(await of('2001:db8::0:1'), ['2001:db8::1:80', '2001:db8::1', '', 0]);
+  assert.deepEqual(await of('::ffff:10.0.0.1', '::FFFF:a00:2'), ['10.0.0.1:80', '10.0.0.1', '10.0.0.2', 0]);
+  assert.equal((await discover(server, { service: 'v6' })).instances.length, 2);
+  const { warnings } = await register(server, { instance: pay('p1', { address: 'my_host' }) });
+  assert.match(warnings.join('\n'), /has a "_", which host names must not have/);
+  const refused = await failure(register(server, { instance: pay('p1', { address: '[2001:db8::1]:443' }) }));
+  assert.match(refused.message, /instance\.address: .*write "2001:db8::1", and port 443 in "port"/);
+  const endpoints = [{ name: 'm', port: 90, address: '0.0.0.0' }];
+  assert.deepEqual(detailsOf(await failure(register(server, { instance: pay('p1', { endpoints }) }))).fields, [
+    'instance.endpoints[0].address',
+  ]);
 });

@@ -1,5 +1,5 @@
 import type { RevisionBatch } from '../../src/store/store.js';
-import { decode, EXPIRED, isAiling, isLiveOf, isShown, readStanding, type Standing } from './records.js';
+import { decode, EXPIRED, isAiling, isGoodbyeOf, isLiveOf, isShown, readStanding, type Standing } from './records.js';
 
 /** A service is protected when more than this share and more than so many of it are unhealthy (docs/reference/guarantees.md, E4). */
 const PROTECTED_FROM = { percent: 50, count: 3 };
@@ -61,6 +61,15 @@ export interface Past {
   readonly history: ReadonlyMap<string, readonly Standing[]>;
   readonly protections: ReadonlyMap<string, readonly ProtectionStanding[]>;
 }
+
+/** What must stand, at some time during a beat, for each rejection. */
+const DESERVED = {
+  NOT_REGISTERED: (state: Standing | undefined, incarnation: string) =>
+    !state || (state.removal !== undefined && !isGoodbyeOf(state, incarnation)),
+  SUPERSEDED: (state: Standing | undefined, incarnation: string) =>
+    state !== undefined && state.removal === undefined && state.incarnation !== incarnation,
+  DEREGISTERED: isGoodbyeOf,
+};
 
 /** A promise that was broken. */
 export class Broken extends Error {
@@ -180,14 +189,10 @@ export abstract class Checker {
   }
 
   /** A beat was rejected between two moments. */
-  rejected(reason: 'NOT_REGISTERED' | 'SUPERSEDED', key: string, incarnation: string, received: number): void {
+  rejected(reason: keyof typeof DESERVED, key: string, incarnation: string, received: number): void {
     if (this.mayNotKnow) return;
-    const deserved = this.#during(key, received).some((state) =>
-      reason === 'NOT_REGISTERED'
-        ? !state || state.removal !== undefined
-        : state && state.removal === undefined && state.incarnation !== incarnation,
-    );
-    if (!deserved) this.fail('10', `${reason} was said to ${key} ${incarnation}, which held the id all along`);
+    const deserved = this.#during(key, received).some((state) => DESERVED[reason](state, incarnation));
+    if (!deserved) this.fail('10', `${reason} was said to ${key} ${incarnation}, which did not deserve it`);
   }
 
   /** W1: a view equals the store at its revision; by a history that is over, as long as somebody may not know that. */
@@ -230,6 +235,8 @@ export abstract class Checker {
       const calls = this.#open('register', next);
       if (calls.length === 0) this.fail('8', `${next.key} came back or changed hands, and nobody registered it`);
       const may = calls.some(({ replaces }) => replaces === undefined || !before || replaces === before.visible);
+      if (isGoodbyeOf(before, next.incarnation) && !calls.some(({ replaces }) => replaces === before!.visible))
+        this.fail('I3', `${next.key} came back as ${next.incarnation}, which was deregistered`);
       if (!may) this.fail('10', `${next.key} was taken over, which replaces_revision did not allow`);
       return;
     }

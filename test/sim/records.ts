@@ -25,6 +25,8 @@ export function encode(name: string, fields: object): Uint8Array {
   return toBinary(message, create(message, fields as MessageInitShape<DescMessage>));
 }
 
+/** Removed by a client or an operator: a RemovalReason. */
+export const DEREGISTERED = 1;
 /** Removed for its silence: a RemovalReason. */
 export const EXPIRED = 2;
 
@@ -57,6 +59,11 @@ export function isAiling({ silent, reported }: Standing): boolean {
 /** True: an incarnation holds the id. */
 export function isLiveOf(state: Standing, incarnation: string): boolean {
   return state.incarnation === incarnation && state.removal === undefined;
+}
+
+/** True: the removal of an incarnation that was deregistered stands. */
+export function isGoodbyeOf(state: Standing | undefined, incarnation: string): boolean {
+  return state?.removal === DEREGISTERED && state.incarnation === incarnation;
 }
 
 export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {

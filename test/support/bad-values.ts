@@ -61,6 +61,18 @@ export const configKey = each(...NO_NAMES, long(256), '/a', 'a/', 'a//b', '.', '
 export const configPrefix = each(...NO_NAMES, long(256), '/a', 'a//b', './', 'a/../');
 export const address = each(
   ...['a b', 'a\0', '10.0.0.7\n', '::1%\n', 'a/b', 'a..b', '../a', '[::1]', 'a:80', '-a', 'é', long(253)],
+  ...[
+    '0.0.0.0',
+    '::',
+    '0::0',
+    '224.0.0.1',
+    'ff02::1',
+    '255.255.255.255',
+    'fe80::1%eth0',
+    '1.2.3',
+    '10.0.0.256',
+    '0x7f',
+  ],
 );
 
 /** Text of one line. */

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
-import { checkHeartbeats, checkRegister } from '../../src/api/registry/checks.js';
+import { checkRegister } from '../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
 import type { Random } from '../../src/base/random.js';
 import type { Query } from '../../src/domain/health/liveness-table.js';
 import type { PeerConnector } from '../../src/domain/health/peers.js';
@@ -109,7 +110,7 @@ export class ClusterStage {
 
   /** "OK", the rejection, or the reason of the error. */
   async beat({ replica }: Member, id: string): Promise<string> {
-    const items = checkHeartbeats([HeartbeatItem.fromPartial({ service: 'pay', id, incarnation: id })]);
+    const { items } = checkHeartbeats([HeartbeatItem.fromPartial({ service: 'pay', id, incarnation: id })]);
     try {
       const { rejected } = await this.until(Promise.resolve().then(() => replica.heartbeats.receive(items)));
       return rejected[0] ? RejectionReason[rejected[0].reason] : 'OK';

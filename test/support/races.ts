@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
-import { checkHeartbeats, checkRegister } from '../../src/api/registry/checks.js';
+import { checkRegister } from '../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import type { RollcallError } from '../../src/model/errors.js';
@@ -67,7 +68,7 @@ class Ring {
   }
 
   beat(incarnation: string, at?: Member): Promise<Call> {
-    const items = checkHeartbeats([HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation })]);
+    const { items } = checkHeartbeats([HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation })]);
     return this.#call(
       `beat ${incarnation}`,
       async ({ replica }) => {
@@ -264,10 +265,10 @@ export async function beatsAgainstDeregister(): Promise<Tally> {
       }
     }
     const later = Promise.all(rings.flatMap((ring) => arena.stage.members.map((member) => ring.beat('run', member))));
-    for (const { outcome } of await arena.stage.until(later)) assert.equal(outcome, 'REJECTION_REASON_NOT_REGISTERED');
+    for (const { outcome } of await arena.stage.until(later)) assert.equal(outcome, 'REJECTION_REASON_DEREGISTERED');
     for (const ring of rings) assert.ok(ring.written.at(-1)!.removed);
   }
-  for (const outcome of ['OK', 'REJECTION_REASON_NOT_REGISTERED'])
+  for (const outcome of ['OK', 'REJECTION_REASON_DEREGISTERED'])
     assert.ok((arena.tally.get(outcome) ?? 0) > RACES / 10, `${outcome}: ${arena.tally.get(outcome)}`);
   return arena.tally;
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Sink } from '../../src/api/call/sink.js';
-import { checkHeartbeats, checkRegister } from '../../src/api/registry/checks.js';
+import { checkRegister } from '../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { WatchHub } from '../../src/api/watch/hub.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
@@ -31,6 +32,8 @@ export interface Given {
   readonly ttlS?: number;
   readonly version?: string;
   readonly metadata?: Map<string, string>;
+  readonly address?: string;
+  readonly reported?: { readonly state: number; readonly note: string };
 }
 
 /** One replica on a virtual clock and a store in memory, with a hand on everything around it. */
@@ -143,9 +146,9 @@ export class Stage {
   }
 
   /** Undefined: the beat counts. */
-  async beat({ service = 'pay', id = 'p1', incarnation }: Given = {}): Promise<RejectionReason | undefined> {
-    const item = HeartbeatItem.fromPartial({ service, id, ...(incarnation !== undefined && { incarnation }) });
-    const { rejected } = await this.replica.heartbeats.receive(checkHeartbeats([item]));
+  async beat({ service = 'pay', id = 'p1', ...given }: Given = {}): Promise<RejectionReason | undefined> {
+    const item = HeartbeatItem.fromPartial({ service, id, ...given });
+    const { rejected } = await this.replica.heartbeats.receive(checkHeartbeats([item]).items);
     return rejected[0]?.reason;
   }
 

@@ -1,6 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { type ClientHttp2Session, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
-import { createFileRegistry, type DescField, type DescMessage, type DescMethod, fromBinary } from '@bufbuild/protobuf';
+import {
+  createFileRegistry,
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type DescMethod,
+  fromBinary,
+} from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import type { Client, ServiceError } from '@grpc/grpc-js';
 import { detailsOf } from './server.js';
@@ -12,6 +19,24 @@ const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
 export const METHODS: readonly DescMethod[] = [...registry].flatMap((type) =>
   type.kind === 'service' ? type.methods : [],
 );
+
+/** The full name of everything that has one, as the protobuf library names it: 46 values of enums among them. */
+export function symbolsOfImage(): string[] {
+  const values = (type: DescEnum): string[] =>
+    type.values.map(({ name }) => [...type.typeName.split('.').slice(0, -1), name].join('.'));
+  return [...registry].flatMap((type) => {
+    switch (type.kind) {
+      case 'message':
+        return [type.typeName, ...[...type.fields, ...type.oneofs].map(({ name }) => `${type.typeName}.${name}`)];
+      case 'enum':
+        return [type.typeName, ...values(type)];
+      case 'service':
+        return [type.typeName, ...type.methods.map(({ name }) => `${type.typeName}.${name}`)];
+      case 'extension':
+        return [type.typeName];
+    }
+  });
+}
 
 /** The path of a method in HTTP/2. */
 export const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;

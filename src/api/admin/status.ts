@@ -18,6 +18,7 @@ export interface About {
 export function statusOf(replica: Replica, watches: number, about: About): GetStatusResponse {
   const { catalog, discovery, judge, membership, store, freshness } = replica;
   const { unreachableSinceMs, writable } = store.health();
+  const reachable = unreachableSinceMs === undefined;
   const { revision, staleForMs } = freshness.stamp();
   const { services, namespaces } = discovery.totals();
   const protectedServices = discovery.protectedServices(LIMITS.PAGE_SIZE.value);
@@ -28,8 +29,8 @@ export function statusOf(replica: Replica, watches: number, about: About): GetSt
     store: {
       kind: store.kind,
       epoch: catalog.storeEpoch,
-      reachable: unreachableSinceMs === undefined,
-      writable,
+      reachable,
+      writable: reachable && writable,
       staleFor: staleForMs === undefined ? undefined : toDuration(staleForMs),
     },
     revision,

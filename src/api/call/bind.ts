@@ -19,7 +19,7 @@ type Info = Omit<MethodInfo, 'kind'>;
 
 /** Binds every method of a service to its handler. */
 export function bind<Service extends ServiceDescription>(
-  { definition, audience, permissions }: ServiceRow<Service>,
+  { definition, audience, permissions, decoders }: ServiceRow<Service>,
   handlers: Handlers<Service>,
   admit: Admit,
 ): Method[] {
@@ -30,7 +30,8 @@ export function bind<Service extends ServiceDescription>(
       permission: permissions[key as keyof Service['methods']],
       readOnly: method.options.idempotencyLevel === 'NO_SIDE_EFFECTS',
     };
-    return bindMethod(info, method, handlers[key as keyof Service['methods']], admit);
+    const requestType = decoders?.[key as keyof Service['methods']] ?? method.requestType;
+    return bindMethod(info, { ...method, requestType }, handlers[key as keyof Service['methods']], admit);
   });
 }
 

@@ -37,6 +37,11 @@ export class Checker {
     this.#violations.push({ field, description: text });
   }
 
+  /** The violations so far, as far as an answer has room for them. */
+  get violations(): readonly Violation[] {
+    return this.#violations;
+  }
+
   /** Throws INVALID_REQUEST if there is a violation. */
   done(): void {
     const last = this.#violations.pop();

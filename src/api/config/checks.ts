@@ -162,7 +162,7 @@ export function checkListConfigs(request: ListConfigsRequest): {
   group: string;
   prefix: string;
   size: number;
-  after: readonly string[];
+  after: string;
   selection: string;
   read: ReadOptions;
 } {
@@ -174,7 +174,7 @@ export function checkListConfigs(request: ListConfigsRequest): {
   const { size, after } = check.page(request, selection);
   const read = checkRead(check, request);
   check.done();
-  return { namespace, group, prefix, size, after, selection, read };
+  return { namespace, group, prefix, size, after: after[0] ?? '', selection, read };
 }
 
 export function checkListVersions(

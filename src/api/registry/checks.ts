@@ -1,5 +1,4 @@
 import { isIP } from 'node:net';
-import type { HeartbeatItem } from '../../gen/rollcall/v1/heartbeat.js';
 import {
   Endpoint,
   Health,
@@ -21,18 +20,18 @@ import type {
   Subset,
   WatchServicesRequest,
 } from '../../gen/rollcall/v1/registry_service.js';
+import { canonicalIp, readAddress } from '../../model/address.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
-import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
+import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { toDuration } from '../../model/time.js';
 import { matcher, type Matcher } from '../../domain/registry/filter.js';
 import type { InstanceRef, Registration } from '../../domain/registry/registrations.js';
 import { serviceSelection } from '../../domain/registry/watching.js';
-import { Checker, NAME_DEFAULT } from '../call/checker.js';
+import { Checker } from '../call/checker.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
-const HOST = /^(?!.*\.\.)[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$/;
 const PORT_MAX = 65_535;
 const WEIGHT_DEFAULT = 100;
 const WEIGHT_MAX = 10_000;
@@ -50,34 +49,33 @@ export function checkRegister(
   const incarnation = check.runId('incarnation', request.incarnation);
   const replacesRevision = check.notNegative('replaces_revision', request.replacesRevision);
   check.done();
-  const warnings =
-    given.address === ''
-      ? [`address is empty: ${instance.address}, where the request came from, is taken; behind NAT that is wrong`]
-      : [];
-  if (given.id === '' && instance.port === 0)
-    warnings.push(`id and port are empty: the id is ${instance.id}, and callers are told of no port`);
-  if (isIP(instance.address) === 0)
-    warnings.push(
-      `address "${instance.address}" is a host name: clients that need an IP address, such as xDS, will not see it`,
-    );
-  return { registration: { instance, incarnation, replacesRevision }, warnings };
+  return { registration: { instance, incarnation, replacesRevision }, warnings: warningsOf(given, instance) };
+}
+
+/** Warnings about fields that the server accepts, although they are probably a mistake. */
+function warningsOf(given: Instance, { id, address, port }: Instance): string[] {
+  const warnings: string[] = [];
+  if (given.address === '')
+    warnings.push(`address is empty: ${address}, where the request came from, is taken; behind NAT that is wrong`);
+  if (given.id === '' && port === 0)
+    warnings.push(`id and port are empty: the id is ${id}, and callers are told of no port`);
+  if (isIP(address) === 0)
+    warnings.push(`address "${address}" is a host name: clients that need an IP address, such as xDS, will not see it`);
+  if (address.includes('_'))
+    warnings.push(`address "${address}" has a "_", which host names must not have: some resolvers refuse it`);
+  return warnings;
 }
 
 function checkInstance(check: Checker, given: Instance, peerAddress: string): Instance {
   const namespace = check.namespace(given.namespace, 'instance.namespace');
   const service = check.name('instance.service', given.service, SERVICE);
-  const address = checkAddress(check, 'instance.address', given.address) || peerAddress;
+  const address = checkAddress(check, 'instance.address', given.address) || canonicalIp(peerAddress);
   const port = check.range('instance.port', given.port, 0, PORT_MAX);
   const id = checkId(check, given, address);
-  check.count('instance.tags', given.tags.length, LIMITS.TAGS.value, 'tags');
-  given.tags.forEach((tag, i) => {
-    if (tag === '') check.refuse(`instance.tags[${i}]`, 'must not be empty');
-    check.chars(`instance.tags[${i}]`, tag, LIMITS.LABEL_CHARS.value);
-  });
+  checkTags(check, 'instance.tags', given.tags);
   check.labels('instance.metadata', given.metadata);
   check.chars('instance.version', given.version, LIMITS.LABEL_CHARS.value);
   checkLocality(check, 'instance.locality', given.locality);
-  checkEndpoints(check, given);
   const weight = check.range('instance.weight', given.weight ?? WEIGHT_DEFAULT, 0, WEIGHT_MAX);
   const ttlMs = check.duration('instance.ttl', given.ttl, TTL_MS);
   const liveness = check.enumValue('instance.liveness', given.liveness, Liveness) || Liveness.LIVENESS_HEARTBEAT;
@@ -87,7 +85,7 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
     id,
     address,
     port,
-    endpoints: given.endpoints.map((endpoint) => Endpoint.fromPartial(endpoint)),
+    endpoints: checkEndpoints(check, given),
     tags: [...new Set(given.tags)].sort(),
     metadata: given.metadata,
     version: given.version,
@@ -108,6 +106,14 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
   };
 }
 
+function checkTags(check: Checker, field: string, tags: readonly string[]): void {
+  check.count(field, tags.length, LIMITS.TAGS.value, 'tags');
+  tags.forEach((tag, i) => {
+    if (tag === '') check.refuse(`${field}[${i}]`, 'must not be empty');
+    check.chars(`${field}[${i}]`, tag, LIMITS.LABEL_CHARS.value);
+  });
+}
+
 function checkId(check: Checker, given: Instance, address: string): string {
   if (given.id !== '') return check.name('instance.id', given.id, INSTANCE_ID);
   if (given.address === '') {
@@ -120,25 +126,26 @@ function checkId(check: Checker, given: Instance, address: string): string {
   return id;
 }
 
-function checkAddress(check: Checker, field: string, address: string): string {
-  if (address.length > LIMITS.ADDRESS_CHARS.value)
-    check.refuse(field, `must be up to ${LIMITS.ADDRESS_CHARS.value} characters; it has ${address.length}`);
-  else if (address !== '' && isIP(address) === 0 && !HOST.test(address))
-    check.refuse(field, 'must be an IP address or a host name');
-  return address;
+/** Returns the address in its canonical form. Empty is allowed. */
+function checkAddress(check: Checker, field: string, given: string): string {
+  const verdict = given === '' ? { address: '' } : readAddress(given);
+  if ('address' in verdict) return verdict.address;
+  check.refuse(field, verdict.refusal);
+  return given;
 }
 
-function checkEndpoints(check: Checker, { endpoints }: Instance): void {
+function checkEndpoints(check: Checker, { endpoints }: Instance): Endpoint[] {
   check.count('instance.endpoints', endpoints.length, LIMITS.ENDPOINTS.value, 'endpoints');
   const names = new Set<string>();
-  endpoints.forEach((endpoint, i) => {
+  return endpoints.map((endpoint, i) => {
     const field = `instance.endpoints[${i}]`;
     check.name(`${field}.name`, endpoint.name, SERVICE);
     if (names.has(endpoint.name)) check.refuse(`${field}.name`, 'is used by another endpoint of the instance');
     names.add(endpoint.name);
-    checkAddress(check, `${field}.address`, endpoint.address);
+    const address = checkAddress(check, `${field}.address`, endpoint.address);
     check.range(`${field}.port`, endpoint.port, 1, PORT_MAX);
     check.chars(`${field}.app_protocol`, endpoint.appProtocol, APP_PROTOCOL_CHARS);
+    return Endpoint.fromPartial({ ...endpoint, address });
   });
 }
 
@@ -184,35 +191,6 @@ function checkNames(check: Checker, { namespace, service, id }: InstanceNames): 
   };
 }
 
-/** Checks the items of a heartbeat and fills the defaults. Changes the items in place: this is the hottest path. */
-export function checkHeartbeats(items: HeartbeatItem[]): readonly HeartbeatItem[] {
-  const check = new Checker();
-  if (items.length === 0) check.refuse('instances', 'must have at least one item');
-  check.count('instances', items.length, LIMITS.HEARTBEAT_ITEMS.value, 'items');
-  if (items.length > LIMITS.HEARTBEAT_ITEMS.value) check.done();
-  items.forEach((item, i) => {
-    if (item.namespace === '') item.namespace = NAME_DEFAULT;
-    const fine =
-      NAMESPACE.pattern.test(item.namespace) &&
-      SERVICE.pattern.test(item.service) &&
-      INSTANCE_ID.pattern.test(item.id) &&
-      (item.incarnation === undefined || RUN_ID.pattern.test(item.incarnation)) &&
-      item.reported === undefined;
-    if (!fine) checkHeartbeat(check, item, `instances[${i}]`);
-  });
-  check.done();
-  return items;
-}
-
-/** Reports every violation of one item. */
-function checkHeartbeat(check: Checker, item: HeartbeatItem, field: string): void {
-  check.namespace(item.namespace, `${field}.namespace`);
-  check.name(`${field}.service`, item.service, SERVICE);
-  check.name(`${field}.id`, item.id, INSTANCE_ID);
-  check.runId(`${field}.incarnation`, item.incarnation);
-  item.reported = checkReported(check, `${field}.reported`, item.reported);
-}
-
 export function checkDiscover(request: DiscoverRequest): {
   namespace: string;
   service: string;
@@ -236,8 +214,7 @@ export function checkDiscover(request: DiscoverRequest): {
 
 function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
   if (!filter) return;
-  check.count('filter.tags', filter.tags.length, LIMITS.TAGS.value, 'tags');
-  filter.tags.forEach((tag, i) => check.chars(`filter.tags[${i}]`, tag, LIMITS.LABEL_CHARS.value));
+  checkTags(check, 'filter.tags', filter.tags);
   check.labels('filter.metadata', filter.metadata);
   check.chars('filter.version', filter.version, LIMITS.LABEL_CHARS.value);
   checkLocality(check, 'filter.locality', filter.locality);

@@ -1,8 +1,6 @@
 import type { ReadOptions } from '../../catalog/freshness.js';
-import type { BeatReport } from '../../domain/health/heartbeats.js';
 import type { ServiceCounts } from '../../domain/registry/discovery.js';
 import type { Replica } from '../../domain/replica.js';
-import type { HeartbeatItem } from '../../gen/rollcall/v1/heartbeat.js';
 import { Health } from '../../gen/rollcall/v1/instance.js';
 import type {
   DiscoverResponse,
@@ -22,13 +20,13 @@ import {
   checkDeregister,
   checkDiscover,
   checkGetInstance,
-  checkHeartbeats,
   checkListNamespaces,
   checkListServices,
   checkRegister,
   checkWatchServices,
 } from './checks.js';
 import { encodeDiscover } from './codec.js';
+import { type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
 
 /** The handlers of RegistryService. */
 export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
@@ -40,9 +38,9 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
     return wait ? wait.then(answer) : answer();
   };
 
-  const beat = (items: readonly HeartbeatItem[]): HeartbeatResponse | Promise<HeartbeatResponse> => {
-    const report = heartbeats.receive(items);
-    return report instanceof Promise ? report.then((late) => toResponse(items, late)) : toResponse(items, report);
+  const beat = (beats: CheckedBeats): HeartbeatResponse | Promise<HeartbeatResponse> => {
+    const report = heartbeats.receive(beats.items);
+    return report instanceof Promise ? report.then((late) => toResponse(beats, late)) : toResponse(beats, report);
   };
 
   return {
@@ -66,7 +64,7 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
     streamHeartbeats: bidiStream(
       ({ instances }) => checkHeartbeats(instances),
       async function* (requests) {
-        for await (const items of requests) yield await beat(items);
+        for await (const beats of requests) yield await beat(beats);
       },
     ),
 
@@ -110,18 +108,6 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
         return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
       }),
     ),
-  };
-}
-
-function toResponse(items: readonly HeartbeatItem[], { intervalMs, rejected }: BeatReport): HeartbeatResponse {
-  return {
-    heartbeatInterval: toDuration(intervalMs),
-    rejected: rejected.map(({ index, reason }) => ({
-      index,
-      service: items[index]!.service,
-      id: items[index]!.id,
-      reason,
-    })),
   };
 }
 

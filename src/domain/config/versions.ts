@@ -7,7 +7,7 @@ import { type ConfigItem, readConfig, versionKey, versionsPrefix } from '../../m
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { DAY_MS } from '../../model/time.js';
-import { prefixRange } from '../../store/store.js';
+import { compareKeys, prefixRange } from '../../store/store.js';
 import { configNotFound, headBytes, publishedAtMs, withoutContent } from './content.js';
 
 /** Reads configs: current ones from memory, older versions from the store. */
@@ -52,16 +52,16 @@ export class Versions {
   }
 
   /** The configs of a namespace, by group and key, without content. `after` names the last entry of the page before. */
-  heads(namespace: string, group: string, prefix: string, size: number, after: readonly string[]): Page<Config> {
+  heads(namespace: string, group: string, prefix: string, size: number, after: string): Page<Config> {
     const all: ConfigItem[] = [];
     for (const { value: scope } of this.catalog.configs.namespace(namespace)?.scopes.values() ?? []) {
       if (group && scope.name !== group) continue;
       for (const item of scope.live()) if (item.name.startsWith(prefix)) all.push(item);
     }
-    const place = ({ scope, name }: ConfigItem): string => `${scope}/${name}`;
-    const last = after.join('/');
+    // A NUL is in no name and comes before every other character: groups stay together, in their own order.
+    const place = ({ scope, name }: ConfigItem): string => `${scope}\0${name}`;
     return page(
-      all.filter((item) => place(item) > last),
+      all.filter((item) => compareKeys(place(item), after) > 0),
       size,
       place,
       ({ config }) => withoutContent(config),

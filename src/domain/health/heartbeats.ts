@@ -11,9 +11,10 @@ import {
   instanceKey,
   readInstance,
   reportedState,
+  wasDeregistered,
   touched,
 } from '../../model/instance.js';
-import { BEATS_PER_TTL, TTL_MS } from '../../model/limits.js';
+import { BEATS_PER_TTL, NOTE_INTERVAL_MS, TTL_MS } from '../../model/limits.js';
 import type { LivenessEntry, LivenessTable } from './liveness-table.js';
 import type { Cluster } from './peers.js';
 import { COUNTERS } from './instruments.js';
@@ -96,8 +97,9 @@ export class Heartbeats {
     const { catalog, table } = this.parts;
     const item = catalog.instances.get(beat.namespace, beat.service, beat.id);
     if (!item || !isHolder(beat, item)) return false;
+    if (this.#newReport(item, beat.reported)) return false;
     if (!item.expectsHeartbeats) return true;
-    return !item.record.silent && !changedReport(item, beat.reported) && !isPromised(table.entry(item.key), item);
+    return !item.record.silent && !isPromised(table.entry(item.key), item);
   }
 
   #report(outcomes: readonly Outcome[], ttlMs: number): BeatReport {
@@ -114,15 +116,31 @@ export class Heartbeats {
 
   #settleOn(beat: HeartbeatItem, item: InstanceItem, tries: number): Outcome | Promise<Outcome> {
     const { table } = this.parts;
-    if (!item.expectsHeartbeats) return undefined;
+    const reported = this.#newReport(item, beat.reported);
+    if (!item.expectsHeartbeats) return reported && this.#commit(beat, item, reported, tries);
     const { incarnation } = item.record.instance!;
     if (table.isOutdated(item.key, incarnation, item.modRevision))
       return tries > 1 ? this.#settleByStore(beat, tries - 1) : RejectionReason.REJECTION_REASON_RETRY;
     const entry = table.noteOf(item.key, incarnation, item.modRevision);
-    const reported = changedReport(item, beat.reported);
     if (item.record.silent || reported) return this.#commit(beat, item, reported, tries);
     if (isPromised(entry, item)) return this.#commit(beat, item, undefined, tries);
     return undefined;
+  }
+
+  /**
+   * The report to write: one whose state differs from the record, or whose note does if the record has not changed for
+   * NOTE_INTERVAL_MS. Any other change of a note is dropped. The state 0 leaves the state as it was.
+   */
+  #newReport(item: InstanceItem, reported: Reported | undefined): Reported | undefined {
+    if (!reported) return undefined;
+    const { instance } = item.record;
+    const before = reportedState(instance!);
+    const state = reported.state || before;
+    const isNew =
+      state !== before ||
+      (reported.note !== (instance!.reported?.note ?? '') &&
+        this.parts.table.unchangedForMs(item.key) >= NOTE_INTERVAL_MS);
+    return isNew ? { state, note: reported.note } : undefined;
   }
 
   /** Commits a change of the record that the beat was decided on, comparing its mod revision. Then the beat counts. */
@@ -158,6 +176,7 @@ export class Heartbeats {
       const read = entry && readInstance(entry);
       const seen = catalog.instances.get(beat.namespace, beat.service, beat.id);
       const item = newer(read, seen);
+      if (item && wasDeregistered(item, beat.incarnation)) return RejectionReason.REJECTION_REASON_DEREGISTERED;
       if (!item || item.removedAtMs !== undefined) return RejectionReason.REJECTION_REASON_NOT_REGISTERED;
       if (!isHolder(beat, item)) return RejectionReason.REJECTION_REASON_SUPERSEDED;
       return await this.#settleOn(beat, item, tries);
@@ -176,14 +195,6 @@ function isHolder(beat: HeartbeatItem, item: InstanceItem): boolean {
 /** Returns true if a verdict that compares this record may be in flight, so that a beat must be committed to count. */
 function isPromised(entry: LivenessEntry | undefined, item: InstanceItem): boolean {
   return entry !== undefined && entry.promisedRevision >= item.modRevision;
-}
-
-/** The report of the process, if it differs from the record. */
-function changedReport(item: InstanceItem, reported: Reported | undefined): Reported | undefined {
-  if (!reported) return undefined;
-  const before = item.record.instance!;
-  const same = reported.state === reportedState(before) && reported.note === (before.reported?.note ?? '');
-  return same ? undefined : reported;
 }
 
 function newer(a: InstanceItem | undefined, b: InstanceItem | undefined): InstanceItem | undefined {

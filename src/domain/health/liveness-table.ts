@@ -88,6 +88,12 @@ export class LivenessTable {
     return this.#entries.get(key);
   }
 
+  /** For how long this process has seen the record unchanged. 0 if the catalog does not show it. */
+  unchangedForMs(key: string): number {
+    const entry = this.#entries.get(key);
+    return entry ? this.clock.nowMs - entry.changeStampMs : 0;
+  }
+
   /** Beats may have been lost: every TTL begins again after the grace. */
   disturb(): void {
     this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;

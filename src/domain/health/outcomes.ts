@@ -9,6 +9,9 @@ import { COUNTERS } from './instruments.js';
 /** The two outcomes that the judge commits, with their log lines. */
 const LOG_LINES = { verdicts: 'recorded instances as SILENT', expiries: 'removed SILENT instances' } as const;
 
+/** The most instances that one log line names: enough for a node, and a line of at most 30 kB. */
+const NAMED_MAX = 100;
+
 /** Commits verdicts and removals: many at a time, separately from all other commits. */
 export class Outcomes {
   constructor(
@@ -31,9 +34,9 @@ export class Outcomes {
     counters.add(COUNTERS[counter], done);
     counters.add(COUNTERS.verdicts_refused, results.length - done);
     if (done > 0) {
-      const { namespace, scope, name } = cases[results.findIndex(({ ok }) => ok)]!.item;
-      const fields = { count: done, first: `${namespace}/${scope}/${name}`, revision: Number(revision) };
-      log.info(fields, LOG_LINES[counter]);
+      const named = cases.filter((_, i) => results[i]!.ok).slice(0, NAMED_MAX);
+      const instances = named.map(({ item: { namespace, scope, name } }) => `${namespace}/${scope}/${name}`);
+      log.info({ count: done, instances, revision: Number(revision) }, LOG_LINES[counter]);
     }
     await this.commits.visible(revision);
   }

@@ -4,7 +4,7 @@ import type { Catalog } from '../../catalog/catalog.js';
 import type { Scope, ScopeView } from '../../catalog/collection.js';
 import { recordedProtection } from '../../catalog/kinds.js';
 import { page, type Page } from '../../catalog/paging.js';
-import { type Health, type Instance } from '../../gen/rollcall/v1/instance.js';
+import { type Health, type Instance, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import type { Protection } from '../../gen/rollcall/v1/protection.js';
 import type { Subset } from '../../gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../model/errors.js';
@@ -72,9 +72,15 @@ export class Discovery {
   get(namespace: string, service: string, id: string): Instance {
     const item = this.catalog.instances.get(namespace, service, id);
     if (item && item.removedAtMs === undefined) return item.instance;
-    throw new RollcallError('INSTANCE_NOT_FOUND', `${service}/${id} is not registered in namespace ${namespace}`, {
-      metadata: { namespace, service, id },
-    });
+    const removal = item && removalOf(item);
+    const why = removal ? `: it was removed at ${removal.time} (${removal.removal_reason})` : '';
+    throw new RollcallError(
+      'INSTANCE_NOT_FOUND',
+      `${service}/${id} is not registered in namespace ${namespace}${why}`,
+      {
+        metadata: { namespace, service, id, ...removal },
+      },
+    );
   }
 
   /** The services of a namespace, by name. */
@@ -161,6 +167,16 @@ function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
   }
   instances.sort((a, b) => (a.id < b.id ? -1 : 1));
   return { instances, hiddenCount, protection: protectionOf(scope) };
+}
+
+/** How an instance was removed, as long as its tombstone is kept. */
+function removalOf({ removedAtMs, removalReason, revision, record }: InstanceItem): Record<string, string> {
+  return {
+    removal_reason: RemovalReason[removalReason!].replace('REMOVAL_REASON_', ''),
+    time: new Date(removedAtMs!).toISOString(),
+    revision: String(revision),
+    incarnation: record.instance!.incarnation,
+  };
 }
 
 /** The number of instances that match a filter but are hidden by their health. */

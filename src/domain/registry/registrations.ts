@@ -1,10 +1,11 @@
-import type { CounterBoard } from '../../base/telemetry.js';
 import type { Random } from '../../base/random.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
-import { Instance, RemovalReason } from '../../gen/rollcall/v1/instance.js';
-import { invalidRequest, RollcallError } from '../../model/errors.js';
+import { Instance, RemovalReason, ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { invalidRequest, type Reason, RollcallError } from '../../model/errors.js';
 import {
   type InstanceItem,
   instanceItem,
@@ -12,12 +13,14 @@ import {
   readInstance,
   registered,
   removed,
+  reportedState,
+  wasDeregistered,
   touched,
   writeInstance,
 } from '../../model/instance.js';
 import { ifReadable } from '../../model/item.js';
 import { BEATS_PER_TTL, LIMITS } from '../../model/limits.js';
-import { toTimestamp } from '../../model/time.js';
+import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import type { Entry, Revision } from '../../store/store.js';
 import { COUNTERS } from './instruments.js';
 
@@ -49,20 +52,24 @@ export interface InstanceRef {
 export interface RegistrationsParts {
   readonly catalog: Catalog;
   readonly commits: Commits;
+  readonly addresses: Pick<Addresses, 'sharedWith'>;
   readonly random: Random;
-  readonly counters: CounterBoard;
+  readonly telemetry: Telemetry;
 }
+
+/** Refusals that depend on the current record, which the catalog may not show yet. */
+const REFUSED_BY_RECORD: readonly Reason[] = ['REVISION_MISMATCH', 'DEREGISTERED', 'INCARNATION_REQUIRED'];
 
 /** Registers and deregisters instances. Every write compares the record that it was decided on. */
 export class Registrations {
   constructor(private readonly parts: RegistrationsParts) {}
 
   async register(registration: Registration): Promise<Registered> {
-    const { catalog, commits, counters } = this.parts;
+    const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const { namespace, service, id } = registration.instance;
     const key = instanceKey(namespace, service, id);
-    const warnings = this.#warnings(registration.instance);
+    const warnings = this.#warnings(registration);
     let current = catalog.instances.get(namespace, service, id);
     let expected = current?.modRevision ?? 0n;
     let confirmed = false;
@@ -78,21 +85,22 @@ export class Registrations {
         record = this.#decide(registration, current);
       } catch (error) {
         // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
-        if (confirmed || !(error instanceof RollcallError && error.reason === 'REVISION_MISMATCH')) throw error;
+        if (confirmed || !(error instanceof RollcallError && REFUSED_BY_RECORD.includes(error.reason))) throw error;
         return confirm((await commits.get(key)).entry);
       }
       const value = writeInstance(record);
       assertSize(value);
       const result = await commits.commit(commits.instanceTxn(record, expected, value));
       if (!result.ok) return confirm(result.found[0]);
+      warnings.push(...this.#takenOver(current, record.instance!));
       await commits.visible(result.revision);
-      counters.add(COUNTERS.registers);
+      telemetry.counters.add(COUNTERS.registers);
       return { done: answer(instanceItem(key, record, result.revision, value.length), warnings) };
     });
   }
 
   async deregister({ namespace, service, id, incarnation }: InstanceRef): Promise<Revision> {
-    const { catalog, commits, counters } = this.parts;
+    const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const key = instanceKey(namespace, service, id);
     let current = catalog.instances.get(namespace, service, id) ?? (await this.#read(key));
@@ -115,7 +123,7 @@ export class Registrations {
         return { retry: true };
       }
       await commits.visible(result.revision);
-      counters.add(COUNTERS.deregisters);
+      telemetry.counters.add(COUNTERS.deregisters);
       return { done: result.revision };
     });
   }
@@ -133,15 +141,36 @@ export class Registrations {
     const holder = current?.record.instance!.incarnation;
     const incarnation = registration.incarnation ?? live?.record.instance!.incarnation ?? random.id();
     const isHolder = live !== undefined && incarnation === holder;
+    if (current && wasDeregistered(current, registration.incarnation)) assertUndoes(registration, current);
     if (!isHolder) assertReplaces(registration, current);
     if (!live) this.#assertRoom(registration.instance);
 
     const registerTime = isHolder ? live.record.instance!.registerTime : toTimestamp(stamp.wallMs);
-    const instance = { ...registration.instance, incarnation, registerTime };
-    const record = registered(instance, stamp);
-    return isHolder && !live.record.silent && equalContent(live.record.instance!, instance)
-      ? touched(live, stamp)
-      : record;
+    const reported =
+      incarnation === holder ? reportAfter(current!, registration.instance) : registration.instance.reported;
+    const instance = { ...registration.instance, reported, incarnation, registerTime };
+    const isSame = isHolder && equalContent(live.record.instance!, instance);
+    if (isHolder && !isSame) assertNamesRun(registration, live);
+    const given = registration.incarnation !== undefined || (isHolder && live.record.incarnationGiven);
+    return isSame && !live.record.silent
+      ? { ...touched(live, stamp), incarnationGiven: given }
+      : registered(instance, given, stamp);
+  }
+
+  /** Warns, and logs, if the process that held the id was not silent: it is fenced, or never knew of the other. */
+  #takenOver(before: InstanceItem | undefined, now: Instance): string[] {
+    if (!before || before.removedAtMs !== undefined || before.record.silent) return [];
+    const { incarnation, address, port, registerTime } = before.record.instance!;
+    const since = new Date(fromTimestamp(registerTime!)).toISOString();
+    const place = `${address}:${port}`;
+    if (incarnation !== now.incarnation) {
+      const fields = { namespace: now.namespace, service: now.service, id: now.id, before: place, since };
+      const { log } = this.parts.telemetry;
+      log.warn({ ...fields, now: `${now.address}:${now.port}` }, 'an instance that was not silent was taken over');
+      return [`the id was held by ${place} since ${since}, and that process was not silent: it is told to stop`];
+    }
+    if (before.record.incarnationGiven || (address === now.address && port === now.port)) return [];
+    return [`the id was at ${place}, which was not silent: if two processes use it, give each an incarnation`];
   }
 
   #assertRoom({ service, id }: Instance): void {
@@ -151,8 +180,29 @@ export class Registrations {
     throw new RollcallError('TOO_MANY_INSTANCES', message, { metadata: { limit: String(value) } });
   }
 
+  #warnings(registration: Registration): string[] {
+    return [...this.#spelledLike(registration.instance), ...this.#sameAddress(registration)];
+  }
+
+  /** Warns if another process serves another service at the same address. One process may serve many services. */
+  #sameAddress({ instance, incarnation }: Registration): string[] {
+    if (incarnation === undefined) return [];
+    const other = this.parts.addresses
+      .sharedWith(instance)
+      .find(
+        ({ scope, record }) =>
+          scope !== instance.service &&
+          record.incarnationGiven &&
+          !record.silent &&
+          record.instance!.incarnation !== incarnation,
+      );
+    if (!other) return [];
+    const at = `${instance.address}:${instance.port}`;
+    return [`${at} is also the address of ${other.scope}/${other.name}, which another process registered`];
+  }
+
   /** Warns of a service that differs from an existing one only in case: it is probably a mistake. */
-  #warnings({ namespace, service }: Instance): string[] {
+  #spelledLike({ namespace, service }: Instance): string[] {
     const known = this.parts.catalog.instances.namespace(namespace);
     if (!known || known.scopes.has(service)) return [];
     const like = known.spelledLike(service);
@@ -175,9 +225,65 @@ function assertReplaces({ replacesRevision, instance }: Registration, current: I
   );
 }
 
+/** Throws DEREGISTERED unless `replaces_revision` names the removal of this incarnation, to undo it. */
+function assertUndoes({ replacesRevision, instance }: Registration, current: InstanceItem): void {
+  const { revision } = current.instance;
+  if (replacesRevision === revision) return;
+  const time = new Date(current.removedAtMs!).toISOString();
+  const { service, id } = instance;
+  const message = `this incarnation of ${service}/${id} was deregistered at ${time}: draw a new one to come back`;
+  throw new RollcallError('DEREGISTERED', message, { metadata: { revision: String(revision), time } });
+}
+
+/**
+ * Throws INCARNATION_REQUIRED if the registration names no incarnation, would change the record of a process that named
+ * its own, and does not name that record in `replaces_revision`.
+ */
+function assertNamesRun({ incarnation, replacesRevision, instance }: Registration, live: InstanceItem): void {
+  const { revision } = live.instance;
+  if (incarnation !== undefined || !live.record.incarnationGiven || replacesRevision === revision) return;
+  const { service, id } = instance;
+  const fields = changedFields(live.record.instance!, instance).join(', ');
+  throw new RollcallError(
+    'INCARNATION_REQUIRED',
+    `${service}/${id} was registered by a process that named its incarnation: give that incarnation, or ` +
+      `replaces_revision ${revision}; this call would change ${fields}`,
+    { metadata: { revision: String(revision), fields } },
+  );
+}
+
+/** The report of a process that registers again. It does not go back to STARTING. */
+function reportAfter({ record }: InstanceItem, next: Instance): Instance['reported'] {
+  const before = record.instance!;
+  const STARTING = ReportedState.REPORTED_STATE_STARTING;
+  return reportedState(next) === STARTING && reportedState(before) !== STARTING ? before.reported : next.reported;
+}
+
 /** The instance that an entry holds. A record that cannot be read counts as none: a Register replaces it. */
 function readable(entry: Entry): InstanceItem | undefined {
   return ifReadable(() => readInstance(entry));
+}
+
+/** The fields of an instance that a client sets apart from its names, by their names in the proto. */
+const CONTENT = [
+  'address',
+  'port',
+  'endpoints',
+  'tags',
+  'metadata',
+  'version',
+  'locality',
+  'weight',
+  'ttl',
+  'liveness',
+  'reported',
+] as const satisfies readonly (keyof Instance)[];
+
+/** The names of the fields in which two instances differ. */
+function changedFields(a: Instance, b: Instance): string[] {
+  const only = (instance: Instance, field: keyof Instance): Instance =>
+    Instance.fromPartial({ [field]: instance[field] as never });
+  return CONTENT.filter((field) => !equalContent(only(a, field), only(b, field)));
 }
 
 /** Returns true if the two are equal apart from the fields that the server sets. */

@@ -1,4 +1,4 @@
-import type { DescriptorProto, FileDescriptorProto } from '@bufbuild/protobuf/wkt';
+import type { DescriptorProto, EnumDescriptorProto, FileDescriptorProto } from '@bufbuild/protobuf/wkt';
 import type { Method } from '../../api/call/method.js';
 import { Code } from '../../model/errors.js';
 import { imageFiles } from './image.js';
@@ -65,22 +65,30 @@ class DescriptorIndex {
   }
 }
 
+/** Every symbol that a file defines, by its full name: what protoc gives a name of its own. */
 function symbolsOf(file: FileDescriptorProto): string[] {
-  const inMessage = (prefix: string, { name, nestedType, enumType, field, oneofDecl }: DescriptorProto): string[] => {
-    const full = `${prefix}.${name}`;
+  const within = (scope: string, name: string): string => (scope === '' ? name : `${scope}.${name}`);
+  // The values of an enum are siblings of the enum, as in C++.
+  const inEnum = (scope: string, { name, value }: EnumDescriptorProto): string[] =>
+    [name, ...value.map((one) => one.name)].map((one) => within(scope, one));
+  const inMessage = (scope: string, message: DescriptorProto): string[] => {
+    const full = within(scope, message.name);
+    const { nestedType, enumType, field, oneofDecl, extension } = message;
     return [
       full,
       ...nestedType.flatMap((nested) => inMessage(full, nested)),
-      ...[...enumType, ...field, ...oneofDecl].map((part) => `${full}.${part.name}`),
+      ...enumType.flatMap((nested) => inEnum(full, nested)),
+      ...[...field, ...oneofDecl, ...extension].map(({ name }) => within(full, name)),
     ];
   };
   return [
     ...file.messageType.flatMap((message) => inMessage(file.package, message)),
-    ...file.enumType.map(({ name }) => `${file.package}.${name}`),
-    ...file.service.flatMap(({ name, method }) => [
-      `${file.package}.${name}`,
-      ...method.map((one) => `${file.package}.${name}.${one.name}`),
-    ]),
+    ...file.enumType.flatMap((one) => inEnum(file.package, one)),
+    ...file.extension.map(({ name }) => within(file.package, name)),
+    ...file.service.flatMap(({ name, method }) => {
+      const full = within(file.package, name);
+      return [full, ...method.map((one) => within(full, one.name))];
+    }),
   ];
 }
 

@@ -1,4 +1,4 @@
-import { checkHeartbeats } from '../../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
 import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
@@ -23,7 +23,7 @@ const SERVICES = ['pay', 'cart'];
 const TTLS_MS = [2_000, 3_000, 5_000];
 /** The client's own deadline for a call. */
 const CALL_MS = 3_000;
-const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3 };
+const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3, DEREGISTERED: 4 };
 
 /** One replica on one store, with clients, watchers and faults, all from one seed. Throws Broken. */
 export class Simulation {
@@ -213,7 +213,7 @@ export class Simulation {
         if (!(await this.#register(key, incarnation, ttlMs, heard))) return;
       }
       const verdict = await this.#beat(key, incarnation, heard);
-      if (verdict === REJECTED.SUPERSEDED) return;
+      if (verdict === REJECTED.SUPERSEDED || verdict === REJECTED.DEREGISTERED) return;
       if (verdict === REJECTED.NOT_REGISTERED && !(await this.#register(key, incarnation, ttlMs, heard))) return;
       await this.#world.sleep(verdict === REJECTED.RETRY ? ttlMs / 12 : (ttlMs / 3) * dice.between(0.8, 1.05));
       // A hiccup of the process, short or longer than its ttl.
@@ -240,7 +240,11 @@ export class Simulation {
         });
         this.#scene.count('register');
         return true;
-      } catch {
+      } catch (error) {
+        if (error instanceof RollcallError && error.reason === 'DEREGISTERED') {
+          this.#scene.count('register DEREGISTERED');
+          return false;
+        }
         this.#scene.count('register failed');
         await this.#world.sleep(this.#dice.between(100, 1_500));
         if (this.#checker.isSuperseded(key, incarnation)) return false;
@@ -255,7 +259,7 @@ export class Simulation {
     const beat = (): Promise<number> =>
       this.#call(async (replica, received) => {
         heard(received);
-        const items = checkHeartbeats([
+        const { items } = checkHeartbeats([
           HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) }),
         ]);
         const { rejected } = await replica.heartbeats.receive(items);
@@ -263,18 +267,14 @@ export class Simulation {
         this.#scene.guard(() => {
           if (reason === 0) this.#checker.beatAcknowledged(key, incarnation, received);
           else if (reason !== REJECTED.RETRY) {
-            this.#checker.rejected(
-              reason === REJECTED.SUPERSEDED ? 'SUPERSEDED' : 'NOT_REGISTERED',
-              key,
-              incarnation,
-              received,
-            );
+            const said = Object.keys(REJECTED)[reason - 1] as Exclude<keyof typeof REJECTED, 'RETRY'>;
+            this.#checker.rejected(said, key, incarnation, received);
           }
         });
         return reason;
       }).then(
         ({ answer }) => {
-          this.#scene.count(['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'][answer]!);
+          this.#scene.count(answer === 0 ? 'beat' : `beat ${Object.keys(REJECTED)[answer - 1]}`);
           return answer;
         },
         () => {

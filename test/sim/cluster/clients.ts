@@ -1,4 +1,4 @@
-import { checkHeartbeats } from '../../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import type { Death } from '../checker.js';
@@ -10,8 +10,8 @@ import type { Server, Servers } from './servers.js';
 const TTLS_MS = [2_000, 3_000, 5_000];
 /** The client's own deadline for a call. */
 const CALL_MS = 3_000;
-const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3 };
-const OUTCOMES = ['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY'];
+const REJECTED = { NOT_REGISTERED: 1, SUPERSEDED: 2, RETRY: 3, DEREGISTERED: 4 };
+const OUTCOMES = ['beat', 'beat NOT_REGISTERED', 'beat SUPERSEDED', 'beat RETRY', 'beat DEREGISTERED'];
 
 /** How a client finds a replica. */
 type Balancing = 'sticky' | 'round-robin' | 'flapping';
@@ -153,12 +153,13 @@ export class Clients {
     let open = [...holdings.keys()];
     while (world.now < until && holdings.size > 0) {
       await this.#changeTtl(balancer, [...holdings.values()], incarnation, heard);
+      if (dice.chance(0.003)) await this.#removeByHand(balancer, dice.pick([...holdings.keys()]), incarnation);
       const outcomes = await this.#beat(balancer, incarnation, open, heard);
       const again: string[] = [];
       for (const [key, outcome] of outcomes) {
         const holding = holdings.get(key)!;
         if (outcome === REJECTED.RETRY) again.push(key);
-        else if (outcome === REJECTED.SUPERSEDED) drop(key);
+        else if (outcome === REJECTED.SUPERSEDED || outcome === REJECTED.DEREGISTERED) drop(key);
         else if (outcome === REJECTED.NOT_REGISTERED) {
           const registered = await this.#register(
             balancer,
@@ -267,6 +268,10 @@ export class Clients {
           replaces = BigInt(revision!);
           continue;
         }
+        if (error instanceof RollcallError && error.reason === 'DEREGISTERED') {
+          scene.count('register DEREGISTERED');
+          return false;
+        }
         scene.count('register failed');
         balancer.failed();
         await scene.world.sleep(scene.dice.between(50, 800));
@@ -325,7 +330,7 @@ export class Clients {
         const [, , , service, id] = key.split('/');
         return HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) });
       });
-      const report = replica.heartbeats.receive(checkHeartbeats(items));
+      const report = replica.heartbeats.receive(checkHeartbeats(items).items);
       const { rejected } = report instanceof Promise ? await report : report;
       const outcomes = new Map(keys.map((key) => [key, 0]));
       for (const { index, reason } of rejected) outcomes.set(keys[index]!, reason);
@@ -343,19 +348,29 @@ export class Clients {
     scene.guard(() => {
       if (outcome === 0) scene.checker.beatAcknowledged(name, key, incarnation, received);
       else if (outcome === REJECTED.SUPERSEDED) scene.checker.rejected('SUPERSEDED', key, incarnation, received);
+      else if (outcome === REJECTED.DEREGISTERED) scene.checker.rejected('DEREGISTERED', key, incarnation, received);
       else if (outcome === REJECTED.NOT_REGISTERED)
         scene.checker.rejected('NOT_REGISTERED', key, incarnation, received);
     });
   }
 
-  async #deregister(balancer: Balancer, key: string, incarnation: string): Promise<void> {
+  /** An operator deregisters an instance whose process lives; mostly it learns so from a beat, sometimes from a Register. */
+  async #removeByHand(balancer: Balancer, key: string, incarnation: string): Promise<void> {
+    this.scene.count('deregister by hand');
+    await this.#deregister(balancer, key, incarnation, false);
+    if (this.scene.dice.chance(0.3))
+      await this.#register(balancer, key, incarnation, TTLS_MS[0]!, undefined, () => undefined);
+  }
+
+  async #deregister(balancer: Balancer, key: string, incarnation: string, named = true): Promise<void> {
     const { scene } = this;
     const [, , namespace, service, id] = key.split('/');
     for (let tries = 0; tries < 4; tries++) {
       const call = scene.checker.began('deregister', key, incarnation);
       try {
         await this.#call(balancer.pick(), async ({ name, process, replica }) => {
-          const ref = { namespace: namespace!, service: service!, id: id!, incarnation };
+          const run = named ? incarnation : undefined;
+          const ref = { namespace: namespace!, service: service!, id: id!, incarnation: run };
           const revision = await replica.registrations.deregister(ref);
           if (process.dead) return;
           scene.note(`${name} acknowledges Deregister of ${key} ${incarnation}`);

@@ -9,8 +9,9 @@ import { Stage } from '../../support/stage.js';
 const newCatalog = (): Catalog =>
   new Catalog({ clock: new SimProcess(new World()).clock, telemetry: tallyingTelemetry(new Map()) });
 
-test('subscribers receive a change in the written order, whatever the order of subscription: the judge first, the hub last', () => {
-  assert.deepEqual([DELIVERY_ORDER[0], DELIVERY_ORDER.at(-1)], ['judge', 'hub']);
+test('subscribers receive a change in the written order, whatever the order of subscription: the hub last', () => {
+  assert.deepEqual(DELIVERY_ORDER.slice(0, 2), ['addresses', 'judge']);
+  assert.equal(DELIVERY_ORDER.at(-1), 'hub');
   const catalog = newCatalog();
   const called: SubscriberName[] = [];
   const { signal } = new AbortController();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkHeartbeats } from '../../../../src/api/registry/checks.js';
+import { checkHeartbeats } from '../../../../src/api/registry/heartbeats.js';
 import { HeartbeatItem, RejectionReason } from '../../../../src/gen/rollcall/v1/heartbeat.js';
 import type { RollcallError } from '../../../../src/model/errors.js';
 import { Stage } from '../../../support/stage.js';
@@ -44,7 +44,7 @@ test('E3: what was settled from memory is looked at again if the reply has waite
   stage.store.latencyMs = () => 0;
   await stage.until(stage.register({ id: 'p2', incarnation: 'b' }));
   stage.store.latencyMs = () => SLOW_MS;
-  const items = checkHeartbeats([
+  const { items } = checkHeartbeats([
     HeartbeatItem.fromPartial({ service: 'pay', id: 'p1', incarnation: 'a' }), // healed, by a commit
     HeartbeatItem.fromPartial({ service: 'pay', id: 'p2', incarnation: 'b' }), // from memory
   ]);
@@ -54,6 +54,30 @@ test('E3: what was settled from memory is looked at again if the reply has waite
   const { rejected } = await stage.until(report);
   assert.deepEqual(rejected, [{ index: 1, reason: RejectionReason.REJECTION_REASON_RETRY }]);
   await stage.until(again);
+});
+
+test('a note that changes with each beat is written at most every 30 s, and a changed state at once', async () => {
+  const stage = await Stage.ready();
+  const { revision } = await stage.until(stage.register({ incarnation: 'a' }));
+  const [HEALTHY, DEGRADED] = [1, 3];
+  const seen: bigint[] = [revision];
+  let beats = 0;
+  const beat = async (state: number): Promise<void> => {
+    const reported = { state, note: `beat ${beats++}` };
+    assert.equal(await stage.until(stage.beat({ incarnation: 'a', reported })), undefined);
+    const { revision } = stage.instance()!;
+    if (revision !== seen.at(-1)) seen.push(revision);
+  };
+  for (let i = 0; i < 120; i++) {
+    await beat(HEALTHY);
+    await stage.pass(1_000);
+  }
+  assert.ok(seen.length >= 4 && seen.length <= 5, `${seen.length - 1} changes in 120 s`);
+  const before = seen.length;
+  await beat(DEGRADED);
+  await beat(HEALTHY);
+  assert.equal(seen.length, before + 2, 'both changes of the state are written, with their notes');
+  assert.deepEqual(stage.instance()!.reported, { state: HEALTHY, note: `beat ${beats - 1}` });
 });
 
 /** The store's time for a commit. */

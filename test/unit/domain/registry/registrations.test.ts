@@ -76,12 +76,26 @@ test('I1: a Register whose reply was lost may be sent again', async () => {
 
 test('I1: a Register without incarnation keeps the current one', async () => {
   const stage = await Stage.ready();
-  await stage.until(stage.register({ incarnation: 'a' }));
-  const typed = await stage.until(stage.register({ version: '2' }));
+  const first = await stage.until(stage.register({ incarnation: 'a' }));
+  await assert.rejects(stage.until(stage.register({ version: '2' })), refusal('INCARNATION_REQUIRED'));
+  const change = { version: '2', replacesRevision: first.revision };
+  const typed = await stage.until(stage.register(change));
   assert.equal(typed.instance.incarnation, 'a');
   assert.equal(await stage.until(stage.beat({ incarnation: 'a' })), undefined);
   await stage.until(stage.deregister());
   assert.notEqual((await stage.until(stage.register())).instance.incarnation, 'a');
+});
+
+test('I1: a repeat of the first Register does not take a process back to STARTING, also after it has expired', async () => {
+  const stage = await Stage.ready();
+  const [HEALTHY, STARTING] = [1, 2];
+  const first = { incarnation: 'a', reported: { state: STARTING, note: '' } };
+  await stage.until(stage.register(first));
+  await stage.until(stage.beat({ incarnation: 'a', reported: { state: HEALTHY, note: '' } }));
+  assert.equal((await stage.until(stage.register(first))).instance.reported?.state, HEALTHY);
+  await stage.untilTrue(() => stage.instance() === undefined, 60_000);
+  assert.equal((await stage.until(stage.register(first))).instance.reported?.state, HEALTHY);
+  assert.equal((await stage.until(stage.register({ ...first, incarnation: 'b' }))).instance.reported?.state, STARTING);
 });
 
 test('I2: the newest incarnation holds the id, and the older one gets SUPERSEDED', async () => {
@@ -188,10 +202,11 @@ test('I3: after a Deregister no beat brings the instance back, and none is ackno
   const late = stage.beat({ incarnation: 'a' });
   await stage.until(stage.deregister({ incarnation: 'a' }));
   await stage.until(late);
-  for (const incarnation of ['a', undefined]) {
-    const reason = await stage.until(stage.beat({ ...(incarnation && { incarnation }) }));
-    assert.equal(reason, RejectionReason.REJECTION_REASON_NOT_REGISTERED);
-  }
+  const said = (incarnation?: string): Promise<unknown> =>
+    stage.until(stage.beat({ ...(incarnation !== undefined && { incarnation }) }));
+  assert.equal(await said('a'), RejectionReason.REJECTION_REASON_DEREGISTERED);
+  assert.equal(await said(), RejectionReason.REJECTION_REASON_NOT_REGISTERED);
+  await assert.rejects(stage.until(stage.register({ incarnation: 'a' })), refusal('DEREGISTERED'));
   await stage.pass(60_000);
   assert.equal(stage.instance(), undefined);
 });

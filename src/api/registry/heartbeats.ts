@@ -1,0 +1,150 @@
+import { type BinaryReader } from '@bufbuild/protobuf/wire';
+import { decodeUtf8 } from '../../base/utf8.js';
+import type { BeatReport } from '../../domain/health/heartbeats.js';
+import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../gen/rollcall/v1/heartbeat.js';
+import { type Reported, ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { type HeartbeatRequest, type HeartbeatResponse } from '../../gen/rollcall/v1/registry_service.js';
+import { LIMITS } from '../../model/limits.js';
+import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
+import { toDuration } from '../../model/time.js';
+import { Checker, NAME_DEFAULT } from '../call/checker.js';
+
+/** The most warnings in one reply. */
+const WARNINGS_MAX = 10;
+/** The most bytes of the message about one invalid item: a thousand of them fit into an answer. */
+const MESSAGE_BYTES_MAX = 384;
+/** Characters that a note must not have: all control characters but tab and line breaks. */
+const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
+const ITEM_TAG = (1 << 3) | 2;
+
+/** Stands for an item whose bytes are no item. */
+const UNDECODABLE: HeartbeatItem = Object.freeze(HeartbeatItem.create());
+
+/**
+ * Decodes the requests of Heartbeat and StreamHeartbeats. The generated decoder would refuse all items because of one
+ * that does not decode, or take its neighbors for a part of it; here each item has exactly its own bytes.
+ */
+export const HEARTBEAT_REQUEST = {
+  decode(input: BinaryReader): HeartbeatRequest {
+    const instances: HeartbeatItem[] = [];
+    while (input.pos < input.len) {
+      const tag = input.uint32();
+      if (tag === ITEM_TAG) instances.push(decodeItem(input, input.uint32()));
+      else input.skip(tag & 7, tag >>> 3);
+    }
+    return { instances };
+  },
+};
+
+function decodeItem(input: BinaryReader, length: number): HeartbeatItem {
+  const end = input.pos + length;
+  let item = UNDECODABLE;
+  try {
+    const decoded = HeartbeatItem.decode(input, length);
+    if (input.pos === end) item = decoded;
+  } catch {
+    // The item is rejected alone.
+  }
+  input.pos = end;
+  return item;
+}
+
+/** The items of a heartbeat, checked. */
+export interface CheckedBeats {
+  /** The items that are to be settled. */
+  readonly items: readonly HeartbeatItem[];
+  /** The position in the request of each of `items`. `undefined` if all items are valid, which is the common case. */
+  readonly positions: readonly number[] | undefined;
+  /** The items that break a rule. */
+  readonly invalid: readonly RejectedHeartbeat[];
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Checks the items of a heartbeat and fills the defaults. Throws INVALID_REQUEST only for their number: an item that
+ * breaks a rule is rejected alone. Changes the items in place: this is the hottest path.
+ */
+export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
+  const check = new Checker();
+  if (items.length === 0) check.refuse('instances', 'must have at least one item');
+  check.count('instances', items.length, LIMITS.HEARTBEAT_ITEMS.value, 'items');
+  check.done();
+  const warnings: string[] = [];
+  let invalid: RejectedHeartbeat[] | undefined;
+  items.forEach((item, index) => {
+    if (item === UNDECODABLE) return void (invalid ??= []).push(rejection(item, index, 'does not decode'));
+    if (item.namespace === '') item.namespace = NAME_DEFAULT;
+    if (item.reported) item.reported = repairReported(item.reported, `instances[${index}].reported`, warnings);
+    if (!isValid(item)) (invalid ??= []).push(rejection(item, index, faultsOf(item)));
+  });
+  if (!invalid) return { items, positions: undefined, invalid: [], warnings };
+  const left = new Set(invalid.map(({ index }) => index));
+  const positions = [...items.keys()].filter((index) => !left.has(index));
+  return { items: positions.map((index) => items[index]!), positions, invalid, warnings };
+}
+
+/** The reply to checked items. */
+export function toResponse(
+  { items, positions, invalid, warnings }: CheckedBeats,
+  { intervalMs, rejected }: BeatReport,
+): HeartbeatResponse {
+  const settled = rejected.map(({ index, reason }) => {
+    const { service, id } = items[index]!;
+    return { index: positions?.[index] ?? index, service, id, reason, message: '' };
+  });
+  const all = invalid.length === 0 ? settled : [...settled, ...invalid].sort((a, b) => a.index - b.index);
+  return { heartbeatInterval: toDuration(intervalMs), rejected: all, warnings: warnings.slice(0, WARNINGS_MAX) };
+}
+
+function isValid({ namespace, service, id, incarnation }: HeartbeatItem): boolean {
+  return (
+    NAMESPACE.pattern.test(namespace) &&
+    SERVICE.pattern.test(service) &&
+    INSTANCE_ID.pattern.test(id) &&
+    (incarnation === undefined || RUN_ID.pattern.test(incarnation))
+  );
+}
+
+/** Every violation of one item, in words. */
+function faultsOf({ namespace, service, id, incarnation }: HeartbeatItem): string {
+  const check = new Checker();
+  check.namespace(namespace);
+  check.name('service', service, SERVICE);
+  check.name('id', id, INSTANCE_ID);
+  check.runId('incarnation', incarnation);
+  return check.violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
+}
+
+function rejection({ service, id }: HeartbeatItem, index: number, message: string): RejectedHeartbeat {
+  return {
+    index,
+    service: firstChars(service),
+    id: firstChars(id),
+    reason: RejectionReason.REJECTION_REASON_INVALID,
+    message: cutBytes(message, MESSAGE_BYTES_MAX),
+  };
+}
+
+/** A report without what the server cannot take: that must not cost the heartbeat. A state of 0 means: as it was. */
+function repairReported({ state, note }: Reported, field: string, warnings: string[]): Reported {
+  const kept = cutBytes(note.replace(CONTROL, ''), LIMITS.NOTE_BYTES.value);
+  if (kept !== note)
+    warnings.push(`${field}.note was cut: a note has up to ${LIMITS.NOTE_BYTES.value} bytes and no control characters`);
+  if (state in ReportedState) return { state: state || ReportedState.REPORTED_STATE_HEALTHY, note: kept };
+  warnings.push(`${field}.state is not known to this server (${state}): the state stays as it was`);
+  return { state: ReportedState.REPORTED_STATE_UNSPECIFIED, note: kept };
+}
+
+/** The beginning of a text: up to `max` bytes, cut between two characters. */
+function cutBytes(text: string, max: number): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= max) return text;
+  let end = max;
+  while ((bytes[end]! & 0b1100_0000) === 0b1000_0000) end--;
+  return decodeUtf8(bytes.subarray(0, end));
+}
+
+function firstChars(name: string): string {
+  const { value } = LIMITS.NAME_CHARS;
+  return name.length <= value ? name : [...name.slice(0, 2 * value)].slice(0, value).join('');
+}
