@@ -10,6 +10,7 @@ import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/view.js';
+import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { MEMBERS } from './model/member.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
@@ -45,8 +46,8 @@ export async function startServer(
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort);
-    const { protectedRemovalMs } = settings;
-    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectedRemovalMs, cluster }));
+    const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
+    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, cluster }));
     const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
     const api = closers.add(openApi(replica, dispatcher, about, parts));
     closers.add(grpc);

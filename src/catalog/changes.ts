@@ -55,16 +55,7 @@ export type CatalogListener = (change: CatalogChange) => void;
  * the others ask it; then the judge, so that every other part sees deadlines that are up to date. The hub comes last, so that it sends only changes that the others have
  * taken in.
  */
-export const DELIVERY_ORDER = [
-  'addresses',
-  'judge',
-  'removals',
-  'protection',
-  'membership',
-  'takeovers',
-  'other',
-  'hub',
-] as const;
+export const DELIVERY_ORDER = ['addresses', 'judge', 'protection', 'membership', 'takeovers', 'other', 'hub'] as const;
 
 /** The name of a subscriber. */
 export type SubscriberName = (typeof DELIVERY_ORDER)[number];

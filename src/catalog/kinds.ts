@@ -56,13 +56,13 @@ export const CONFIG: Kind<ConfigItem> = {
   belongings: ({ namespace, scope, name }) => versionsPrefix(namespace, scope, name),
 };
 
-/** When the protection of a service begins or ends, the suspect instances of the service change visibly. */
+/** When the protection of a service begins or ends, the silent instances of the service change visibly. */
 const PROTECTION_JOIN: Join<ProtectionItem, InstanceItem> = {
   target: INSTANCE,
   level: 'SCOPE',
   sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
   *targetsOf({ namespace, scope }, instances) {
-    for (const item of instances.scope(namespace, scope)?.live() ?? []) if (item.suspect) yield item;
+    for (const item of instances.scope(namespace, scope)?.live() ?? []) if (item.record.silent) yield item;
   },
   apply: underProtection,
 };

@@ -20,8 +20,11 @@ import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import { LivenessTable } from './health/liveness-table.js';
 import { ALONE, type Cluster, type PeerConnector } from './health/peers.js';
+import { Extent } from './health/extent.js';
 import { ProtectionKeeper } from './health/protection-keeper.js';
-import { Removals } from './health/removals.js';
+import { ProtectionRule } from './health/protection-rule.js';
+import type { ProtectionTimes } from './health/protection-times.js';
+import { Successors } from './health/successors.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { Takeovers } from './registry/takeovers.js';
@@ -34,8 +37,7 @@ export interface Surroundings {
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly selfBeat: SelfBeat;
-  /** How long the instances of a protected service stay SILENT before they are removed. */
-  readonly protectedRemovalMs: number;
+  readonly protectionTimes: ProtectionTimes;
   /** The identity of this process among other members. `undefined` if no other process can use the store. */
   readonly cluster: ClusterSettings | undefined;
   /** Takes the place of the membership. For tests. */
@@ -76,7 +78,7 @@ export interface Replica extends Closeable {
 
 /** Wires a replica and starts it. The server, the simulation and the tests all use it. */
 export function startReplica(surroundings: Surroundings): Replica {
-  const { store, clock, random, telemetry, selfBeat, protectedRemovalMs } = surroundings;
+  const { store, clock, random, telemetry, selfBeat, protectionTimes: times } = surroundings;
   const { counters } = telemetry;
   const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
 
@@ -100,11 +102,12 @@ export function startReplica(surroundings: Surroundings): Replica {
   }
   const cluster = surroundings.members ?? membership ?? ALONE;
 
-  const removals = new Removals({ catalog, liveness, counters, protectedRemovalMs });
+  const successors = new Successors(addresses, table);
   const health = { catalog, commits, table, liveness, cluster, clock, counters };
-  const judge = new Judge({ ...health, removals, telemetry: named('judge') });
-  const judges = cluster.judges.bind(cluster);
-  const protection = new ProtectionKeeper({ catalog, commits, clock, judges, telemetry: named('protection') });
+  const judge = new Judge({ ...health, successors, protectionTimes: times, telemetry: named('judge') });
+  const seen = { catalog, table, liveness, times };
+  const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
+  const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
   const versions = new Versions(catalog, commits, clock);
   const configLog = telemetry.log.child('config');
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
@@ -117,7 +120,6 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const closers = new Closers();
   addresses.start(catalog, closers.addSignal());
-  removals.start(closers.addSignal());
   for (const part of [judge, protection, takeovers]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {

@@ -45,15 +45,5 @@ export function foldHealth(facts: HealthFacts): FoldedHealth {
   return facts.silent ? SILENT : REPORTED[facts.reported];
 }
 
-/**
- * Returns true if the instance is UNHEALTHY for a reason that may be a fault of the observer; protection counts such
- * instances. STARTING is excluded: an instance that starts has never been healthy, and a deployment must not trigger
- * protection.
- */
-export function isSuspect(facts: HealthFacts): boolean {
-  const starting = !facts.silent && facts.reported === ReportedState.REPORTED_STATE_STARTING;
-  return foldHealth(facts).health === Health.HEALTH_UNHEALTHY && !starting;
-}
-
 /** The states that Discover and watches show by default. */
 export const VISIBLE_BY_DEFAULT: readonly Health[] = [Health.HEALTH_HEALTHY, Health.HEALTH_DEGRADED];

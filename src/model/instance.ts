@@ -1,6 +1,6 @@
 import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
 import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
-import { foldHealth, isSuspect } from './health.js';
+import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
 import { TTL_MS } from './limits.js';
@@ -18,9 +18,9 @@ export interface InstanceItem extends Item {
   /** True if a client must send heartbeats for it. */
   readonly expectsHeartbeats: boolean;
   readonly removalReason: RemovalReason | undefined;
-  /** True if it is registered, and UNHEALTHY in a way that protection counts. */
-  readonly suspect: boolean;
-  /** True if it is suspect in a protected service, and therefore shown by default. */
+  /** True if it is registered, and no verdict, check or report hides it by default. */
+  readonly isUp: boolean;
+  /** True if it is a member of the event that its service is protected from, and therefore shown by default. */
   readonly shownByProtection: boolean;
 }
 
@@ -69,7 +69,7 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
     expectsHeartbeats: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
-    suspect: !record.tombstone && isSuspect(facts),
+    isUp: !record.tombstone && VISIBLE_BY_DEFAULT.includes(health),
     shownByProtection: false,
   };
 }
@@ -90,6 +90,7 @@ export function registered(instance: Instance, incarnationGiven: boolean, { writ
     visibleRevision: 0n,
     tombstone: undefined,
     incarnationGiven,
+    seasoned: false,
   };
 }
 
@@ -106,13 +107,13 @@ export function heard(
 ): InstanceRecord {
   const before = record.instance!;
   const instance = { ...before, reported: reported ?? before.reported, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: false, visibleRevision: 0n };
+  return { ...record, writeId, instance, silent: false, seasoned: false, visibleRevision: 0n };
 }
 
-/** The record after a verdict. */
-export function silenced({ record }: InstanceItem, { writeId, wallMs }: Stamp): InstanceRecord {
+/** The record after a verdict. `seasoned`: see InstanceRecord. */
+export function silenced({ record }: InstanceItem, seasoned: boolean, { writeId, wallMs }: Stamp): InstanceRecord {
   const instance = { ...record.instance!, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: true, visibleRevision: 0n };
+  return { ...record, writeId, instance, silent: true, seasoned, visibleRevision: 0n };
 }
 
 /** The tombstone of an instance. An expired process may come back, and then its last report still counts. */
@@ -126,6 +127,7 @@ export function removed({ record }: InstanceItem, reason: RemovalReason, { write
     visibleRevision: 0n,
     tombstone: { reason, time: toTimestamp(wallMs) },
     incarnationGiven: record.incarnationGiven,
+    seasoned: false,
   };
 }
 

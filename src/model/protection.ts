@@ -10,7 +10,7 @@ export const PROTECTIONS = `${WATCHED_ROOT}p/`;
 
 /** The protection of a service, as the catalog holds it. An ended protection is a removed item. */
 export interface ProtectionItem extends Item {
-  /** The revision at which the protection began or ended. That is a visible change of each suspect instance. */
+  /** The revision at which the protection began or ended. That is a visible change of each silent instance. */
   readonly revision: bigint;
   readonly record: ProtectionRecord;
 }
@@ -48,36 +48,51 @@ export function writeProtection(record: ProtectionRecord): Uint8Array {
 }
 
 /**
- * An instance under the protection of its service. Protection that begins or ends after the last visible change of a
- * suspect instance counts as a visible change of that instance. The health of the instance has been the same since, so
- * every replica derives the same revision, whether it watched the change or lists it.
+ * Returns true if the instance is a member of the event that the protection is about: it was seasoned when it fell
+ * silent, and fell in the event or later.
+ */
+function isMember({ record, instance, removedAtMs }: InstanceItem, protection: ProtectionRecord): boolean {
+  if (removedAtMs !== undefined || !record.silent || !record.seasoned) return false;
+  return protection.active && instance.revision >= protection.fromRevision;
+}
+
+/**
+ * An instance under the protection of its service. Protection that begins or ends after an instance fell silent counts
+ * as a visible change of that instance, whether it is a member or not. The instance has been silent since, so every
+ * replica derives the same revision, whether it watched the change or lists it, and whatever protection came before.
  */
 export function underProtection(item: InstanceItem, protection: ProtectionItem | undefined): InstanceItem {
-  if (!item.suspect || !protection) return item;
-  return { ...item, revision: maxOf(protection.revision, item.revision), shownByProtection: protection.record.active };
+  if (!item.record.silent || !protection) return item;
+  const { revision, record } = protection;
+  return { ...item, revision: maxOf(revision, item.revision), shownByProtection: isMember(item, record) };
+}
+
+/** An event that a service is protected from. */
+export interface ProtectedEvent {
+  /** The revision at which the first of its members fell silent. */
+  readonly fromRevision: bigint;
+  /** The number of instances that were up before. */
+  readonly before: number;
 }
 
 /** The record of a protection that begins. */
-export function protectionBegun({ writeId, wallMs }: Stamp): ProtectionRecord {
-  return { writeId, active: true, time: toTimestamp(wallMs), released: false, releasedBy: '', visibleRevision: 0n };
+export function protectionBegun({ fromRevision, before }: ProtectedEvent, stamp: Stamp): ProtectionRecord {
+  const { writeId, wallMs } = stamp;
+  return {
+    ...{ writeId, active: true, time: toTimestamp(wallMs), releasedBy: '', visibleRevision: 0n },
+    ...{ fromRevision, before },
+  };
 }
 
-/** The record of a protection that ends by itself. */
-export function protectionEnded({ writeId, wallMs }: Stamp): ProtectionRecord {
-  return { writeId, active: false, time: toTimestamp(wallMs), released: false, releasedBy: '', visibleRevision: 0n };
-}
-
-/** The record of a protection that an operator ends. */
-export function protectionReleased(author: string, { writeId, wallMs }: Stamp): ProtectionRecord {
-  return { writeId, active: false, time: toTimestamp(wallMs), released: true, releasedBy: author, visibleRevision: 0n };
+/** The record of a protection that ends. `releasedBy`: the operator who ends it, empty if it ends by itself. */
+export function protectionEnded(releasedBy: string, { writeId, wallMs }: Stamp): ProtectionRecord {
+  return {
+    ...{ writeId, active: false, time: toTimestamp(wallMs), releasedBy, visibleRevision: 0n },
+    ...{ fromRevision: 0n, before: 0 },
+  };
 }
 
 /** The same record with a new write id: the mod revision moves, and users see no change. */
 export function protectionTouched({ record, revision }: ProtectionItem, { writeId }: Stamp): ProtectionRecord {
   return { ...record, writeId, visibleRevision: revision };
-}
-
-/** The record of a release that no longer applies: the service may be protected again. Users see no change. */
-export function protectionRearmed(protection: ProtectionItem, stamp: Stamp): ProtectionRecord {
-  return { ...protectionTouched(protection, stamp), released: false };
 }

@@ -14,8 +14,8 @@ export interface Settings {
   readonly advertise: string | undefined;
   /** The name of the node. `undefined` if it is the advertised address. */
   readonly node: string | undefined;
-  /** How long the instances of a protected service stay silent before they are removed, in milliseconds. */
-  readonly protectedRemovalMs: number;
+  /** The time after which the protection of a service ends in any case, in milliseconds. */
+  readonly protectionMaxMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -71,7 +71,7 @@ function settingsOf(values: SettingValues): Settings {
     store: values.store === 'etcd' ? etcdOf(values) : { kind: 'embedded', dataDir: values['data-dir'] },
     advertise: values.advertise,
     node: values.node,
-    protectedRemovalMs: values['protected-removal-hours'] * HOUR_MS,
+    protectionMaxMs: values['protection-max-hours'] * HOUR_MS,
     logLevel: values['log-level'],
   };
 }

@@ -101,10 +101,10 @@ export const ROWS = {
     parse: textUpTo(128),
     reload: 'restart',
   },
-  'protected-removal-hours': {
+  'protection-max-hours': {
     value: 'HOURS',
     default: '24',
-    help: 'Hours, 1 to 8760, that instances of a protected service stay silent before the server removes them.',
+    help: 'Hours, 1 to 8760, after which the protection of a service ends in any case.',
     parse: wholeNumber(1, 8_760),
     reload: 'hot',
   },

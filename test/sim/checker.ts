@@ -1,13 +1,7 @@
 import type { RevisionBatch } from '../../src/store/store.js';
-import { decode, EXPIRED, isAiling, isGoodbyeOf, isLiveOf, isShown, readStanding, type Standing } from './records.js';
-
-/** A service is protected when more than this share and more than so many of it are unhealthy (docs/reference/guarantees.md, E4). */
-const PROTECTED_FROM = { percent: 50, count: 3 };
-/** And until no more than this share, or no more than so many, are. */
-const PROTECTED_UNTIL = { percent: 35, count: 2 };
-
-/** No more of a service than this share, or one, is removed for its silence within a minute; its commit takes a moment. */
-const REMOVED = { percent: 15, withinMs: 59_000 };
+import { decode, EXPIRED, isGoodbyeOf, isLiveOf, isShown, readStanding, type Standing } from './records.js';
+import { SHORT_PROTECTION } from './process.js';
+import { type Decision, isMember, ProtectionChecker, type ProtectionStanding } from './protection-checker.js';
 
 /** Whoever reaches the store sees within this that it was restored. */
 const REACHED_MS = 6_000;
@@ -47,14 +41,6 @@ export function changesOf({ changes }: RevisionBatch): Changes {
   );
 }
 
-/** The protection of a service from one revision on. */
-interface ProtectionStanding {
-  readonly revision: bigint;
-  readonly active: boolean;
-  /** True: an operator has ended it, and the service has not been below the threshold since. */
-  readonly released: boolean;
-}
-
 /** What the store has held, from the first revision on. */
 export interface Past {
   /** Every state of every instance record, in order. */
@@ -90,10 +76,29 @@ export abstract class Checker {
   #allMended = false;
   readonly #calls = new Map<string, Call[]>();
 
+  readonly #protection: ProtectionChecker;
+
   constructor(
     /** The time of the world. */
     protected readonly now: () => number,
-  ) {}
+  ) {
+    this.#protection = new ProtectionChecker({
+      ...{ history: this.history, protections: this.#protections, times: SHORT_PROTECTION },
+      fail: (promise, what) => this.fail(promise, what),
+    });
+  }
+
+  /** Who is deciding, as the one whose commit is being checked. */
+  protected abstract decision(): Decision;
+
+  /** Fails unless the one whose commit is being checked holds the guard of a judge. */
+  protected abstract checkGuard(what: string): void;
+
+  /** The revision that the catalog of a process is at. */
+  seenBy: (name: string) => bigint = () => 2n ** 62n;
+
+  /** Notes that something happened which must happen in some world. */
+  tallied: (name: string) => void = () => undefined;
 
   /** A record that somebody beats for was declared silent. */
   protected abstract checkVerdict(judged: Standing, verdict: Standing): void;
@@ -168,8 +173,11 @@ export abstract class Checker {
     if (!value) this.fail('1', `${key} was deleted`);
     const states = listed(this.history, key);
     const next = readStanding(key, value, revision, this.now());
-    this.#checkStep(states.at(-1), next);
+    const before = states.at(-1);
+    this.#checkStep(before, next);
     states.push(next);
+    const isFall = next.silent && !(before?.removal === undefined && before?.silent);
+    if (isFall && !this.#everRestored) this.#protection.verdict(next, this.decision());
   }
 
   /** A Register was acknowledged. */
@@ -223,7 +231,7 @@ export abstract class Checker {
     const live = before && before.removal === undefined ? before : undefined;
     if (next.removal === EXPIRED) {
       if (!live?.silent) this.fail('6', `${next.key} expired without having been SILENT`);
-      this.#checkRemoval(next);
+      if (live && !this.#everRestored) this.tallied(`expired: ${this.#protection.expired(live, this.now())}`);
       return;
     }
     if (next.removal !== undefined) {
@@ -243,19 +251,10 @@ export abstract class Checker {
     if (next.ttlMs !== live.ttlMs && !this.#open('register', next).some(({ ttlMs }) => ttlMs === next.ttlMs)) {
       this.fail('6', `the ttl of ${next.key} went from ${live.ttlMs} to ${next.ttlMs}, and nobody registered that`);
     }
-    if (next.silent && !live.silent) this.checkVerdict(live, next);
-  }
-
-  /** E4: nothing of a protected service is removed for its silence, and of any other little at a time. */
-  #checkRemoval({ key, service, at }: Standing): void {
-    const protection = this.#protections.get(service)?.at(-1);
-    if (protection?.active)
-      this.fail('E4', `${key} expired, and its service is protected since ${protection.revision}`);
-    const all = [...this.history.values()].map((states) => states.at(-1)!).filter((one) => one.service === service);
-    const live = all.filter(({ removal }) => removal === undefined).length;
-    const gone = all.filter(({ removal, at: since }) => removal === EXPIRED && at - since < REMOVED.withinMs).length;
-    if (gone >= Math.max(1, Math.floor(((live + gone) * REMOVED.percent) / 100)))
-      this.fail('E4', `${key} expired, as ${gone} others within the last minute, of ${live} that are left`);
+    if (next.silent && !live.silent) {
+      this.checkVerdict(live, next);
+      if (next.seasoned && this.#protections.get(next.service)?.at(-1)?.active) this.tallied('joined an event');
+    }
   }
 
   /** The calls that may have made a change. */
@@ -269,55 +268,37 @@ export abstract class Checker {
     );
   }
 
-  /** E4: a protection begins and ends for a reason, and what an operator has ended does not begin again by itself. */
+  /** E4: a protection begins and ends for a reason, under the guard of whoever judges. */
   #protectionChanged(key: string, value: Uint8Array, revision: bigint): void {
-    const { active, released } = decode('rollcall.storage.v1.ProtectionRecord', value) as {
+    const record = decode('rollcall.storage.v1.ProtectionRecord', value) as {
       active: boolean;
-      released: boolean;
+      fromRevision: bigint;
+      before: number;
+      releasedBy: string;
+      visibleRevision: bigint;
     };
     const service = key.split('/')[3]!;
+    const { active, fromRevision: from, before, releasedBy } = record;
     const states = listed(this.#protections, service);
-    const before = states.at(-1);
-    const next = { revision, active, released };
+    const last = states.at(-1);
+    const next = { at: this.now(), revision: record.visibleRevision || revision, active, from, before, releasedBy };
     states.push(next);
-    if (this.mayNotHaveSeen) return;
-    const since = before?.revision ?? 0n;
-    if (active && before?.released) this.fail('E4', `${service} is protected again after it was released`);
-    if (active && !this.#everExceeded(service, since, PROTECTED_FROM))
-      this.fail('E4', `${service} was protected, and at no time since ${since} were enough of it unhealthy`);
-    if (before?.active && !released && !this.#everCalm(service, since, PROTECTED_UNTIL))
-      this.fail('E4', `the protection of ${service} ended, and at no time since ${since} were few enough unhealthy`);
-    if (before?.released && !active && !released && !this.#everCalm(service, since, PROTECTED_FROM))
-      this.fail('E4', `the release of ${service} was forgotten, and it was not below the threshold since ${since}`);
+    if (this.#everRestored) return;
+    this.#protection.changed(service, last, next, this.decision());
+    if (releasedBy === '') this.checkGuard(`the protection of ${service}`);
+    if (active && states.some((state) => state.active && state !== next)) this.tallied('second event');
   }
 
-  #everExceeded(service: string, since: bigint, threshold: Threshold): boolean {
-    return this.#momentsSince(service, since).some((revision) => this.#exceeds(service, revision, threshold));
+  /** E4, looked at now and then: what must have happened in a world that has been well. */
+  sampleProtection(services: readonly string[], wellSince: number, runningSince: number): void {
+    if (!this.#everRestored) this.#protection.sample(services, this.now(), wellSince, runningSince);
   }
 
-  #everCalm(service: string, since: bigint, threshold: Threshold): boolean {
-    return this.#momentsSince(service, since).some((revision) => !this.#exceeds(service, revision, threshold));
-  }
-
-  /** A revision, and all later ones that changed a service. */
-  #momentsSince(service: string, since: bigint): bigint[] {
-    const later = [...this.history.values()]
-      .flat()
-      .filter((state) => state.service === service && state.revision > since)
-      .map(({ revision }) => revision);
-    return [since, ...later];
-  }
-
-  #exceeds(service: string, revision: bigint, { percent, count }: Threshold): boolean {
-    const standing = [...this.history.values()]
-      .map((states) => states.findLast((state) => state.revision <= revision))
-      .filter((state) => state !== undefined && state.service === service && state.removal === undefined);
-    const ailing = standing.filter((state) => isAiling(state!)).length;
-    return ailing > count && ailing * 100 > standing.length * percent;
+  /** Somebody has gone back in time: what replicas knew about times is lost. */
+  get #everRestored(): boolean {
+    return this.#pasts.length > 0;
   }
 }
-
-type Threshold = typeof PROTECTED_FROM;
 
 /** The first key of which a view shows something else than what stood at a revision. */
 function differenceOf(
@@ -326,15 +307,15 @@ function differenceOf(
   view: ReadonlyMap<string, bigint>,
   revision: bigint,
 ): string | undefined {
-  const isProtected = (service: string): boolean =>
-    protections.get(service)?.findLast((state) => state.revision <= revision)?.active ?? false;
+  const protectionOf = (service: string): ProtectionStanding | undefined =>
+    protections.get(service)?.findLast((state) => state.revision <= revision);
   for (const [key, states] of history) {
     const state = states.findLast((one) => one.revision <= revision);
     const shown =
       state &&
       services.includes(state.service) &&
       state.removal === undefined &&
-      (isShown(state) || (isAiling(state) && isProtected(state.service)));
+      (isShown(state) || isMember(state, protectionOf(state.service)));
     const expected = shown ? state.visible : undefined;
     if (view.get(key) !== expected) return `${key} at ${view.get(key)}, and the store has ${expected}`;
   }

@@ -1,11 +1,16 @@
 import type { Clock } from '../../src/base/clock.js';
 import type { Telemetry } from '../../src/base/telemetry.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
+import { PROTECTION_TIMES, type ProtectionTimes } from '../../src/domain/health/protection-times.js';
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
 
-/** How long removals wait in a protected service: longer than any run. */
-export const PROTECTED_REMOVAL_MS = 86_400_000;
+/** The times of protection as a server has them. */
+export const PROTECTION: ProtectionTimes = { ...PROTECTION_TIMES, maxMs: 86_400_000 };
+/** Times with which a world of minutes sees whole events: seasons, memories, and every way in which one ends. */
+export const SHORT_PROTECTION: ProtectionTimes = {
+  ...{ seasonMs: 4_000, memoryMs: 40_000, fullMs: 2_000, halfMs: 10_000, maxMs: 30_000 },
+};
 
 /** Timers that repeat as often as this are the ticks of a clock. */
 const TICK_MS = 50;

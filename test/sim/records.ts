@@ -40,6 +40,10 @@ export interface Standing {
   readonly incarnation: string;
   readonly ttlMs: number;
   readonly silent: boolean;
+  /** Written by a verdict: the instance counts in a protection. */
+  readonly seasoned: boolean;
+  /** The address and port. */
+  readonly place: string;
   readonly reported: number;
   readonly removal: number | undefined;
   /** The revision that users see. */
@@ -49,11 +53,6 @@ export interface Standing {
 /** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, and not silent. */
 export function isShown({ silent, reported }: Standing): boolean {
   return !silent && (reported === 0 || reported === 1 || reported === 3);
-}
-
-/** What protection shows beside: silent, or reported unhealthy; but not what reports that it starts or drains. */
-export function isAiling({ silent, reported }: Standing): boolean {
-  return silent || reported === 4;
 }
 
 /** True: an incarnation holds the id. */
@@ -69,17 +68,21 @@ export function isGoodbyeOf(state: Standing | undefined, incarnation: string): b
 export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
   const record = decode('rollcall.storage.v1.InstanceRecord', value) as {
     silent: boolean;
+    seasoned: boolean;
     visibleRevision: bigint;
     tombstone?: { reason: number };
     instance: {
       service: string;
       id: string;
       incarnation: string;
+      address: string;
+      port: number;
       ttl?: { seconds: bigint; nanos: number };
       reported?: { state: number };
     };
   };
-  const { service, id, incarnation, ttl, reported } = record.instance;
+  const { instance } = record;
+  const { service, id, incarnation, ttl, reported } = instance;
   return {
     at,
     revision,
@@ -89,6 +92,8 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     incarnation,
     ttlMs: ttl ? Number(ttl.seconds) * 1000 + ttl.nanos / 1e6 : 15_000,
     silent: record.silent,
+    seasoned: record.seasoned,
+    place: `${instance.address}:${instance.port}`,
     reported: reported?.state ?? 0,
     removal: record.tombstone?.reason,
     visible: record.visibleRevision || revision,

@@ -1,17 +1,20 @@
 import { checkRegister } from '../../src/api/registry/checks.js';
+import { addressFor } from '../support/addresses.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 
-/** What a Register of an instance comes to behind the API; `replaces`: the revision that it may take the place of. */
+/** What a Register of an instance comes to behind the API; `replaces`: the revision that it may take the place
+ * of; `place`: what its address is made of. */
 export function registrationOf(
   key: string,
   incarnation: string,
   ttlMs: number,
   replaces?: bigint,
+  place = key,
 ): ReturnType<typeof checkRegister>['registration'] {
   const [, , , service, id] = key.split('/');
   const ttl = { seconds: BigInt(ttlMs / 1000), nanos: 0 };
   const request = RegisterRequest.fromPartial({
-    instance: { service: service!, id: id!, address: '10.0.0.1', port: 80, ttl },
+    instance: { service: service!, id: id!, address: addressFor(place), port: 80, ttl },
     incarnation,
     ...(replaces !== undefined && { replacesRevision: replaces }),
   });

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { addressFor } from './addresses.js';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
@@ -9,7 +10,7 @@ import type { PeerConnector } from '../../src/domain/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
 import { type Replica, startReplica } from '../../src/domain/replica.js';
 import type { RevisionBatch, Store } from '../../src/store/store.js';
-import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../sim/process.js';
+import { PROTECTION, SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 import { MemoryStore } from './memory-store.js';
 
@@ -63,7 +64,7 @@ export class ClusterStage {
       random,
       telemetry: tallyingTelemetry(counts),
       selfBeat: process.selfBeat(),
-      protectedRemovalMs: PROTECTED_REMOVAL_MS,
+      protectionTimes: PROTECTION,
       cluster: { node, address: node, connect: this.#connect },
     });
     const member: Member = { node, replica, process, counts, wallOffMs: 0 };
@@ -105,7 +106,7 @@ export class ClusterStage {
       instance: { service: 'pay', id, port: 80, ttl: { seconds: BigInt(ttlS), nanos: 0 } },
       incarnation: id,
     });
-    return this.until(replica.registrations.register(checkRegister(request, '10.0.0.1').registration));
+    return this.until(replica.registrations.register(checkRegister(request, addressFor(id)).registration));
   }
 
   /** "OK", the rejection, or the reason of the error. */

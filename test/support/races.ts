@@ -7,6 +7,7 @@ import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import type { RollcallError } from '../../src/model/errors.js';
 import type { RevisionBatch } from '../../src/store/store.js';
 import { decode } from '../sim/records.js';
+import { addressFor } from './addresses.js';
 import { Dice } from './dice.js';
 import { ClusterStage, type Member } from './cluster-stage.js';
 
@@ -54,7 +55,7 @@ class Ring {
       instance: { service: this.service, id: this.id, port: 80, ttl: { seconds: 2n, nanos: 0 } },
       incarnation,
     });
-    const { registration } = checkRegister(request, '10.0.0.1');
+    const { registration } = checkRegister(request, addressFor(this.id));
     return this.#call(`register ${incarnation}`, ({ replica }) =>
       replica.registrations.register(registration).then(() => 'OK'),
     );

@@ -19,8 +19,9 @@ import type { Registered } from '../../src/domain/registry/registrations.js';
 import { serviceSelection } from '../../src/domain/registry/watching.js';
 import { type Replica, startReplica } from '../../src/domain/replica.js';
 import type { CommitResult, Store, Write } from '../../src/store/store.js';
+import { addressFor } from './addresses.js';
 import { MemoryStore } from './memory-store.js';
-import { SimProcess, tallyingTelemetry } from '../sim/process.js';
+import { PROTECTION, SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 
 /** The fields of an instance that a test cares for. */
@@ -49,7 +50,7 @@ export class Stage {
   fencedBecause: string | undefined;
   /** Whom a judge must ask. */
   peers: Jury['others'] = [];
-  protectedRemovalMs = 24 * 3_600_000;
+  protectionTimes = PROTECTION;
   process = new SimProcess(this.world);
   replica!: Replica;
   hub!: WatchHub;
@@ -77,7 +78,7 @@ export class Stage {
     const telemetry = tallyingTelemetry(this.counts);
     this.replica = startReplica({
       ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
-      ...{ protectedRemovalMs: this.protectedRemovalMs, cluster: undefined },
+      ...{ protectionTimes: this.protectionTimes, cluster: undefined },
       members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
     });
     this.hub = new WatchHub({
@@ -138,7 +139,7 @@ export class Stage {
       ...(incarnation !== undefined && { incarnation }),
       ...(replacesRevision !== undefined && { replacesRevision }),
     });
-    return this.replica.registrations.register(checkRegister(request, '10.0.0.1').registration);
+    return this.replica.registrations.register(checkRegister(request, addressFor(given.id ?? 'p1')).registration);
   }
 
   deregister({ service = 'pay', id = 'p1', incarnation }: Given = {}): Promise<bigint> {

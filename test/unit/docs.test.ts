@@ -109,8 +109,9 @@ test('docs/reference/limits.md shows times as the code has them', () => {
   assert.ok(text.includes(`\`BEATS_PER_TTL\` (${BEATS_PER_TTL})`));
   assert.ok(text.includes(`\`EXPIRY_TTLS\` (${EXPIRY_TTLS})`));
   for (const [path, names] of Object.entries({
-    'src/domain/health/protection-keeper.ts': ['ENTER_COUNT', 'ENTER_PERCENT', 'LEAVE_COUNT', 'LEAVE_PERCENT'],
-    'src/domain/health/removals.ts': ['REMOVAL_PERCENT'],
+    'src/domain/health/protection-times.ts': ['SEASON_TTLS'],
+    'src/domain/health/protection-rule.ts': ['ALONE_COUNT'],
+    'src/domain/health/extent.ts': ['PERCENT', 'INSTANCES', 'SERVICES'],
   }))
     for (const name of names) assert.ok(text.includes(`\`${name}\` (${constant(path, name)})`), name);
 });

@@ -6,23 +6,26 @@ import { protectionKey } from '../../model/protection.js';
 import type { Compare } from '../../store/store.js';
 import type { LivenessEntry } from './liveness-table.js';
 import type { Outcomes } from './outcomes.js';
-import type { Removals } from './removals.js';
+import type { Successors } from './successors.js';
 
 /** The dependencies of Expiry. */
 export interface ExpiryParts {
   readonly catalog: Catalog;
   readonly commits: Commits;
   readonly outcomes: Outcomes;
-  readonly removals: Pick<Removals, 'allow'>;
+  readonly successors: Successors;
 }
 
 /** Removes instances that stayed silent. */
 export class Expiry {
   constructor(private readonly parts: ExpiryParts) {}
 
-  /** Returns true if an instance that has been SILENT for this long may be removed now. It then counts as removed. */
-  allows({ item }: LivenessEntry, silentForMs: number): boolean {
-    return this.parts.removals.allow(item, silentForMs);
+  /** Returns true if an instance whose deadline has passed may be removed now: it is not protected, or was replaced. */
+  allows(entry: LivenessEntry): boolean {
+    const { catalog, successors } = this.parts;
+    const { namespace, scope, name } = entry.item;
+    const isProtected = catalog.instances.get(namespace, scope, name)?.shownByProtection === true;
+    return !isProtected || successors.hasReplaced(entry);
   }
 
   /** Commits the tombstones. No member is asked again. */

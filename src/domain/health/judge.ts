@@ -11,7 +11,9 @@ import type { LivenessEntry, LivenessTable, Query } from './liveness-table.js';
 import { Outcomes } from './outcomes.js';
 import type { Cluster, Jury } from './peers.js';
 import { type Postponement, Postponements } from './postponements.js';
-import type { Removals } from './removals.js';
+import { COUNTERS } from './instruments.js';
+import { type ProtectionTimes, seasonMs } from './protection-times.js';
+import type { Successors } from './successors.js';
 
 /** The most instances in one round: they share one question and one transaction. */
 const ROUND_MAX = 1_000;
@@ -21,7 +23,7 @@ const ROUND_AGAIN_MS = 200;
  * The least wait if another member heard the instance. Its answer is as old as its last tick, so the TTL may be over.
  */
 const HEARD_AGAIN_MS = 100;
-/** The wait before a held removal is tried again. */
+/** The wait before the removal of a protected instance is tried again. */
 const HELD_AGAIN_MS = 1_000;
 
 /** The dependencies of a Judge. */
@@ -31,7 +33,8 @@ export interface JudgeParts {
   readonly table: LivenessTable;
   readonly liveness: LivenessClock;
   readonly cluster: Cluster;
-  readonly removals: Pick<Removals, 'allow'>;
+  readonly successors: Successors;
+  readonly protectionTimes: ProtectionTimes;
   readonly clock: Clock;
   readonly telemetry: Telemetry;
 }
@@ -60,8 +63,8 @@ export class Judge implements Closeable {
   #ticking: Timer | undefined;
 
   constructor(private readonly parts: JudgeParts) {
-    const { table, liveness, cluster, commits, telemetry } = parts;
-    this.#deadlines = new Deadlines(table, liveness, cluster);
+    const { commits, telemetry } = parts;
+    this.#deadlines = new Deadlines(parts);
     this.#outcomes = new Outcomes(commits, telemetry);
     this.#expiry = new Expiry({ ...parts, outcomes: this.#outcomes });
     this.#postponements = new Postponements(parts);
@@ -97,7 +100,7 @@ export class Judge implements Closeable {
     const expired: LivenessEntry[] = [];
     for (const entry of this.#deadlines.takeDue()) {
       if (!entry.item.record.silent) silent.push(entry);
-      else if (this.#expiry.allows(entry, this.#deadlines.silentForMs(entry))) expired.push(entry);
+      else if (this.#expiry.allows(entry)) expired.push(entry);
       else this.#deadlines.arm(entry, liveness.nowMs + HELD_AGAIN_MS);
     }
     for (let i = 0; i < silent.length; i += ROUND_MAX) this.#begin(this.#round(silent.slice(i, i + ROUND_MAX)));
@@ -122,8 +125,8 @@ export class Judge implements Closeable {
       else {
         const silent = await this.#allSilent(cases, jury, false);
         const promised = await this.#allSilent(silent, jury, true);
-        await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ item }) =>
-          commits.instanceTxn(silenced(item, commits.stamp()), item.modRevision),
+        await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item }) =>
+          commits.instanceTxn(silenced(item, this.#isSeasoned(entry), commits.stamp()), item.modRevision),
         );
       }
     } catch (error) {
@@ -135,6 +138,19 @@ export class Judge implements Closeable {
   async #expire(entries: readonly LivenessEntry[]): Promise<void> {
     await this.#expiry.remove(entries);
     this.#armAgain(entries);
+  }
+
+  /**
+   * Returns true if the fall of an instance counts as that of a member of its service: it had been registered for its
+   * season, it was shown, and no successor has its address.
+   */
+  #isSeasoned(entry: LivenessEntry): boolean {
+    const { liveness, successors, protectionTimes, telemetry } = this.parts;
+    const { ttlMs, isUp } = entry.item;
+    const registeredMs = liveness.nowMs - entry.runBeganMs;
+    const seasoned = registeredMs >= seasonMs(protectionTimes, ttlMs) && isUp && !successors.standsFor(entry);
+    if (!seasoned) telemetry.counters.add(COUNTERS.verdicts_unseasoned);
+    return seasoned;
   }
 
   /** The cases for which every member, this one included, answers SILENT about the same record. */

@@ -24,6 +24,16 @@ export interface LivenessEntry {
   heardElsewhereMs: number;
   /** While the record is at this revision or older, no beat is acknowledged from memory. 0n: no promise was given. */
   promisedRevision: Revision;
+  /** When this process saw the incarnation register. -Infinity: it was found at a start. */
+  runBeganMs: number;
+  /** When this process saw it register its present address and port. -Infinity: they were found at a start. */
+  placedMs: number;
+  /** When this process saw the record fall silent. Means something only while the record is silent. */
+  fellMs: number;
+  /** True if the record was silent when it was found at a start. */
+  foundSilent: boolean;
+  /** When the time began that a silent record is kept: `fellMs`, or a later listing. */
+  keptFromMs: number;
 }
 
 /** A beat, or a promise, for an instance that the catalog does not show yet. */
@@ -148,30 +158,59 @@ export class LivenessTable {
   recordSeen(item: InstanceItem, found: boolean): LivenessEntry {
     const known = this.#entries.get(item.key);
     if (known) {
-      if (known.item.record.instance!.incarnation !== item.record.instance!.incarnation)
-        known.heardElsewhereMs = -Infinity;
-      known.item = item;
-      known.changeStampMs = this.clock.stamp();
-      known.floorMs = -Infinity;
-      if (item.modRevision > known.promisedRevision) known.promisedRevision = 0n;
+      this.#recordChanged(known, item);
       return known;
     }
     const pending = this.#pending.get(item.key);
     this.#pending.delete(item.key);
-    const floorMs = found && !pending ? this.clock.stamp() + GRACE_MS : -Infinity;
+    const stamp = this.clock.stamp();
+    const floorMs = found && !pending ? stamp + GRACE_MS : -Infinity;
     this.#floorUntilMs = Math.max(this.#floorUntilMs, floorMs);
     const entry: LivenessEntry = {
       item,
       beatIncarnation: pending?.incarnation ?? '',
       beatRevision: pending?.revision ?? 0n,
       beatStampMs: pending?.stampMs ?? -Infinity,
-      changeStampMs: found ? -Infinity : this.clock.stamp(),
+      changeStampMs: found ? -Infinity : stamp,
       floorMs,
       heardElsewhereMs: -Infinity,
       promisedRevision: pending && pending.promisedRevision >= item.modRevision ? pending.promisedRevision : 0n,
+      runBeganMs: found ? -Infinity : stamp,
+      placedMs: found ? -Infinity : stamp,
+      fellMs: stamp,
+      foundSilent: found && item.record.silent,
+      keptFromMs: stamp,
     };
     this.#entries.set(item.key, entry);
     return entry;
+  }
+
+  #recordChanged(entry: LivenessEntry, item: InstanceItem): void {
+    const before = entry.item.record;
+    const now = item.record;
+    const stamp = this.clock.stamp();
+    const isNewRun = before.instance!.incarnation !== now.instance!.incarnation;
+    const { address, port } = before.instance!;
+    if (isNewRun) {
+      entry.heardElsewhereMs = -Infinity;
+      entry.runBeganMs = stamp;
+    }
+    if (isNewRun || address !== now.instance!.address || port !== now.instance!.port) entry.placedMs = stamp;
+    if (isNewRun || !before.silent || !now.silent) {
+      entry.fellMs = stamp;
+      entry.keptFromMs = stamp;
+      entry.foundSilent = false;
+    }
+    entry.item = item;
+    entry.changeStampMs = stamp;
+    entry.floorMs = -Infinity;
+    if (item.modRevision > entry.promisedRevision) entry.promisedRevision = 0n;
+  }
+
+  /** The last sign of life of the standing incarnation. -Infinity: there was none since this process started. */
+  lastHeardMs({ item, beatIncarnation, beatStampMs, changeStampMs, heardElsewhereMs }: LivenessEntry): number {
+    const beat = beatIncarnation === item.record.instance!.incarnation ? beatStampMs : -Infinity;
+    return Math.max(beat, changeStampMs, heardElsewhereMs);
   }
 
   /**
@@ -248,9 +287,8 @@ export class LivenessTable {
   }
 
   /** The time at which the instance will have been silent for its TTL, by everything that is known here. */
-  deadlineMs({ item, beatIncarnation, beatStampMs, changeStampMs, heardElsewhereMs, floorMs }: LivenessEntry): number {
-    const beat = beatIncarnation === item.record.instance!.incarnation ? beatStampMs : -Infinity;
-    return Math.max(beat, changeStampMs, heardElsewhereMs, floorMs, this.#disturbedUntilMs) + item.ttlMs;
+  deadlineMs(entry: LivenessEntry): number {
+    return Math.max(this.lastHeardMs(entry), entry.floorMs, this.#disturbedUntilMs) + entry.item.ttlMs;
   }
 
   /** Answers a query. With `promise`, the answer SILENT and the promise are given in one turn. */

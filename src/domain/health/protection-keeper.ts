@@ -3,43 +3,30 @@ import type { Closeable } from '../../base/lifecycle.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
+import type { Scope } from '../../catalog/collection.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import { INSTANCE, PROTECTION, recordedProtection } from '../../catalog/kinds.js';
 import type { ProtectionRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../model/errors.js';
 import type { InstanceItem } from '../../model/instance.js';
-import { ifReadable, type Stamp } from '../../model/item.js';
+import { ifReadable } from '../../model/item.js';
 import {
   type ProtectionItem,
   protectionBegun,
   protectionEnded,
   protectionKey,
-  protectionRearmed,
-  protectionReleased,
   PROTECTIONS,
   readProtection,
   writeProtection,
 } from '../../model/protection.js';
-import { type CommitResult, type Entry, putTxn, type Revision } from '../../store/store.js';
+import { type Entry, putTxn, type Revision, type Txn } from '../../store/store.js';
 import { ALARMS, COUNTERS } from './instruments.js';
+import type { LivenessClock } from './liveness-clock.js';
+import type { Cluster } from './peers.js';
+import { type Beginning, type ProtectionRule } from './protection-rule.js';
+import type { ProtectionTimes } from './protection-times.js';
 
-/** A service is protected when more than this share of it is suspect: half of a service does not fail by itself. */
-const ENTER_PERCENT = 50;
-/**
- * Protection also takes more than this number: in a small service a few deaths are a large share, and callers have long
- * noticed them.
- */
-const ENTER_COUNT = 3;
-/** Protection may end when no more than this share is suspect. The gap to ENTER_PERCENT prevents a quick new start. */
-const LEAVE_PERCENT = 35;
-/** Protection may also end when no more than this number is suspect, for services that are too small for shares. */
-const LEAVE_COUNT = 2;
-/**
- * Protection ends only after this time. At the default TTL a beat comes every 5 s, so every instance has been heard by
- * then.
- */
-const LEAVE_AFTER_MS = 5_000;
-/** How often pending writes are checked. */
+/** How often services with silent instances are looked at. */
 const TICK_MS = 250;
 /** The wait before a write that the store did not take is repeated. */
 const WRITE_AGAIN_MS = 1_000;
@@ -48,14 +35,16 @@ const WRITES_MAX = 100;
 /** The most services that the alarm names. */
 const NAMED_MAX = 5;
 
-/** The instances of one service that expect heartbeats. */
+/** The instances of one service that expect heartbeats, counted. */
 interface Service {
   readonly namespace: string;
   readonly name: string;
-  total: number;
-  suspect: number;
-  /** The time since which the number of suspect instances is low enough to end the protection. */
-  calmSinceMs: number | undefined;
+  up: number;
+  /** Silent instances that were seasoned when they fell, and those that were not. */
+  seasoned: number;
+  unseasoned: number;
+  /** Since when this member has seen the protection; and since when enough instances have been up to end it. */
+  waits: { readonly sinceMs: number; fullMs: number | undefined; halfMs: number | undefined } | undefined;
   writing: boolean;
   /** No write begins before this. */
   notBeforeMs: number;
@@ -63,27 +52,35 @@ interface Service {
   brokenRevision: Revision | undefined;
 }
 
+/** Why a protection ends by itself, in the order in which the reasons are looked for. */
+type End = 'empty' | 'full' | 'half' | 'late';
+
+/** A change of the record of a service. */
+type Step = { readonly kind: 'begins'; readonly event: Beginning } | { readonly kind: 'ends'; readonly why: End };
+
 /** The dependencies of a ProtectionKeeper. */
 export interface ProtectionKeeperParts {
   readonly catalog: Catalog;
   readonly commits: Commits;
   readonly clock: Clock;
+  readonly liveness: LivenessClock;
+  readonly cluster: Pick<Cluster, 'jury' | 'judges' | 'onMembers'>;
+  readonly rule: ProtectionRule;
+  readonly times: ProtectionTimes;
   readonly telemetry: Telemetry;
-  /** Returns true if this member decides about a service. */
-  readonly judges: (namespace: string, service: string) => boolean;
 }
 
 /**
- * Protects a service if too many of its instances are UNHEALTHY at once. A fault of the network or of this product is
- * then more likely than the death of all of them.
+ * Protects a service from an event in which many of its instances fall silent. A fault of the network or of this product
+ * is then more likely than the death of all of them.
  *
- * Every member counts every service; the member that judges a service writes the record. The record decides, not the
- * counts, so all replicas show the same. A protection that an operator released does not begin again before the service
- * has been below the threshold.
+ * The member that judges a service writes the record, under the guard of its verdicts. The record decides, and says from
+ * which revision on falls belong to the event, so all replicas show the same. Only falls after the last end can cause
+ * another protection.
  */
 export class ProtectionKeeper implements Closeable {
   readonly #services = new Map<string, Service>();
-  /** Services that may need another record than the current one. */
+  /** Services with silent instances or an active protection: only they can need another record. */
   readonly #unsettled = new Set<Service>();
   readonly #writes = new Set<Promise<void>>();
   readonly #active = new Set<string>();
@@ -94,9 +91,11 @@ export class ProtectionKeeper implements Closeable {
   constructor(private readonly parts: ProtectionKeeperParts) {}
 
   start(): void {
-    const { catalog, clock } = this.parts;
-    catalog.subscribe('protection', (change) => this.#take(change), this.#stop.signal);
-    this.#ticking ??= clock.every(TICK_MS, () => this.#settle());
+    const { catalog, clock, cluster } = this.parts;
+    const { signal } = this.#stop;
+    catalog.subscribe('protection', (change) => this.#take(change), signal);
+    cluster.onMembers(() => this.#forgetWaits(), signal);
+    this.#ticking ??= clock.every(TICK_MS, () => this.#settle(this.#unsettled));
   }
 
   async close(): Promise<void> {
@@ -114,13 +113,10 @@ export class ProtectionKeeper implements Closeable {
     return commits.retrying(`the protection of ${service}`, async (): Promise<Attempt<Revision>> => {
       const { entry } = await commits.get(key);
       const current = entry && readable(entry);
-      if (current?.record.released) return { done: current.revision };
+      if (current?.record.releasedBy) return { done: current.revision };
       if (!current?.record.active) throw notProtected(namespace, service);
-      const result = await this.#commit(
-        key,
-        current.modRevision,
-        protectionReleased(author, this.parts.commits.stamp()),
-      );
+      const record = protectionEnded(author || UNNAMED, commits.stamp());
+      const result = await commits.commit(txnOf(key, record, current.modRevision));
       if (!result.ok) return { retry: true };
       telemetry.counters.add(COUNTERS.protections_released);
       const fields = { namespace, service, author, revision: Number(result.revision) };
@@ -131,25 +127,30 @@ export class ProtectionKeeper implements Closeable {
   }
 
   #take(change: CatalogChange): void {
+    const touched = new Set<Service>();
     for (const { before, after } of change.of(INSTANCE)) {
       if (before) this.#count(before, -1);
-      if (after) this.#count(after, 1);
+      if (after) touched.add(this.#count(after, 1));
     }
     for (const { after } of change.of(PROTECTION)) if (after) this.#takeRecord(after);
+    if (change.cause === 'LISTING') this.#forgetWaits();
     if (change.cause === 'RESET') {
       this.#active.clear();
       this.#activeChanged = true;
     }
     this.#alarm();
-    this.#settle();
+    this.#settle([...touched].filter((service) => this.#unsettled.has(service)));
   }
 
-  #count({ namespace, scope, expectsHeartbeats, suspect, removedAtMs }: InstanceItem, sign: 1 | -1): void {
-    if (!expectsHeartbeats || removedAtMs !== undefined) return;
-    const service = this.#service(namespace, scope);
-    service.total += sign;
-    if (suspect) service.suspect += sign;
-    this.#unsettled.add(service);
+  #count(item: InstanceItem, sign: 1 | -1): Service {
+    const service = this.#service(item.namespace, item.scope);
+    if (!item.expectsHeartbeats || item.removedAtMs !== undefined) return service;
+    const { silent, seasoned } = item.record;
+    if (item.isUp) service.up += sign;
+    if (silent && seasoned) service.seasoned += sign;
+    if (silent && !seasoned) service.unseasoned += sign;
+    if (service.seasoned > 0) this.#unsettled.add(service);
+    return service;
   }
 
   #service(namespace: string, name: string): Service {
@@ -157,14 +158,8 @@ export class ProtectionKeeper implements Closeable {
     let service = this.#services.get(key);
     if (!service) {
       service = {
-        namespace,
-        name,
-        total: 0,
-        suspect: 0,
-        calmSinceMs: undefined,
-        writing: false,
-        notBeforeMs: 0,
-        brokenRevision: undefined,
+        ...{ namespace, name, up: 0, seasoned: 0, unseasoned: 0, waits: undefined },
+        ...{ writing: false, notBeforeMs: 0, brokenRevision: undefined },
       };
       this.#services.set(key, service);
     }
@@ -175,7 +170,14 @@ export class ProtectionKeeper implements Closeable {
     if (record.active) this.#active.add(key);
     else this.#active.delete(key);
     this.#activeChanged = true;
-    this.#unsettled.add(this.#service(namespace, scope));
+    const service = this.#service(namespace, scope);
+    service.waits = undefined;
+    this.#unsettled.add(service);
+  }
+
+  /** Another member may judge a service, or changes were not seen as they happened: every wait begins again. */
+  #forgetWaits(): void {
+    for (const service of this.#unsettled) service.waits = undefined;
   }
 
   #alarm(): void {
@@ -185,69 +187,99 @@ export class ProtectionKeeper implements Closeable {
     if (this.#active.size === 0) return alarms.clear(ALARMS.PROTECTION);
     const named = [...this.#active].slice(0, NAMED_MAX).map((key) => key.slice(PROTECTIONS.length));
     const more = this.#active.size > named.length ? ` and ${this.#active.size - named.length} more` : '';
-    alarms.raise(ALARMS.PROTECTION, `most instances of a service are UNHEALTHY, but shown: ${named.join(', ')}${more}`);
+    alarms.raise(
+      ALARMS.PROTECTION,
+      `many instances of a service fell silent at once, and are still shown: ${named.join(', ')}${more}`,
+    );
   }
 
-  /** Begins the writes that are due, and drops the services that need none. */
-  #settle(): void {
-    const { catalog } = this.parts;
+  /** Begins the writes that are due, and forgets the services that need none. */
+  #settle(services: Iterable<Service>): void {
+    const { catalog, cluster } = this.parts;
     if (!catalog.ready) return;
-    for (const service of this.#unsettled) {
+    for (const service of services) {
+      const { namespace, name } = service;
       if (service.writing) continue;
-      const protection = recordedProtection(catalog.instances.scope(service.namespace, service.name));
-      const due = this.#due(service, protection);
-      if (due === 'nothing') {
-        this.#unsettled.delete(service);
-        if (service.total === 0) this.#services.delete(protectionKey(service.namespace, service.name));
-      } else if (due !== 'later' && this.#mayWrite(service)) {
-        const write = this.#write(service, protection, due);
-        this.#writes.add(write);
-        void write.finally(() => this.#writes.delete(write));
-      }
+      const scope = catalog.instances.scope(namespace, name);
+      const protection = recordedProtection(scope);
+      if (!protection?.record.active && service.seasoned === 0) this.#forget(service);
+      else if (scope && cluster.judges(namespace, name)) this.#decide(service, scope, protection);
+      else service.waits = undefined;
     }
   }
 
-  /** The next step of the record. `later`: the service must be checked again. */
-  #due(service: Service, protection: ProtectionItem | undefined): 'nothing' | 'later' | Step {
-    const { clock } = this.parts;
-    if (!protection?.record.active) {
-      service.calmSinceMs = undefined;
-      if (exceeds(service, ENTER_COUNT, ENTER_PERCENT)) return protection?.record.released ? 'nothing' : 'begin';
-      return protection?.record.released ? 'rearm' : 'nothing';
-    }
-    if (exceeds(service, LEAVE_COUNT, LEAVE_PERCENT)) {
-      service.calmSinceMs = undefined;
-      return 'nothing';
-    }
-    service.calmSinceMs ??= clock.now();
-    return clock.now() - service.calmSinceMs < LEAVE_AFTER_MS ? 'later' : 'end';
+  #forget(service: Service): void {
+    const { namespace, name, up, unseasoned } = service;
+    this.#unsettled.delete(service);
+    service.waits = undefined;
+    if (up + unseasoned === 0) this.#services.delete(protectionKey(namespace, name));
   }
 
-  #mayWrite({ namespace, name, notBeforeMs }: Service): boolean {
-    const { clock, judges } = this.parts;
-    return this.#writes.size < WRITES_MAX && clock.now() >= notBeforeMs && judges(namespace, name);
+  #decide(service: Service, scope: Scope<InstanceItem>, protection: ProtectionItem | undefined): void {
+    const { clock, liveness } = this.parts;
+    // While the liveness clock is paused nothing is decided. But a wait must end if fewer instances are up meanwhile.
+    const isPaused = liveness.pauses.size > 0;
+    const isActive = protection?.record.active === true;
+    const end = isActive ? this.#end(service, scope, protection) : undefined;
+    const step = isActive || isPaused ? end : this.#beginning(service, scope, protection);
+    if (!step || isPaused || this.#writes.size >= WRITES_MAX || clock.now() < service.notBeforeMs) return;
+    const write = this.#write(service, protection, step);
+    this.#writes.add(write);
+    void write.finally(() => this.#writes.delete(write));
+  }
+
+  #beginning(service: Service, scope: Scope<InstanceItem>, protection: ProtectionItem | undefined): Step | undefined {
+    // At most all seasoned ones fell, and all that are up were up before. Without a loop of processes that start and die,
+    // this alone rules most services out, and nothing has to be counted.
+    if (service.unseasoned === 0 && service.up >= service.seasoned) return undefined;
+    const event = this.parts.rule.beginning(scope, protection);
+    return event && { kind: 'begins', event };
+  }
+
+  #end(service: Service, scope: Scope<InstanceItem>, { record: { before } }: ProtectionItem): Step | undefined {
+    const { liveness, rule, times } = this.parts;
+    const { nowMs } = liveness;
+    service.waits ??= { sinceMs: nowMs, fullMs: undefined, halfMs: undefined };
+    const { waits } = service;
+    const up = rule.upCount(scope);
+    waits.fullMs = up >= before ? (waits.fullMs ?? nowMs) : undefined;
+    waits.halfMs = 2 * up >= before ? (waits.halfMs ?? nowMs) : undefined;
+    const has = (sinceMs: number | undefined, forMs: number): boolean =>
+      sinceMs !== undefined && nowMs - sinceMs >= forMs;
+    const reasons: Readonly<Record<End, boolean>> = {
+      empty: service.seasoned === 0 || ![...scope.live()].some(({ shownByProtection }) => shownByProtection),
+      full: has(waits.fullMs, times.fullMs),
+      half: has(waits.halfMs, times.halfMs),
+      late: has(waits.sinceMs, times.maxMs),
+    };
+    const why = (Object.keys(reasons) as End[]).find((reason) => reasons[reason]);
+    return why && { kind: 'ends', why };
   }
 
   async #write(service: Service, protection: ProtectionItem | undefined, step: Step): Promise<void> {
-    const { clock, commits, telemetry } = this.parts;
-    const { namespace, name, total, suspect } = service;
+    const { clock, cluster, commits, telemetry } = this.parts;
+    const { namespace, name } = service;
+    const jury = cluster.jury();
+    if (!jury) return;
     service.writing = true;
     service.notBeforeMs = clock.now() + WRITE_AGAIN_MS;
+    const key = protectionKey(namespace, name);
     const expected = service.brokenRevision ?? protection?.modRevision ?? 0n;
     service.brokenRevision = undefined;
     try {
-      const record = STEPS[step](this.parts.commits.stamp(), protection);
-      const result = await this.#commit(protectionKey(namespace, name), expected, record);
-      if (!result.ok) {
-        const [found] = result.found;
+      const stamp = commits.stamp();
+      const record = step.kind === 'begins' ? protectionBegun(step.event, stamp) : protectionEnded('', stamp);
+      const [result] = await commits.commitEach(jury.guard, [txnOf(key, record, expected)]);
+      if (!result!.ok) {
+        const found = result!.found.find((entry) => entry?.key === key);
         if (found && !readable(found)) service.brokenRevision = found.modRevision;
         return;
       }
-      if (step === 'begin') telemetry.counters.add(COUNTERS.protections_entered);
-      if (step === 'end') telemetry.counters.add(COUNTERS.protections_released);
-      const fields = { namespace, service: name, unhealthy: suspect, total, revision: Number(result.revision) };
-      if (step !== 'rearm') telemetry.log.warn(fields, `the protection of a service ${step}s`);
-      await commits.visible(result.revision);
+      telemetry.counters.add(counterOf(step));
+      const more = step.kind === 'begins' ? { before: step.event.before } : { why: step.why };
+      const fields = { namespace, service: name, up: service.up, ...more, revision: Number(result!.revision) };
+      telemetry.log.warn(fields, `the protection of a service ${step.kind}`);
+      await commits.visible(result!.revision);
       service.notBeforeMs = 0;
     } catch (err) {
       // The service remains unsettled, so the write is repeated.
@@ -257,23 +289,18 @@ export class ProtectionKeeper implements Closeable {
       service.writing = false;
     }
   }
-
-  #commit(key: string, modRevision: Revision, record: ProtectionRecord): Promise<CommitResult> {
-    return this.parts.commits.commit(putTxn(record.writeId, key, writeProtection(record), modRevision));
-  }
 }
 
-type Step = 'begin' | 'end' | 'rearm';
+/** The name of an operator who gave none: the record must show that the end was a release. */
+const UNNAMED = 'unnamed';
 
-const STEPS: Record<Step, (stamp: Stamp, current: ProtectionItem | undefined) => ProtectionRecord> = {
-  begin: (stamp) => protectionBegun(stamp),
-  end: (stamp) => protectionEnded(stamp),
-  rearm: (stamp, current) => protectionRearmed(current!, stamp),
-};
+function counterOf(step: Step) {
+  if (step.kind === 'ends') return COUNTERS[`protections_ended_${step.why}`];
+  return step.event.reason === 'ALONE' ? COUNTERS.protections_begun_alone : COUNTERS.protections_begun_widespread;
+}
 
-/** Returns true if more than this number, and more than this share, are suspect. */
-function exceeds({ total, suspect }: Service, count: number, percent: number): boolean {
-  return suspect > count && suspect * 100 > total * percent;
+function txnOf(key: string, record: ProtectionRecord, modRevision: Revision): Txn {
+  return putTxn(record.writeId, key, writeProtection(record), modRevision);
 }
 
 /** The protection that an entry holds. A record that cannot be read protects nothing. */

@@ -192,13 +192,13 @@ export function protectionOf(scope: Scope<InstanceItem>): Protection | undefined
   if (!recorded?.record.active) return undefined;
   const { revision, record } = recorded;
   let unhealthyCount = 0;
-  let totalCount = 0;
-  for (const { expectsHeartbeats, suspect } of scope.live()) {
-    if (!expectsHeartbeats) continue;
-    totalCount++;
-    if (suspect) unhealthyCount++;
+  let upCount = 0;
+  for (const { expectsHeartbeats, isUp, shownByProtection } of scope.live()) {
+    if (shownByProtection) unhealthyCount++;
+    else if (expectsHeartbeats && isUp) upCount++;
   }
-  return { revision, since: record.time, unhealthyCount, totalCount };
+  const totalCount = upCount + unhealthyCount;
+  return { revision, since: record.time, unhealthyCount, totalCount, beforeCount: record.before };
 }
 
 /** Picks a subset by rendezvous hashing: each caller gets a stable one, and callers spread evenly. */

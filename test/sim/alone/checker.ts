@@ -1,4 +1,5 @@
 import { type Call, type Changes, Checker, type Death, listed } from '../checker.js';
+import type { Decision } from '../protection-checker.js';
 import { isLiveOf, type Standing } from '../records.js';
 
 const E5_MS = 300;
@@ -13,6 +14,8 @@ export class AloneChecker extends Checker {
   readonly #faults: { from: number; to: number; isGrace: boolean }[] = [];
   /** When the server started last. */
   #startedAt = 0;
+  /** When it had read its store. */
+  #readyAt = Infinity;
 
   /** The world was not well for a while; what still waits for a grace waits for so much longer. */
   fault(from: number, to: number): void {
@@ -28,6 +31,18 @@ export class AloneChecker extends Checker {
   /** The server started: what it found in the store it has not heard yet. */
   started(): void {
     this.#startedAt = this.now();
+    this.#readyAt = Infinity;
+  }
+
+  /** The server has read its store: whatever registers later, it sees. */
+  ready(): void {
+    this.#readyAt = this.now();
+  }
+
+  /** What must have happened by now, if nothing has been wrong for a while. */
+  sample(services: readonly string[]): void {
+    const wellSince = Math.max(0, ...this.#faults.map(({ isGrace, from, to }) => (isGrace ? from + 1 : to)));
+    this.sampleProtection(services, wellSince, this.#readyAt);
   }
 
   /** The store committed a revision. */
@@ -52,6 +67,14 @@ export class AloneChecker extends Checker {
 
   #acksOf(key: string, incarnation: string): { received: number; answered: number }[] {
     return listed(this.#acks, `${key} ${incarnation}`);
+  }
+
+  protected override decision(): Decision {
+    return { startedAt: this.#readyAt, sentAt: this.now(), seen: this.seenBy('') };
+  }
+
+  protected override checkGuard(): void {
+    // Nobody else can hold it.
   }
 
   /** E3: not before the ttl has passed since any acknowledged beat, and soon after when all is well. */

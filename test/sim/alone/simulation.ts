@@ -7,7 +7,7 @@ import { type Replica, startReplica } from '../../../src/domain/replica.js';
 import type { Dice } from '../../support/dice.js';
 import { MemoryStore, type Outage } from '../../support/memory-store.js';
 import { changesOf, type Death } from '../checker.js';
-import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
+import { SHORT_PROTECTION, SimProcess, tallyingTelemetry } from '../process.js';
 import { encode } from '../records.js';
 import { registrationOf } from '../requests.js';
 import { Scene, type Tally } from '../scene.js';
@@ -34,6 +34,8 @@ export class Simulation {
   readonly #store: MemoryStore;
   readonly #deaths: Death[] = [];
   #server: WatchedServer | undefined;
+  /** True: something is wrong, and the checker does not know it yet. */
+  #inTrouble = false;
 
   constructor(seed: number) {
     this.#scene = new Scene(seed, (now) => new AloneChecker(now));
@@ -53,7 +55,12 @@ export class Simulation {
     const watchers = new Watchers(scene, () => (this.#server ? [this.#server] : []), SERVICES);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     scene.spawn(this.#trouble());
-    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) await this.#world.run(time);
+    this.#checker.tallied = (name) => scene.count(name);
+    this.#checker.seenBy = () => this.#server?.replica.catalog.revision ?? 0n;
+    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) {
+      await this.#world.run(time);
+      if (!this.#inTrouble) scene.guard(() => this.#checker.sample(SERVICES));
+    }
     if (scene.failure) throw scene.failure;
     scene.count('detections', this.#checker.checkDetection(this.#deaths));
     return scene.tally;
@@ -73,10 +80,11 @@ export class Simulation {
       random,
       telemetry,
       selfBeat: process.selfBeat(),
-      protectedRemovalMs: PROTECTED_REMOVAL_MS,
+      protectionTimes: SHORT_PROTECTION,
       cluster: undefined,
     });
     replica.ready.catch(() => undefined);
+    void replica.catalog.whenReady().then(() => process === this.#server?.process && this.#checker.ready());
     const hub = new WatchHub({ catalog: replica.catalog, freshness: replica.freshness, clock, random, telemetry });
     hub.start();
     this.#server = { name: `run${this.#scene.number()}`, process, replica, hub };
@@ -91,6 +99,7 @@ export class Simulation {
       const kind = dice.pick(['crash', 'stall', 'outage', 'compaction'] as const);
       this.#scene.count(kind);
       const from = this.#world.now;
+      this.#inTrouble = true;
       if (kind === 'crash') {
         this.#server?.process.kill();
         this.#server = undefined;
@@ -117,6 +126,7 @@ export class Simulation {
         process.resume();
       }
       this.#checker.fault(from, this.#world.now + 2_000);
+      this.#inTrouble = false;
       if (kind === 'compaction') this.#checker.grace();
     }
   }

@@ -1,4 +1,5 @@
 import { type Call, Checker, type Changes, type Death, listed } from '../checker.js';
+import type { Decision } from '../protection-checker.js';
 import { decode, isLiveOf, type Standing } from '../records.js';
 import type { Scene } from '../scene.js';
 
@@ -48,6 +49,8 @@ export interface ProcessFacts {
   readonly startedAt: number;
   /** True: there had never been a member when it started. */
   readonly first: boolean;
+  /** When it had read the store: whatever registers later, it sees. */
+  readyAt?: number;
   /** When it died without leaving. */
   crashedAt?: number;
   /** When its member key was deleted last. Undefined: it still stands, or there never was one. */
@@ -180,6 +183,29 @@ export class ClusterChecker extends Checker {
       this.processes.get(known.by)!.departedAt = this.now();
     }
     this.disturbed();
+  }
+
+  /** A process has read the store. */
+  ready(by: string): void {
+    this.processes.get(by)!.readyAt = this.now();
+  }
+
+  /** What must have happened by now, if nothing has been wrong for a while, and `running` serve. */
+  sample(services: readonly string[], running: readonly string[]): void {
+    const wellSince = Math.max(0, ...this.#faults.map(({ to }) => to), ...this.#disturbances);
+    const runningSince = Math.max(...running.map((by) => this.processes.get(by)!.readyAt ?? Infinity));
+    if (running.length > 0) this.sampleProtection(services, wellSince, runningSince);
+  }
+
+  protected override decision(): Decision {
+    const { by, at } = this.#committing;
+    return { startedAt: this.processes.get(by)?.readyAt ?? Infinity, sentAt: at, seen: this.seenBy(by) };
+  }
+
+  protected override checkGuard(what: string): void {
+    const { by, epoch } = this.#committing;
+    const own = [...this.members].find(([, member]) => member.by === by);
+    if (own?.[1].epoch !== epoch) this.fail('P9', `${what} was recorded by ${by}, which is no member`);
   }
 
   protected override checkVerdict(judged: Standing, verdict: Standing): void {

@@ -63,6 +63,14 @@ interface Holding {
   ttlMs: number;
 }
 
+/** A process that runs, and the way to end it without a word. */
+interface Running {
+  readonly keys: readonly string[];
+  kill(): void;
+}
+
+const serviceOf = (key: string): string => key.split('/')[3]!;
+
 /** Processes that register, beat, fall silent, come back, leave and die, through balancers of all kinds. */
 export class Clients {
   readonly deaths: Death[] = [];
@@ -70,6 +78,10 @@ export class Clients {
   readonly #lives: (readonly string[])[] = [];
   /** How to make the process that holds a key beat now, at a server. */
   readonly #living = new Map<string, Set<(server: Server) => void>>();
+  /** Until when nothing of the clients of a service arrives anywhere. */
+  readonly #cutUntil = new Map<string, number>();
+  /** The processes that run. */
+  readonly #running = new Set<Running>();
 
   constructor(
     private readonly scene: ClusterScene,
@@ -110,6 +122,45 @@ export class Clients {
     return true;
   }
 
+  /** Nothing of the clients of some services arrives for a while. */
+  cut(services: readonly string[], ms: number): void {
+    for (const service of services) this.#cutUntil.set(service, this.scene.world.now + ms);
+  }
+
+  /** Processes of a service die at once; if `replaced`, others under new ids come soon, at old addresses or new ones. */
+  kill(service: string, share: number, replaced: boolean): void {
+    const { scene } = this;
+    const { dice, world } = scene;
+    for (const process of [...this.#running]) {
+      if (!process.keys.every((key) => serviceOf(key) === service) || !dice.chance(share)) continue;
+      process.kill();
+      if (!replaced) continue;
+      const [key] = process.keys;
+      const place = dice.chance(0.5) ? key! : undefined;
+      const wait = dice.between(200, 12_000);
+      const next = `${key!}-${scene.number()}`;
+      scene.count(place ? 'replaced at its address' : 'replaced elsewhere');
+      scene.spawn(world.sleep(wait).then(() => this.#process([next], `run${scene.number()}`, place)));
+    }
+  }
+
+  /** A process starts and dies again and again, each time under a new id. */
+  async loop(service: string, until: number): Promise<void> {
+    const { scene } = this;
+    const { world, dice } = scene;
+    const place = dice.chance(0.5) ? `w/i/default/${service}/loop` : undefined;
+    const balancer = new Balancer(scene, this.servers);
+    while (world.now < until) {
+      const key = `w/i/default/${service}/loop${scene.number()}`;
+      const incarnation = `run${scene.number()}`;
+      let lastReceived = -Infinity;
+      const heard = (): void => void (lastReceived = world.now);
+      if (await this.#register(balancer, key, incarnation, TTLS_MS[0]!, undefined, heard, false, place))
+        this.deaths.push({ key, incarnation, lastReceived });
+      await world.sleep(dice.between(1_000, 5_000));
+    }
+  }
+
   /** Some ids over the whole run: processes come, hold them all, and die or leave, sometimes beside one another. */
   async life(keys: readonly string[], until: number): Promise<void> {
     const { world, dice } = this.scene;
@@ -129,7 +180,7 @@ export class Clients {
     }
   }
 
-  async #process(keys: readonly string[], incarnation: string): Promise<void> {
+  async #process(keys: readonly string[], incarnation: string, place?: string): Promise<void> {
     const { world, dice } = this.scene;
     const balancer = new Balancer(this.scene, this.servers);
     const ttlMs = dice.pick(TTLS_MS);
@@ -138,10 +189,14 @@ export class Clients {
     const lastReceived = new Map<string, number>();
     const heard = (key: string): void => void lastReceived.set(key, world.now);
     const holdings = new Map<string, Holding>();
+    let killed = false;
+    const running: Running = { keys, kill: () => (killed = true) };
+    this.#running.add(running);
     const living = (server: Server): void =>
       void this.#send(server, incarnation, [...holdings.keys()], heard).catch(() => undefined);
     for (const key of keys) {
-      if (!(await this.#register(balancer, key, incarnation, ttlMs, careful ? 0n : undefined, heard))) continue;
+      const replaces = careful ? 0n : undefined;
+      if (!(await this.#register(balancer, key, incarnation, ttlMs, replaces, heard, false, place))) continue;
       holdings.set(key, { key, ttlMs });
       const set = this.#living.get(key) ?? new Set();
       this.#living.set(key, set.add(living));
@@ -151,8 +206,8 @@ export class Clients {
       this.#living.get(key)?.delete(living);
     };
     let open = [...holdings.keys()];
-    while (world.now < until && holdings.size > 0) {
-      await this.#changeTtl(balancer, [...holdings.values()], incarnation, heard);
+    while (world.now < until && holdings.size > 0 && !killed) {
+      await this.#changeTtl(balancer, [...holdings.values()], incarnation, heard, place);
       if (dice.chance(0.003)) await this.#removeByHand(balancer, dice.pick([...holdings.keys()]), incarnation);
       const outcomes = await this.#beat(balancer, incarnation, open, heard);
       const again: string[] = [];
@@ -169,6 +224,7 @@ export class Clients {
             careful ? 0n : undefined,
             heard,
             true,
+            place,
           );
           if (!registered) drop(key);
         }
@@ -181,7 +237,8 @@ export class Clients {
       if (dice.chance(0.12))
         await world.sleep(intervalMs * 3 * (dice.chance(0.7) ? dice.between(0.6, 1.3) : dice.between(1, 3)));
     }
-    const leaves = dice.chance(0.3);
+    this.#running.delete(running);
+    const leaves = !killed && dice.chance(0.3);
     for (const key of holdings.keys()) {
       this.#living.get(key)?.delete(living);
       if (leaves) await this.#deregister(balancer, key, incarnation);
@@ -194,13 +251,14 @@ export class Clients {
     holdings: readonly Holding[],
     incarnation: string,
     heard: (key: string) => void,
+    place?: string,
   ): Promise<void> {
     const { dice } = this.scene;
     for (const holding of holdings) {
       if (!dice.chance(0.02)) continue;
       holding.ttlMs = dice.pick(TTLS_MS);
       this.scene.count('ttl changed');
-      await this.#register(balancer, holding.key, incarnation, holding.ttlMs, undefined, heard);
+      await this.#register(balancer, holding.key, incarnation, holding.ttlMs, undefined, heard, false, place);
     }
   }
 
@@ -245,15 +303,19 @@ export class Clients {
     replaces: bigint | undefined,
     heard: (key: string) => void,
     tombstonesOnly = false,
+    place = key,
   ): Promise<boolean> {
     const { scene } = this;
     for (let tries = 0; tries < 10; tries++) {
       const call = scene.checker.began('register', key, incarnation, ttlMs, replaces);
+      // A call that is late carries what was sent, whatever has been learned since.
+      const registration = registrationOf(key, incarnation, ttlMs, replaces, place);
       try {
+        this.#assertNotCut([key]);
         await this.#call(balancer.pick(), async ({ name, process, replica }) => {
           heard(key);
           const received = scene.world.now;
-          const { revision } = await replica.registrations.register(registrationOf(key, incarnation, ttlMs, replaces));
+          const { revision } = await replica.registrations.register(registration);
           if (process.dead) return;
           scene.note(`${name} acknowledges Register of ${key} ${incarnation}, received at ${received.toFixed(2)}`);
           scene.guard(() => scene.checker.registered(name, call, revision, received));
@@ -321,6 +383,7 @@ export class Clients {
   ): Promise<ReadonlyMap<string, number>> {
     const { scene } = this;
     const { dice } = scene;
+    this.#assertNotCut(keys);
     if (keys.length > 1) scene.count('beat of many');
     const reported = dice.chance(0.02) ? { state: dice.pick([1, 3, 4, 5]), note: '' } : undefined;
     return this.#call(server, async ({ name, process, replica }) => {
@@ -360,6 +423,11 @@ export class Clients {
     await this.#deregister(balancer, key, incarnation, false);
     if (this.scene.dice.chance(0.3))
       await this.#register(balancer, key, incarnation, TTLS_MS[0]!, undefined, () => undefined);
+  }
+
+  #assertNotCut(keys: readonly string[]): void {
+    const isCut = keys.some((key) => (this.#cutUntil.get(serviceOf(key)) ?? 0) > this.scene.world.now);
+    if (isCut) throw new Error('cut');
   }
 
   async #deregister(balancer: Balancer, key: string, incarnation: string, named = true): Promise<void> {

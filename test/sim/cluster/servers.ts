@@ -9,7 +9,7 @@ import { MemoryStore } from '../../support/memory-store.js';
 import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';
 import { changesOf } from '../checker.js';
 import { decode } from '../records.js';
-import { PROTECTED_REMOVAL_MS, SimProcess, tallyingTelemetry } from '../process.js';
+import { SHORT_PROTECTION, SimProcess, tallyingTelemetry } from '../process.js';
 import type { WatchedServer } from '../watchers.js';
 import { type Network, Queue } from './network.js';
 import type { ClusterScene, Sent } from './checker.js';
@@ -104,6 +104,11 @@ export class Servers {
     };
   }
 
+  /** One that runs or ran. */
+  named(name: string): Server | undefined {
+    return this.#all.find((server) => server.name === name);
+  }
+
   /** Those that run. */
   get running(): Server[] {
     return [...this.byNode.values()].filter(({ process }) => !process.dead);
@@ -127,10 +132,11 @@ export class Servers {
       random,
       telemetry,
       selfBeat: process.selfBeat(),
-      protectedRemovalMs: PROTECTED_REMOVAL_MS,
+      protectionTimes: SHORT_PROTECTION,
       cluster: { node, address: node, connect: this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);
+    void server.replica.catalog.whenReady().then(() => scene.checker.ready(name));
     const { catalog, freshness } = server.replica;
     server.hub = new WatchHub({ catalog, freshness, clock, random, telemetry });
     server.hub.start();

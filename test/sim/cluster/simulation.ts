@@ -2,6 +2,7 @@ import { Scene, type Tally } from '../scene.js';
 import { Watchers } from '../watchers.js';
 import { Adversary } from './adversary.js';
 import { ClusterChecker, type ClusterScene } from './checker.js';
+import { Calamities } from './calamities.js';
 import { Clients } from './clients.js';
 import { Network } from './network.js';
 import { type Plot, Plots, PLOTS } from './plots.js';
@@ -48,11 +49,18 @@ export class ClusterSimulation {
     const trouble = new Trouble(scene, network, servers);
     servers.onlooker = new Adversary(scene, servers, trouble, clients);
     const services = SERVICES.slice(0, dice.pick([2, 3]));
+    checker.tallied = (name) => scene.count(name);
+    checker.seenBy = (name) => servers.named(name)?.replica.catalog.revision ?? 0n;
 
     const replicas = dice.pick([2, 2, 3, 3, 4]);
     for (let i = 0; i < replicas; i++) world.in(i === 0 ? 0 : dice.between(0, 3_000), () => void trouble.startNew());
-    const keys = Array.from({ length: dice.pick([4, 5, 6, 8]) }, (_, i) => `w/i/default/${dice.pick(services)}/n${i}`);
+    const calamities = dice.chance(0.4);
+    const keys = Array.from(
+      { length: dice.pick(calamities ? [8, 10, 12] : [4, 5, 6, 8]) },
+      (_, i) => `w/i/default/${dice.pick(services)}/n${i}`,
+    );
     while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
+    if (calamities) scene.spawn(new Calamities(scene, clients, services).run(LIFE_UNTIL_MS - 20_000));
     const watchers = new Watchers(scene, () => servers.running, services);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     const plot = this.plot ?? (dice.chance(0.5) ? dice.pick(PLOTS) : undefined);
@@ -68,7 +76,11 @@ export class ClusterSimulation {
 
     world.at(CALM_FROM_MS + ALL_SEEN_MS, () => checker.allMended());
 
-    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) await world.run(time);
+    for (let time = 1_000; time <= RUN_MS && !scene.failure; time += 1_000) {
+      await world.run(time);
+      const running = servers.running.map(({ name }) => name);
+      scene.guard(() => checker.sample(services, running));
+    }
     servers.close();
     scene.guard(() => {
       const { prompt, late } = checker.checkDetection(clients.deaths);

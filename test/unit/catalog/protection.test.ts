@@ -24,6 +24,7 @@ interface Standing {
   readonly id: string;
   readonly reported: ReportedState;
   readonly silent: boolean;
+  readonly seasoned: boolean;
   readonly removed: boolean;
   /** The revision of its last visible change. */
   readonly visible: bigint;
@@ -33,17 +34,18 @@ interface Standing {
 interface Protected {
   readonly service: string;
   readonly active: boolean;
-  readonly released: boolean;
+  /** Falls from this revision on belong to the event. */
+  readonly from: bigint;
   readonly visible: bigint;
   readonly modRevision: bigint;
 }
 
 function instanceEntry(standing: Standing): Entry {
-  const { service, id, reported, silent, removed, visible, modRevision } = standing;
+  const { service, id, reported, silent, seasoned, removed, visible, modRevision } = standing;
   const record = InstanceRecord.fromPartial({
     writeId: `w${modRevision}`,
     instance: { namespace: 'default', service, id, incarnation: 'a', reported: { state: reported, note: '' } },
-    silent,
+    ...{ silent, seasoned },
     visibleRevision: visible === modRevision ? 0n : visible,
     ...(removed && { tombstone: { reason: 1, time: { seconds: 1n, nanos: 0 } } }),
   });
@@ -55,9 +57,9 @@ function instanceEntry(standing: Standing): Entry {
   };
 }
 
-function protectionEntry({ service, active, released, visible, modRevision }: Protected): Entry {
+function protectionEntry({ service, active, from, visible, modRevision }: Protected): Entry {
   const record = ProtectionRecord.fromPartial({
-    ...{ writeId: `w${modRevision}`, active, released },
+    ...{ writeId: `w${modRevision}`, active, fromRevision: from },
     visibleRevision: visible === modRevision ? 0n : visible,
   });
   return {
@@ -101,7 +103,7 @@ class History {
     const key = `${service}/${id}`;
     const before = this.instances.get(key);
     if (before?.modRevision === revision) return instanceEntry(before);
-    const changed = { service, id, removed: false, visible: revision, modRevision: revision };
+    const changed = { service, id, seasoned: false, removed: false, visible: revision, modRevision: revision };
     const alive = before && !before.removed ? before : undefined;
     const next: (() => Standing)[] = [
       () => ({
@@ -118,7 +120,7 @@ class History {
     if (alive)
       next.push(
         () => ({ ...alive, modRevision: revision }), // a touch
-        () => ({ ...changed, reported: alive.reported, silent: true }),
+        () => ({ ...changed, reported: alive.reported, silent: true, seasoned: dice.chance(0.7) }),
         () => ({ ...changed, reported: REPORTED_STATE_HEALTHY, silent: false, removed: true }),
       );
     const standing = dice.pick(next)();
@@ -131,26 +133,24 @@ class History {
     const service = dice.pick(['pay', 'cart']);
     const before = this.protections.get(service);
     if (before?.modRevision === revision) return undefined;
-    const rearm = before?.released === true && dice.chance(0.5);
-    const after: Protected = rearm
-      ? { ...before, released: false, modRevision: revision }
-      : {
-          service,
-          active: !before?.active,
-          released: before?.active === true && dice.chance(0.5),
-          visible: revision,
-          modRevision: revision,
-        };
+    const touch = before !== undefined && dice.chance(0.2);
+    const active = !before?.active;
+    // An event begins after the last end, and before the record that says so.
+    const past = BigInt(Math.floor(dice.between(0, Number(revision - (before?.visible ?? 0n)))));
+    const after: Protected = touch
+      ? { ...before, modRevision: revision }
+      : { service, active, from: active ? revision - past : 0n, visible: revision, modRevision: revision };
     this.protections.set(service, after);
     return protectionEntry(after);
   }
 
   /** What a default watch of everything shows: the revision of each instance as users see it. */
   shown(): Map<string, bigint> {
-    const shown = [...this.instances].filter(([, { service, reported, silent, removed }]) => {
+    const shown = [...this.instances].filter(([, { service, reported, silent, seasoned, removed, visible }]) => {
       if (removed) return false;
-      if (silent || reported === REPORTED_STATE_UNHEALTHY) return this.protections.get(service)?.active === true;
-      return reported === REPORTED_STATE_HEALTHY;
+      if (!silent) return reported === REPORTED_STATE_HEALTHY;
+      const protection = this.protections.get(service);
+      return seasoned && protection?.active === true && visible >= protection.from;
     });
     return new Map(shown.map(([key, { visible }]) => [key, visible]));
   }
@@ -233,18 +233,19 @@ test('E4 W1: a view that is moved from any revision to any later one equals the 
 
 const standing = (id: string, modRevision: bigint, more: Partial<Standing> = {}): Entry =>
   instanceEntry({
-    ...{ service: 'pay', id, reported: REPORTED_STATE_HEALTHY, silent: false, removed: false },
+    ...{ service: 'pay', id, reported: REPORTED_STATE_HEALTHY, silent: false, seasoned: true, removed: false },
     ...{ visible: modRevision, modRevision, ...more },
   });
-const protection = (modRevision: bigint, active: boolean, visible = modRevision): Entry =>
-  protectionEntry({ service: 'pay', active, released: false, visible, modRevision });
+const protection = (modRevision: bigint, active: boolean, visible = modRevision, from = 1n): Entry =>
+  protectionEntry({ service: 'pay', active, from, visible, modRevision });
 const put = (...entries: Entry[]) => entries.map((entry) => ({ kind: 'put', entry }) as const);
 
-test('E4: protection moves the instances that it shows, notifies no watch of another record, and leaves their revision', () => {
+test('E4: protection shows the members of its event, moves every silent instance, notifies no watch of another record, and leaves their revision', () => {
   const catalog = newCatalog();
   catalog.replace(4n, [
     standing('p1', 1n),
     standing('p2', 2n, { silent: true }),
+    standing('p5', 2n, { silent: true, seasoned: false }),
     standing('p3', 3n, { reported: REPORTED_STATE_STARTING }),
     standing('p4', 4n, { reported: REPORTED_STATE_DRAINING }),
   ]);
@@ -254,12 +255,26 @@ test('E4: protection moves the instances that it shows, notifies no watch of ano
   };
   catalog.subscribe('other', taken, new AbortController().signal);
   catalog.apply({ revision: 5n, changes: put(protection(5n, true)) });
-  assert.deepEqual(behind(catalog, 4n), [['w/i/default/pay/p2'], [], ['pay']]);
+  assert.deepEqual(behind(catalog, 4n), [['w/i/default/pay/p2'], ['w/i/default/pay/p5'], ['pay']]);
   assert.deepEqual(seen, []);
   const { revision, instance, modRevision } = catalog.instances.get('default', 'pay', 'p2')!;
   assert.deepEqual([revision, instance.revision, modRevision, instance.health], [5n, 2n, 2n, Health.HEALTH_UNHEALTHY]);
   catalog.apply({ revision: 6n, changes: put(protection(6n, false)) });
-  assert.deepEqual(behind(catalog, 5n), [[], ['w/i/default/pay/p2'], ['pay']]);
+  assert.deepEqual(behind(catalog, 5n), [[], ['w/i/default/pay/p2', 'w/i/default/pay/p5'], ['pay']]);
+});
+
+test('E4: an instance that fell before the event, or was not seasoned, is not shown by a protection', () => {
+  const catalog = newCatalog();
+  const silent = { silent: true };
+  catalog.replace(6n, [
+    standing('before', 2n, silent),
+    standing('first', 3n, silent),
+    standing('fresh', 4n, { silent: true, seasoned: false }),
+    protection(5n, true, 5n, 3n),
+    standing('later', 6n, silent),
+  ]);
+  const shown = [...catalog.instances.all()].filter(({ shownByProtection }) => shownByProtection);
+  assert.deepEqual(shown.map(({ name }) => name).sort(), ['first', 'later']);
 });
 
 test('E4: every cursor receives the end of a protection, also where no instance is left that it concerned', () => {

@@ -34,7 +34,7 @@ const read = (value: Uint8Array) => readInstance({ key: KEY, value, modRevision:
 test('what a newer program has written into a record survives a touch, a verdict and a heal', () => {
   for (const [name, change] of [
     ['touch', () => touched(read(newer(false)), STAMP)],
-    ['verdict', () => silenced(read(newer(false)), STAMP)],
+    ['verdict', () => silenced(read(newer(false)), true, STAMP)],
     ['heal', () => heard(read(newer(true)), undefined, STAMP)],
   ] as const) {
     const bytes = Buffer.from(writeInstance(change()));

@@ -17,7 +17,7 @@ test('without flags and variables every setting has its default', () => {
     store: { kind: 'embedded', dataDir: './data' },
     advertise: undefined,
     node: undefined,
-    protectedRemovalMs: 24 * 3_600_000,
+    protectionMaxMs: 24 * 3_600_000,
     logLevel: 'info',
   });
   assert.deepEqual(warnings, []);
@@ -45,14 +45,14 @@ test('an empty flag unsets a variable', () => {
 
 test('all errors are reported at once, each with the flag or the variable', () => {
   const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red', '--http-port', '1'];
-  const env = { ROLLCALL_LOG_LEVEL: 'loud', ROLLCALL_ETCD_USER: 'root', ROLLCALL_PROTECTED_REMOVAL_HOURS: '0' };
+  const env = { ROLLCALL_LOG_LEVEL: 'loud', ROLLCALL_ETCD_USER: 'root', ROLLCALL_PROTECTION_MAX_HOURS: '0' };
   assert.deepEqual(
     errorsOf(args, env).map((line) => line.slice(0, line.indexOf(':'))),
     [
       '--colour',
       '--grpc-port',
       '--http-port',
-      'ROLLCALL_PROTECTED_REMOVAL_HOURS',
+      'ROLLCALL_PROTECTION_MAX_HOURS',
       'ROLLCALL_LOG_LEVEL',
       'ROLLCALL_ETCD_USER',
       '--host',

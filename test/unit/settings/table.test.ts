@@ -57,7 +57,7 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     bad: ['10.0.0.1', 'rc-1:0', 'rc-1:65536', ':7400', 'a b:1', '::1:7400'],
   },
   node: { good: ['rc-1', 'ä'.repeat(128)].map((node) => [node, node]), bad: ['x'.repeat(129)] },
-  'protected-removal-hours': {
+  'protection-max-hours': {
     good: [
       ['1', 1],
       ['24', 24],

@@ -35,10 +35,11 @@ test('E4 W1: what a protection shows again at one revision comes in parts, of wh
   const stage = await Stage.ready();
   const all = Array.from({ length: 400 }, (_, i) => stage.register({ ...lasting(`p${i}`), ttlS: 2 }));
   await stage.until(Promise.all(all));
+  await stage.start(); // instances that are found count at once
   const reader = stage.watch();
   await stage.turns();
   const seen = reader.messages.length;
-  await stage.untilTrue(() => stage.count('protections_entered') === 1, 3_000);
+  await stage.untilTrue(() => stage.count('protections_begun_alone') === 1, 35_000);
   await stage.turns();
   const parts = reader.messages.slice(seen).filter(({ upserted }) => upserted.length > 0);
   assert.ok(parts.length >= 3, `${parts.length} parts`);

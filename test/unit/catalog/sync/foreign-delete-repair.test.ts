@@ -99,7 +99,8 @@ test('a protection that somebody else deletes is written back as it was', async 
   const key = 'w/p/default/pay';
   const stage = await Stage.ready();
   await stage.until(Promise.all(['p1', 'p2', 'p3', 'p4'].map((id) => stage.register({ id, ttlS: 2 }))));
-  await stage.untilTrue(() => stage.count('protections_entered') === 1, 3_000);
+  await stage.start(); // instances that are found count at once
+  await stage.untilTrue(() => stage.count('protections_begun_alone') === 1, 35_000);
   await stage.pass(100);
   const { revision } = recordedProtection(stage.replica.catalog.instances.scope('default', 'pay'))!;
   await stage.write({ kind: 'delete', key });

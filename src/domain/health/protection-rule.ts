@@ -1,0 +1,97 @@
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Scope } from '../../catalog/collection.js';
+import type { InstanceItem } from '../../model/instance.js';
+import type { ProtectedEvent, ProtectionItem } from '../../model/protection.js';
+import { findEvent, type Fallen } from './events.js';
+import type { Extent } from './extent.js';
+import type { LivenessClock } from './liveness-clock.js';
+import type { LivenessEntry, LivenessTable } from './liveness-table.js';
+import { memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
+
+/**
+ * A service that loses more than this number is protected by itself: the failure of a node or a bad
+ * rollout seldom takes more of one service.
+ */
+const ALONE_COUNT = 3;
+
+/** Why a protection begins. ALONE: more than ALONE_COUNT of the service fell. WIDESPREAD: its surroundings fell too. */
+export type Beginning = ProtectedEvent & { readonly reason: 'ALONE' | 'WIDESPREAD' };
+
+/** The dependencies of a ProtectionRule. */
+export interface ProtectionRuleParts {
+  readonly catalog: Catalog;
+  readonly table: LivenessTable;
+  readonly liveness: LivenessClock;
+  readonly extent: Pick<Extent, 'isWidespread'>;
+  readonly times: ProtectionTimes;
+}
+
+/** An instance that expects heartbeats, with what this process noted about it. */
+interface Known {
+  readonly item: InstanceItem;
+  readonly entry: LivenessEntry;
+  readonly seasonedAtMs: number;
+}
+
+/** Decides by the catalog and the stamps of this process whether a service must be protected. */
+export class ProtectionRule {
+  constructor(private readonly parts: ProtectionRuleParts) {}
+
+  /** The number of instances of a service that are up now, as far as they count; see `#upNow`. */
+  upCount(scope: Scope<InstanceItem>): number {
+    return this.#upNow(this.#known(scope)).length;
+  }
+
+  /** The event that a service must be protected from. `undefined` if there is none. */
+  beginning(scope: Scope<InstanceItem>, protection: ProtectionItem | undefined): Beginning | undefined {
+    const known = this.#known(scope);
+    const after = protection?.revision ?? 0n;
+    const falls = this.#falls(known, after);
+    const up = this.#upNow(known);
+    const event = findEvent(
+      falls,
+      up.map(({ seasonedAtMs }) => seasonedAtMs),
+    );
+    if (!event || 2 * up.length >= event.before) return undefined;
+    const isAlone = event.fallen.length > ALONE_COUNT;
+    if (!isAlone && !this.parts.extent.isWidespread(event.fallen.map(({ item }) => item))) return undefined;
+    // Falls that were found at the start may belong to any event.
+    const members = [...event.fallen, ...falls.filter(({ found }) => found)].map(({ revision }) => revision);
+    const fromRevision = members.reduce((a, b) => (a < b ? a : b));
+    return { reason: isAlone ? 'ALONE' : 'WIDESPREAD', fromRevision, before: event.before };
+  }
+
+  #known(scope: Scope<InstanceItem>): Known[] {
+    const { table, times } = this.parts;
+    const known: Known[] = [];
+    for (const item of scope.live()) {
+      const entry = item.expectsHeartbeats ? table.entry(item.key) : undefined;
+      if (entry) known.push({ item, entry, seasonedAtMs: entry.runBeganMs + seasonMs(times, item.ttlMs) });
+    }
+    return known;
+  }
+
+  /** The falls that count, and that no protection has ended yet. */
+  #falls(known: readonly Known[], after: bigint): (Fallen & { readonly item: InstanceItem })[] {
+    const { liveness, times } = this.parts;
+    const longestTtlMs = known.reduce((longest, { item }) => Math.max(longest, item.ttlMs), 0);
+    const since = liveness.nowMs - memoryMs(times, longestTtlMs);
+    return known
+      .filter(({ item: { record, instance }, entry }) => {
+        return record.silent && record.seasoned && entry.fellMs > since && instance.revision > after;
+      })
+      .map(({ item, entry: { fellMs, foundSilent }, seasonedAtMs }) => {
+        return { item, fellMs, revision: item.instance.revision, seasonedAtMs, found: foundSilent };
+      });
+  }
+
+  /**
+   * The instances that are up now. While an instance is silent that was too young to count, those younger than their ttl
+   * do not count either: the next process of a loop that starts and dies looks healthy until then.
+   */
+  #upNow(known: readonly Known[]): Known[] {
+    const { nowMs } = this.parts.liveness;
+    const hasLoop = known.some(({ item: { record } }) => record.silent && !record.seasoned);
+    return known.filter(({ item: { isUp, ttlMs }, entry }) => isUp && (!hasLoop || nowMs - entry.runBeganMs >= ttlMs));
+  }
+}
