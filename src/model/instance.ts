@@ -1,7 +1,16 @@
 import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
 import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
-import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import {
+  assertNotAhead,
+  BadRecord,
+  decode,
+  type Item,
+  type Signature,
+  type Stamp,
+  type StoredEntry,
+  UNSIGNED,
+} from './item.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp, toTimestamp } from './time.js';
@@ -117,7 +126,12 @@ export function silenced({ record }: InstanceItem, seasoned: boolean, { writeId,
 }
 
 /** The tombstone of an instance. An expired process may come back, and then its last report still counts. */
-export function removed({ record }: InstanceItem, reason: RemovalReason, { writeId, wallMs }: Stamp): InstanceRecord {
+export function removed(
+  { record }: InstanceItem,
+  reason: RemovalReason,
+  { writeId, wallMs }: Stamp,
+  { author, comment }: Signature = UNSIGNED,
+): InstanceRecord {
   const { namespace, service, id, incarnation, reported } = record.instance!;
   const mayReturn = reason === RemovalReason.REMOVAL_REASON_EXPIRED;
   return {
@@ -125,7 +139,7 @@ export function removed({ record }: InstanceItem, reason: RemovalReason, { write
     instance: Instance.fromPartial({ namespace, service, id, incarnation, reported: mayReturn ? reported : undefined }),
     silent: false,
     visibleRevision: 0n,
-    tombstone: { reason, time: toTimestamp(wallMs) },
+    tombstone: { reason, time: toTimestamp(wallMs), author, comment },
     incarnationGiven: record.incarnationGiven,
     seasoned: false,
   };

@@ -38,6 +38,15 @@ export interface Stamp {
   readonly wallMs: number;
 }
 
+/** Who asked for a write, and why: as the caller claims, for display. */
+export interface Signature {
+  readonly author: string;
+  readonly comment: string;
+}
+
+/** The signature of a caller who gave none. */
+export const UNSIGNED: Signature = { author: '', comment: '' };
+
 /** A stored value that does not hold the record that its key names. */
 export class BadRecord extends Error {
   override readonly name = 'BadRecord';

@@ -1,7 +1,7 @@
 import { maxOf } from '../base/max.js';
 import { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import type { InstanceItem } from './instance.js';
-import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import { assertNotAhead, BadRecord, decode, type Item, type Signature, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
 
@@ -79,16 +79,16 @@ export interface ProtectedEvent {
 export function protectionBegun({ fromRevision, before }: ProtectedEvent, stamp: Stamp): ProtectionRecord {
   const { writeId, wallMs } = stamp;
   return {
-    ...{ writeId, active: true, time: toTimestamp(wallMs), releasedBy: '', visibleRevision: 0n },
-    ...{ fromRevision, before },
+    ...{ writeId, active: true, time: toTimestamp(wallMs), visibleRevision: 0n, fromRevision, before },
+    ...{ releasedBy: '', releaseComment: '' },
   };
 }
 
-/** The record of a protection that ends. `releasedBy`: the operator who ends it, empty if it ends by itself. */
-export function protectionEnded(releasedBy: string, { writeId, wallMs }: Stamp): ProtectionRecord {
+/** The record of a protection that ends. `released`: who ends it, unsigned if it ends by itself. */
+export function protectionEnded(released: Signature, { writeId, wallMs }: Stamp): ProtectionRecord {
   return {
-    ...{ writeId, active: false, time: toTimestamp(wallMs), releasedBy, visibleRevision: 0n },
-    ...{ fromRevision: 0n, before: 0 },
+    ...{ writeId, active: false, time: toTimestamp(wallMs), visibleRevision: 0n, fromRevision: 0n, before: 0 },
+    ...{ releasedBy: released.author, releaseComment: released.comment },
   };
 }
 

@@ -168,6 +168,8 @@ const REQUESTS: Record<string, Requests> = {
       service: all(required, scope),
       id: all(required, instanceId),
       incarnation: all(required, runId),
+      author: line(128),
+      comment: prose(1_024),
     },
   },
   Heartbeat: beats,
@@ -306,7 +308,7 @@ const REQUESTS: Record<string, Requests> = {
   },
   ReleaseProtection: {
     good: { service: 'pay' },
-    rules: { namespace, service: all(required, scope), author: line(128) },
+    rules: { namespace, service: all(required, scope), author: line(128), comment: prose(1_024) },
   },
 };
 

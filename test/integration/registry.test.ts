@@ -165,6 +165,13 @@ test('I2 I3: a repeated Deregister answers the same, another incarnation is refu
   const { rejected } = await heartbeat(server, { instances: [{ service: 'pay', id: 'p1', incarnation: 'run-1' }] });
   assert.equal(rejected[0]?.reason, DEREGISTERED);
   assert.deepEqual(ids(await discover(server, { service: 'pay', barrier: true })), []);
+  const gone = detailsOf(await failure(getInstance(server, { service: 'pay', id: 'p1' }))).metadata;
+  assert.deepEqual([gone.get('removal_reason'), gone.get('author')], ['DEREGISTERED', undefined]);
+  await register(server, { instance: pay('p2') });
+  await deregister(server, { service: 'pay', id: 'p2', author: 'jane', comment: 'the disk is broken' });
+  const { metadata } = detailsOf(await failure(getInstance(server, { service: 'pay', id: 'p2' })));
+  assert.deepEqual([metadata.get('author'), metadata.get('comment')], ['jane', 'the disk is broken']);
+  assert.ok(server.log.some((line) => line.includes('"comment":"the disk is broken"')));
   const never = await failure(deregister(server, { service: 'pay', id: 'never' }));
   assert.deepEqual([never.code, detailsOf(never).reason], [5, 'INSTANCE_NOT_FOUND']);
 });

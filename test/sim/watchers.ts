@@ -49,26 +49,24 @@ export class Watchers {
       let snapshot = false;
       const { ended, close } = this.#open(server, token, (bytes) => {
         const message = decode('rollcall.v1.WatchServicesResponse', bytes) as {
-          kind: number;
+          progress: { kind: number; revision: bigint; resumeToken: string; resetReason: number };
           upserted: { service: string; id: string; revision: bigint }[];
           removed: { service: string; id: string }[];
-          revision: bigint;
-          resumeToken: string;
-          resetReason: number;
         };
-        if (message.resetReason !== 0) this.scene.count('watch reset');
-        if (message.resetReason === OTHER_STORE) {
+        const { progress } = message;
+        if (progress.resetReason !== 0) this.scene.count('watch reset');
+        if (progress.resetReason === OTHER_STORE) {
           this.scene.count('watch reset by a restore');
           revision = 0n;
         }
-        if (message.kind === 1 && !snapshot) {
+        if (progress.kind === 1 && !snapshot) {
           snapshot = true;
           staged = new Map();
         }
         for (const { service, id, revision: visible } of message.upserted)
           staged.set(`w/i/default/${service}/${id}`, visible);
         for (const { service, id } of message.removed) staged.set(`w/i/default/${service}/${id}`, undefined);
-        if (message.revision === 0n) return;
+        if (progress.revision === 0n) return;
         if (snapshot) view = new Map();
         for (const [key, visible] of staged) {
           if (visible === undefined) view.delete(key);
@@ -76,10 +74,10 @@ export class Watchers {
         }
         staged = new Map();
         snapshot = false;
-        if (message.revision < revision)
-          checker.fail('W1', `a stream of ${server.name} went back from ${revision} to ${message.revision}`);
-        ({ revision } = message);
-        token = message.resumeToken;
+        if (progress.revision < revision)
+          checker.fail('W1', `a stream of ${server.name} went back from ${revision} to ${progress.revision}`);
+        ({ revision } = progress);
+        token = progress.resumeToken;
         this.scene.count('watch message applied');
         checker.viewIs(this.services, view, revision);
       });

@@ -2,7 +2,8 @@ import type { ClientReadableStream, ServiceError } from '@grpc/grpc-js';
 import * as admin from '../../src/gen/rollcall/v1/admin_service.js';
 import * as config from '../../src/gen/rollcall/v1/config_service.js';
 import * as registry from '../../src/gen/rollcall/v1/registry_service.js';
-import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
+import { WatchKind, type WatchProgress } from '../../src/gen/rollcall/v1/watch.js';
+import { type Flat, flat } from './progress.js';
 import { call, eventually, type ServerProcess } from './server.js';
 
 /** Fills a message from the fields a test cares for. */
@@ -60,26 +61,25 @@ export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetSt
 /** A short way to say a config's text. */
 export const text = (value: string): { $case: 'text'; value: string } => ({ $case: 'text', value });
 
-/** What a watch delivers. */
+/** A message of either watch. */
 interface WatchMessage {
-  readonly revision: bigint;
-  readonly resumeToken: string;
+  readonly progress: WatchProgress | undefined;
 }
 
 /** An open watch, and the messages that came on it. */
 export class Watch<M extends WatchMessage> {
-  readonly messages: M[] = [];
+  readonly messages: Flat<M>[] = [];
   error: ServiceError | undefined;
   ended = false;
 
   constructor(readonly stream: ClientReadableStream<M>) {
-    stream.on('data', (message: M) => this.messages.push(message));
+    stream.on('data', (message: M) => this.messages.push(flat(message)));
     stream.on('error', (error: ServiceError) => (this.error = error));
     stream.on('close', () => (this.ended = true));
     stream.on('end', () => (this.ended = true));
   }
 
-  get last(): M | undefined {
+  get last(): Flat<M> | undefined {
     return this.messages.at(-1);
   }
 
@@ -100,7 +100,7 @@ export class Watch<M extends WatchMessage> {
   }
 
   /** Waits until a message fits. */
-  seen(fits: (message: M) => boolean, within?: number): Promise<M> {
+  seen(fits: (message: Flat<M>) => boolean, within?: number): Promise<Flat<M>> {
     return eventually(() => this.messages.find(fits), within);
   }
 
@@ -127,10 +127,10 @@ export function watchConfig(
 export class ServicesView {
   readonly instances = new Map<string, registry.WatchServicesResponse['upserted'][number]>();
   revision = 0n;
-  #staged: registry.WatchServicesResponse[] = [];
+  #staged: Flat<registry.WatchServicesResponse>[] = [];
 
   /** Takes a message in; true when the view has moved to a revision. */
-  apply(message: registry.WatchServicesResponse): boolean {
+  apply(message: Flat<registry.WatchServicesResponse>): boolean {
     this.#staged.push(message);
     if (message.revision === 0n) return false;
     if (this.#staged.some(({ kind }) => kind === WatchKind.WATCH_KIND_SNAPSHOT)) this.instances.clear();

@@ -1,5 +1,6 @@
 import { type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
+import { type Flat, flat } from './progress.js';
 import { RegistryServiceClient } from './clients.js';
 import { Health } from '../../src/gen/rollcall/v1/instance.js';
 import {
@@ -278,7 +279,7 @@ export class Observer {
   readonly #view = new Map<string, Health>();
   /** When each instance was last seen to become UNHEALTHY. */
   readonly #foundMs = new Map<string, number>();
-  #staged: WatchServicesResponse[] = [];
+  #staged: Flat<WatchServicesResponse>[] = [];
   #resumeToken = '';
   #stopped = false;
   #cancel: () => void = () => undefined;
@@ -340,7 +341,7 @@ export class Observer {
       const stream = client.watchServices(request);
       this.#cancel = () => stream.cancel();
       this.#staged = [];
-      stream.on('data', (message: WatchServicesResponse) => this.#take(message));
+      stream.on('data', (message: WatchServicesResponse) => this.#take(flat(message)));
       stream.on('error', () => undefined);
       await new Promise((resolve) => stream.once('close', resolve));
       client.close();
@@ -348,7 +349,7 @@ export class Observer {
     }
   }
 
-  #take(message: WatchServicesResponse): void {
+  #take(message: Flat<WatchServicesResponse>): void {
     this.#staged.push(message);
     if (message.revision === 0n) return;
     if (message.resumeToken !== '') this.#resumeToken = message.resumeToken;

@@ -21,6 +21,7 @@ import { type Replica, startReplica } from '../../src/domain/replica.js';
 import type { CommitResult, Store, Write } from '../../src/store/store.js';
 import { addressFor } from './addresses.js';
 import { MemoryStore } from './memory-store.js';
+import { type Flat, flat } from './progress.js';
 import { PROTECTION, SimProcess, tallyingTelemetry } from '../sim/process.js';
 import { World } from '../sim/world.js';
 
@@ -226,7 +227,7 @@ export class Stage {
 
 /** The client's end of a watch. What was written arrives at once; the network takes it when it is told to. */
 export class Reader {
-  readonly messages: WatchServicesResponse[] = [];
+  readonly messages: Flat<WatchServicesResponse>[] = [];
   /** True: the network takes nothing more. */
   stuck = false;
   error: RollcallError | undefined;
@@ -238,7 +239,7 @@ export class Reader {
 
   constructor() {
     const write = (bytes: Uint8Array, sent: () => void): void => {
-      this.messages.push(WatchServicesResponse.decode(bytes));
+      this.messages.push(flat(WatchServicesResponse.decode(bytes)));
       this.unsentBytes += bytes.length;
       const take = (): void => {
         this.unsentBytes -= bytes.length;
@@ -262,7 +263,7 @@ export class Reader {
     await new Promise((resolve) => setImmediate(resolve));
   }
 
-  get last(): WatchServicesResponse {
+  get last(): Flat<WatchServicesResponse> {
     return this.messages.at(-1)!;
   }
 
@@ -273,7 +274,7 @@ export class Reader {
   /** The view by the one rule of the contract: staged until a revision, a snapshot begins from empty. Id -> version. */
   get view(): Map<string, string> {
     let view = new Map<string, string>();
-    let staged: WatchServicesResponse[] = [];
+    let staged: Flat<WatchServicesResponse>[] = [];
     for (const message of this.messages) {
       staged.push(message);
       if (message.revision === 0n) continue;

@@ -1,5 +1,5 @@
 import type { ReleaseProtectionRequest } from '../../gen/rollcall/v1/admin_service.js';
-import { LIMITS } from '../../model/limits.js';
+import type { Signature } from '../../model/item.js';
 import { SERVICE } from '../../model/names.js';
 import { Checker } from '../call/checker.js';
 
@@ -7,12 +7,12 @@ import { Checker } from '../call/checker.js';
 export function checkReleaseProtection(request: ReleaseProtectionRequest): {
   namespace: string;
   service: string;
-  author: string;
+  signature: Signature;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
   const service = check.name('service', request.service, SERVICE);
-  const author = check.chars('author', request.author, LIMITS.LABEL_CHARS.value);
+  const signature = check.signature(request);
   check.done();
-  return { namespace, service, author };
+  return { namespace, service, signature };
 }

@@ -13,8 +13,8 @@ export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Ha
       () => statusOf(replica, hub.size, about),
     ),
 
-    releaseProtection: unary(checkReleaseProtection, async ({ namespace, service, author }) => ({
-      revision: await replica.protection.release(namespace, service, author),
+    releaseProtection: unary(checkReleaseProtection, async ({ namespace, service, signature }) => ({
+      revision: await replica.protection.release(namespace, service, signature),
     })),
   };
 }

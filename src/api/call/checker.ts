@@ -1,6 +1,7 @@
 import type { Duration } from '../../gen/google/protobuf/duration.js';
 import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
 import { invalidRequest, type Violation } from '../../model/errors.js';
+import type { Signature } from '../../model/item.js';
 import { LIMITS } from '../../model/limits.js';
 import { NAMESPACE, type NameRule, refuseName, RUN_ID } from '../../model/names.js';
 import { decodePageToken } from '../../model/tokens.js';
@@ -84,6 +85,14 @@ export class Checker {
     if (bytes > max) this.refuse(field, `must be up to ${max} bytes; it has ${bytes}`);
     else if (CONTROL.test(value.replace(/[\n\t\r]/g, ''))) this.refuse(field, 'must not contain control characters');
     return value;
+  }
+
+  /** Who asks for a write, and why. */
+  signature({ author, comment }: Signature): Signature {
+    return {
+      author: this.chars('author', author, LIMITS.LABEL_CHARS.value),
+      comment: this.bytes('comment', comment, LIMITS.COMMENT_BYTES.value),
+    };
   }
 
   /** A whole number between two bounds. */

@@ -35,8 +35,7 @@ function checkWrite(check: Checker, request: WriteFields): WriteRequest {
   return {
     namespace: check.namespace(request.namespace),
     group: check.nameOrDefault('group', request.group, GROUP),
-    author: check.chars('author', request.author, LIMITS.LABEL_CHARS.value),
-    comment: check.bytes('comment', request.comment, LIMITS.COMMENT_BYTES.value),
+    ...check.signature(request),
     requestId: check.runId('request_id', request.requestId || undefined) ?? '',
   };
 }

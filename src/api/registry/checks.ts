@@ -21,6 +21,7 @@ import type {
   WatchServicesRequest,
 } from '../../gen/rollcall/v1/registry_service.js';
 import { canonicalIp, readAddress } from '../../model/address.js';
+import type { Signature } from '../../model/item.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
@@ -164,12 +165,13 @@ function checkReported(check: Checker, field: string, reported: Reported | undef
 }
 
 /** Checks a Deregister. */
-export function checkDeregister(request: DeregisterRequest): InstanceRef {
+export function checkDeregister(request: DeregisterRequest): { ref: InstanceRef; signature: Signature } {
   const check = new Checker();
   const names = checkNames(check, request);
   const incarnation = check.runId('incarnation', request.incarnation);
+  const signature = check.signature(request);
   check.done();
-  return { ...names, incarnation };
+  return { ref: { ...names, incarnation }, signature };
 }
 
 /** Checks a GetInstance. */

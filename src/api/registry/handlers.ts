@@ -57,7 +57,9 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
       },
     ),
 
-    deregister: unary(checkDeregister, async (ref) => ({ revision: await registrations.deregister(ref) })),
+    deregister: unary(checkDeregister, async ({ ref, signature }) => ({
+      revision: await registrations.deregister(ref, signature),
+    })),
 
     heartbeat: unary(({ instances }) => checkHeartbeats(instances), beat),
 

@@ -1,12 +1,12 @@
 import type { Scope } from '../../catalog/collection.js';
-import { type ResetReason, type WatchKind } from '../../gen/rollcall/v1/watch.js';
+import type { ResetReason, WatchKind, WatchProgress } from '../../gen/rollcall/v1/watch.js';
 import { WatchConfigResponse } from '../../gen/rollcall/v1/config_service.js';
 import { WatchServicesResponse } from '../../gen/rollcall/v1/registry_service.js';
 import { type Instance, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import type { ConfigItem } from '../../model/config.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { Item } from '../../model/item.js';
-import { toDuration } from '../../model/time.js';
+import { toDuration, toTimestamp } from '../../model/time.js';
 import type { Matcher } from '../../domain/registry/filter.js';
 import { hiddenCount, protectionOf } from '../../domain/registry/discovery.js';
 
@@ -20,6 +20,8 @@ export interface Tail {
   /** Empty unless this is the first message. */
   readonly watchId: string;
   readonly resetReason: ResetReason;
+  /** Wall-clock milliseconds. `undefined` unless this is the first message or a bookmark. */
+  readonly serverMs: number | undefined;
 }
 
 /**
@@ -50,15 +52,16 @@ function once<T extends object>(memo: WeakMap<T, Uint8Array>, item: T, encode: (
   return bytes;
 }
 
-function tailFields({ kind, revision, resumeToken, staleForMs, watchId, resetReason }: Tail) {
+function progressOf({ staleForMs, serverMs, ...fields }: Tail): WatchProgress {
   const staleFor = staleForMs === undefined ? undefined : toDuration(staleForMs);
-  return { kind, revision, resumeToken, staleFor, watchId, resetReason };
+  const serverTime = serverMs === undefined ? undefined : toTimestamp(serverMs);
+  return { ...fields, staleFor, serverTime };
 }
 
 /** The codec of WatchServices. The filter decides which instances count as hidden. */
 export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
   return {
-    // Protection changes all suspect instances of a service at one revision, which may need several parts.
+    // Protection changes all silent instances of a service at one revision, which may need several parts.
     keepsRevisionsWhole: false,
     upserted: ({ instance }) =>
       once(instanceBytes, instance, () =>
@@ -76,7 +79,7 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
       }));
       return WatchServicesResponse.encode({ ...noServices, services }).finish();
     },
-    tail: (tail) => WatchServicesResponse.encode({ ...noServices, ...tailFields(tail) }).finish(),
+    tail: (tail) => WatchServicesResponse.encode({ ...noServices, progress: progressOf(tail) }).finish(),
   };
 }
 
@@ -91,5 +94,5 @@ export const configsCodec: WatchCodec<ConfigItem> = {
       removed: [{ group: scope, key: name, version: config.version }],
     }).finish(),
   notes: () => EMPTY,
-  tail: (tail) => WatchConfigResponse.encode({ ...noConfigs, ...tailFields(tail) }).finish(),
+  tail: (tail) => WatchConfigResponse.encode({ ...noConfigs, progress: progressOf(tail) }).finish(),
 };

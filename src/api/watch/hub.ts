@@ -207,6 +207,7 @@ export class WatchHub implements Closeable {
       staleForMs: freshness.stamp().staleForMs,
       watchId: stream.isNew ? stream.id : '',
       resetReason: stream.isNew ? stream.resetReason : ResetReason.RESET_REASON_UNSPECIFIED,
+      serverMs: stream.isNew || kind === WatchKind.WATCH_KIND_BOOKMARK ? clock.wall() : undefined,
     });
     stream.isNew = false;
     const bytes = Buffer.concat([shared, tail]);

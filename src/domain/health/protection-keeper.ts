@@ -9,7 +9,7 @@ import { INSTANCE, PROTECTION, recordedProtection } from '../../catalog/kinds.js
 import type { ProtectionRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../model/errors.js';
 import type { InstanceItem } from '../../model/instance.js';
-import { ifReadable } from '../../model/item.js';
+import { ifReadable, type Signature, UNSIGNED } from '../../model/item.js';
 import {
   type ProtectionItem,
   protectionBegun,
@@ -106,7 +106,7 @@ export class ProtectionKeeper implements Closeable {
   }
 
   /** Ends the protection of a service. It decides on the store's record, so any replica can do it. */
-  async release(namespace: string, service: string, author: string): Promise<Revision> {
+  async release(namespace: string, service: string, { author, comment }: Signature): Promise<Revision> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const key = protectionKey(namespace, service);
@@ -115,11 +115,11 @@ export class ProtectionKeeper implements Closeable {
       const current = entry && readable(entry);
       if (current?.record.releasedBy) return { done: current.revision };
       if (!current?.record.active) throw notProtected(namespace, service);
-      const record = protectionEnded(author || UNNAMED, commits.stamp());
+      const record = protectionEnded({ author: author || UNNAMED, comment }, commits.stamp());
       const result = await commits.commit(txnOf(key, record, current.modRevision));
       if (!result.ok) return { retry: true };
       telemetry.counters.add(COUNTERS.protections_released);
-      const fields = { namespace, service, author, revision: Number(result.revision) };
+      const fields = { namespace, service, author, comment, revision: Number(result.revision) };
       telemetry.log.warn(fields, 'an operator released the protection of a service');
       await commits.visible(result.revision);
       return { done: result.revision };
@@ -268,7 +268,7 @@ export class ProtectionKeeper implements Closeable {
     service.brokenRevision = undefined;
     try {
       const stamp = commits.stamp();
-      const record = step.kind === 'begins' ? protectionBegun(step.event, stamp) : protectionEnded('', stamp);
+      const record = step.kind === 'begins' ? protectionBegun(step.event, stamp) : protectionEnded(UNSIGNED, stamp);
       const [result] = await commits.commitEach(jury.guard, [txnOf(key, record, expected)]);
       if (!result!.ok) {
         const found = result!.found.find((entry) => entry?.key === key);

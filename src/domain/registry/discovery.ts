@@ -171,11 +171,14 @@ function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
 
 /** How an instance was removed, as long as its tombstone is kept. */
 function removalOf({ removedAtMs, removalReason, revision, record }: InstanceItem): Record<string, string> {
+  const { author, comment } = record.tombstone!;
   return {
     removal_reason: RemovalReason[removalReason!].replace('REMOVAL_REASON_', ''),
     time: new Date(removedAtMs!).toISOString(),
     revision: String(revision),
     incarnation: record.instance!.incarnation,
+    ...(author && { author }),
+    ...(comment && { comment }),
   };
 }
 

@@ -18,7 +18,7 @@ import {
   touched,
   writeInstance,
 } from '../../model/instance.js';
-import { ifReadable } from '../../model/item.js';
+import { ifReadable, type Signature, UNSIGNED } from '../../model/item.js';
 import { BEATS_PER_TTL, LIMITS } from '../../model/limits.js';
 import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import type { Entry, Revision } from '../../store/store.js';
@@ -99,7 +99,10 @@ export class Registrations {
     });
   }
 
-  async deregister({ namespace, service, id, incarnation }: InstanceRef): Promise<Revision> {
+  async deregister(
+    { namespace, service, id, incarnation }: InstanceRef,
+    signature: Signature = UNSIGNED,
+  ): Promise<Revision> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const key = instanceKey(namespace, service, id);
@@ -115,7 +118,7 @@ export class Registrations {
         return { retry: true };
       }
       if (current.removedAtMs !== undefined) return { done: current.instance.revision };
-      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, commits.stamp());
+      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, commits.stamp(), signature);
       const result = await commits.commit(commits.instanceTxn(record, current.modRevision));
       if (!result.ok) {
         const found = result.found[0];
@@ -124,6 +127,8 @@ export class Registrations {
       }
       await commits.visible(result.revision);
       telemetry.counters.add(COUNTERS.deregisters);
+      if (signature.author || signature.comment)
+        telemetry.log.info({ namespace, service, id, ...signature }, 'an instance was deregistered');
       return { done: result.revision };
     });
   }

@@ -106,7 +106,7 @@ export class Clients {
     if (running.length === 0) return;
     try {
       await this.#call(this.scene.dice.pick(running), ({ replica }) =>
-        replica.protection.release('default', service, 'operator'),
+        replica.protection.release('default', service, { author: 'operator', comment: '' }),
       );
       this.scene.count('released by hand');
     } catch {

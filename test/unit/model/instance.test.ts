@@ -42,3 +42,13 @@ test('what a newer program has written into a record survives a touch, a verdict
     assert.ok(bytes.includes('of the instance'), name);
   }
 });
+
+test('a record that claims a visible change after its own write is refused: it was copied from another store', () => {
+  const record = InstanceRecord.fromPartial({
+    ...{ writeId: 'w1', visibleRevision: 6n },
+    instance: { namespace: 'default', service: 'pay', id: 'p1' },
+  });
+  const value = writeInstance(record);
+  assert.throws(() => readInstance({ key: KEY, value, modRevision: 5n }), /claims a revision beyond its own write/);
+  assert.equal(readInstance({ key: KEY, value, modRevision: 6n }).revision, 6n);
+});

@@ -163,7 +163,7 @@ test('E4: a protection that the judge does not see yet holds up removals all the
   await protect();
   await stage.pass(3_000);
   assert.equal(stage.isSilent('p1'), true, 'now it is seen, and nothing is allowed');
-  await stage.until(a.replica.protection.release('default', 'pay', 'ops'));
+  await stage.until(a.replica.protection.release('default', 'pay', { author: 'ops', comment: '' }));
   // It was listed again, so that it stays for as long once more.
   await stage.untilTrue(() => !stage.isSilent('p1'), PROTECTION.memoryMs + 2_000);
 });

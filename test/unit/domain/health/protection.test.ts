@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
+import { UNSIGNED } from '../../../../src/model/item.js';
 import type { RollcallError } from '../../../../src/model/errors.js';
 import { BARRIER_KEY } from '../../../../src/model/keys.js';
 import { protectionKey } from '../../../../src/model/protection.js';
@@ -60,6 +61,44 @@ test('E4 T1b: five of eight die and five others come at once: never protected', 
   await town.stage.pass(FALLEN_MS);
   assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(8, 5).sort(), false]);
   assert.equal(town.stage.count('PROTECTION'), 0);
+});
+
+test('E4: replacements that are half as many as the instances before are enough, although more fell than are up', async () => {
+  for (const [before, replaced] of [
+    [5, 4],
+    [6, 3],
+  ] as const) {
+    const town = await settled(before);
+    town.stop(named('pay', before));
+    await town.add(named('pay', replaced, before));
+    await town.stage.pass(FALLEN_MS);
+    assert.deepEqual([town.shown('pay').ids.length, town.isProtected('pay')], [replaced, false], `${replaced}`);
+    await town.leave(named('pay', 1, before));
+    await town.stage.pass(SOON_MS);
+    assert.equal(town.isProtected('pay'), 2 * (replaced - 1) < before, `one less than ${replaced}`);
+  }
+});
+
+test('E4: the young of a loop neither prevent nor end the protection of its siblings', async () => {
+  const town = await settled(10);
+  const { stage } = town;
+  let loops = 0;
+  const loop = async (seconds: number): Promise<void> => {
+    for (let i = 0; i < seconds; i++) {
+      const name = `pay/loop${loops++}`;
+      await town.add([name], { ttlS: 8 });
+      town.stop([name]);
+      await stage.pass(1_000);
+    }
+  };
+  await loop(20);
+  town.stop(named('pay', 6));
+  await loop(4);
+  const { ids: shown, protection } = town.shown('pay');
+  assert.equal(protection?.beforeCount, 10);
+  for (const id of ids(10)) assert.ok(shown.includes(id), id);
+  await loop(20);
+  assert.equal(town.isProtected('pay'), true);
 });
 
 test('E4 T2: a process that starts anew again and again under fresh ids is never shown when dead, and not kept', async () => {
@@ -249,7 +288,7 @@ test('E4 T10: an operator ends a protection; only later falls cause another one'
   town.stop(named('pay', 6));
   await stage.pass(4_000);
   assert.deepEqual(town.shown('pay').ids, ids(10));
-  const release = (): Promise<bigint> => stage.replica.protection.release('default', 'pay', '');
+  const release = (): Promise<bigint> => stage.replica.protection.release('default', 'pay', UNSIGNED);
   const revision = await stage.until(release());
   assert.equal(await stage.until(release()), revision, 'a repeat is answered as the first');
   assert.deepEqual(town.shown('pay').ids, ids(4, 6));
@@ -264,7 +303,7 @@ test('E4 T10: an operator ends a protection; only later falls cause another one'
   await stage.pass(FALLEN_MS);
   assert.deepEqual([town.shown('pay').ids, town.shown('pay').protection?.beforeCount], [ids(10), 10]);
   const error = await stage.until(
-    stage.replica.protection.release('default', 'db', 'ops').catch((err: unknown) => err),
+    stage.replica.protection.release('default', 'db', UNSIGNED).catch((err: unknown) => err),
   );
   assert.equal((error as RollcallError).reason, 'NOT_PROTECTED');
 });
@@ -348,6 +387,20 @@ test('E4: instances that are found silent at a start count only if no other inst
   town.stop(named('pay', 3, 5));
   await stage.pass(FALLEN_MS);
   assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(8), true]);
+});
+
+test('E4: instances that are found silent at a start are members of an event that comes', async () => {
+  const town = await settled(14);
+  const { stage } = town;
+  town.stop(named('pay', 4));
+  await stage.pass(FALLEN_MS);
+  assert.equal(town.isProtected('pay'), false);
+  await stage.start();
+  await stage.pass(SOON_MS);
+  town.stop(named('pay', 6, 4));
+  await stage.pass(40_000);
+  const { ids: shown, protection } = town.shown('pay');
+  assert.deepEqual([shown, protection?.beforeCount], [ids(14).sort(), 10]);
 });
 
 test('E4 T14: instances of an event that has ended are not shown again by the next one', async () => {
