@@ -9,6 +9,11 @@ export const LIMITS = {
   },
   NAMESPACE_CHARS: { value: 63, unit: 'characters', reason: 'A namespace is a DNS label.' },
   CONFIG_KEY_CHARS: { value: 256, unit: 'characters', reason: 'A config key is a short path.' },
+  CONFIG_KEY_BYTES: {
+    value: 512,
+    unit: 'bytes',
+    reason: 'The key of a version, with namespace and group, must fit into the 1,024 bytes of the embedded store.',
+  },
   ADDRESS_CHARS: { value: 253, unit: 'characters', reason: 'The longest DNS name.' },
   INCARNATION_CHARS: {
     value: 64,

@@ -260,3 +260,21 @@ test('lists are in the order of groups, then keys, also from page to page', asyn
     groups.flatMap((group) => ['a', 'a-b', 'a/b', 'b'].map((key) => `${group} ${key}`)),
   );
 });
+
+test('keys in any script are published, listed in byte order, watched by prefix and kept apart', async (t) => {
+  const server = await startServer(t);
+  const keys = ['a', 'com.foo.Bar:1.0::provider', '乍乮.yaml', '配置.yaml', '配置/b.yaml', '𠀀', 'ｱ'];
+  for (const key of keys) await publishConfig(server, { configs: [{ key, content: text('x: 1') }] });
+  const { configs } = await listConfigs(server, {});
+  const inByteOrder = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  assert.deepEqual(
+    configs.map(({ key, version }) => [key, version]),
+    inByteOrder.map((key) => [key, 1n]),
+  );
+  const watch = watchConfig(server, { filters: [{ prefixes: ['配'] }] });
+  const { upserted } = await watch.seen(({ revision }) => revision > 0n);
+  assert.deepEqual(upserted.map(({ key }) => key).sort(), ['配置.yaml', '配置/b.yaml']);
+  const refused = await failure(publishConfig(server, { configs: [{ key: 'cafe\u0301', content: text('x') }] }));
+  assert.match(refused.message, /configs\[0\]\.key: .*; "café" would do$/);
+  watch.close();
+});

@@ -57,8 +57,25 @@ export const namespace = each(...NO_NAMES, long(63), 'a/b', '..', '__proto__', '
 export const scope = each(...NO_NAMES, long(128), 'a/b', '..', '__proto__', '.a', 'a.', '-a', 'a:b');
 export const instanceId = each(...NO_NAMES, long(128), 'a/b');
 export const runId = each(...NO_NAMES, long(64), 'a/b');
-export const configKey = each(...NO_NAMES, long(256), '/a', 'a/', 'a//b', '.', '..', 'a/./b', 'a/..');
-export const configPrefix = each(...NO_NAMES, long(256), '/a', 'a//b', './', 'a/../');
+/** What no config key may be: keys have letters of any script, but one spelling, and nothing invisible. */
+const NO_KEYS = [
+  ...NO_NAMES.filter((name) => name !== 'é'),
+  ...[
+    'e\u0301',
+    'a\u200bb',
+    'a\u00adb',
+    'a\ufe0f',
+    '\u0301a',
+    'a/\u0301',
+    '\u3164',
+    '①',
+    '“a”',
+    '配'.repeat(171),
+    long(256),
+  ],
+];
+export const configKey = each(...NO_KEYS, '/a', 'a/', 'a//b', '.', '..', 'a/./b', 'a/..');
+export const configPrefix = each(...NO_KEYS, '/a', 'a//b', './', 'a/../');
 export const address = each(
   ...['a b', 'a\0', '10.0.0.7\n', '::1%\n', 'a/b', 'a..b', '../a', '[::1]', 'a:80', '-a', 'é', long(253)],
   ...[

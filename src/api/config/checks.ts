@@ -14,7 +14,7 @@ import type {
   WatchConfigRequest,
 } from '../../gen/rollcall/v1/config_service.js';
 import { LIMITS } from '../../model/limits.js';
-import { CONFIG_KEY, CONFIG_PREFIX_PATTERN, GROUP } from '../../model/names.js';
+import { CONFIG_KEY, CONFIG_PREFIX, GROUP } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
 import { checkRead } from '../call/reads.js';
@@ -225,11 +225,6 @@ export function checkWatchConfig(request: WatchConfigRequest): {
 }
 
 function checkPrefix(check: Checker, field: string, prefix: string): string {
-  if (prefix !== '' && !CONFIG_PREFIX_PATTERN.test(prefix)) {
-    check.refuse(
-      field,
-      `must be up to ${LIMITS.CONFIG_KEY_CHARS.value} letters, digits, ".", "_", "-" or "/", without empty, "." or ".." segments`,
-    );
-  }
+  if (prefix !== '' && !CONFIG_PREFIX.pattern.test(prefix)) check.refuse(field, CONFIG_PREFIX.words);
   return prefix;
 }

@@ -42,13 +42,27 @@ const NASTY = [
   '%2e%2e',
 ];
 
+/** Keys of Dubbo and Spring, and names in other scripts. */
+const KEYS_OF_OTHERS = [
+  'com.foo.BarService:1.0::provider',
+  'app,dev',
+  'user@host+x=y~1',
+  '配置.yaml',
+  '乍乮.yaml',
+  'настройки/приложение.json',
+  'हिन्दी',
+  'العربية/١٢٣',
+  'grüße',
+  '한국어',
+];
+
 test('the names that people have are taken', () => {
   for (const name of ['com.foo.PayService', 'pay.v1.Pay', 'PAY_SERVICE', 'a', 'a-b', '__proto__x'.slice(2)]) {
     assert.equal(refuseName(SERVICE, name), undefined, name);
   }
   for (const id of ['10.0.0.1:8080', '::1', 'pod-7f9', 'a.b:c_d'])
     assert.equal(refuseName(INSTANCE_ID, id), undefined, id);
-  for (const key of ['app.yaml', 'a/b/c.json', '.env', '...', 'a/.b'])
+  for (const key of ['app.yaml', 'a/b/c.json', '.env', '...', 'a/.b', ...KEYS_OF_OTHERS])
     assert.equal(refuseName(CONFIG_KEY, key), undefined, key);
   assert.equal(refuseName(NAMESPACE, 'team-a'), undefined);
 });
@@ -72,6 +86,36 @@ test('a refused name is told the rule, and where it can be a name that would do'
   assert.match(refuseName(CONFIG_KEY, '/etc/../app.yaml')!, /"etc\/app.yaml" would do/);
 });
 
+test('a key has one spelling, and a proposal keeps its letters, or is left out if nothing is left', () => {
+  const proposals: Record<string, string | undefined> = {
+    'cafe\u0301.yaml': 'café.yaml',
+    'a\u200bb': 'ab',
+    '//app//dev/': 'app/dev',
+    'my app.yaml': 'my-app.yaml',
+    'a/\u0301b': 'a/b',
+    '配 置': '配-置',
+    ' ': undefined,
+    '💥': undefined,
+    '../..': undefined,
+    '---/..': undefined,
+    '\u3164': undefined,
+  };
+  for (const [key, proposal] of Object.entries(proposals)) {
+    const refusal = refuseName(CONFIG_KEY, key);
+    assert.ok(refusal, `${JSON.stringify(key)} was taken`);
+    assert.equal(/; "([^"]+)" would do$/.exec(refusal)?.[1], proposal, JSON.stringify(key));
+  }
+});
+
+test('a key has up to 256 characters and 512 bytes, and a proposal is cut to that', () => {
+  for (const key of ['я'.repeat(256), '配'.repeat(170), '𠀀'.repeat(128)])
+    assert.equal(refuseName(CONFIG_KEY, key), undefined);
+  for (const key of ['я'.repeat(257), '配'.repeat(171), '𠀀'.repeat(129), 'a'.repeat(100_000)]) {
+    const proposal = /; "([^"]+)" would do$/.exec(refuseName(CONFIG_KEY, key)!)?.[1];
+    assert.ok(proposal && key.startsWith(proposal) && proposal.length >= 128, proposal);
+  }
+});
+
 test('names at the bounds are taken and one more is refused', () => {
   for (const [rule, max] of [
     [NAMESPACE, 63],
@@ -88,7 +132,7 @@ test('names at the bounds are taken and one more is refused', () => {
 function randomName(dice: Dice, rule: NameRule): string {
   for (;;) {
     const length = 1 + Math.floor(dice.between(0, 6));
-    const name = Array.from({ length }, () => dice.pick([...'abAB01._:-/'])).join('');
+    const name = Array.from({ length }, () => dice.pick([...'abAB01._:-/,@配é'])).join('');
     if (rule.pattern.test(name)) return name;
   }
 }

@@ -238,6 +238,33 @@ test('E4 T7: a rolling restart by kill -9 with new ids and addresses is never pr
   assert.equal(stage.count('PROTECTION'), 0);
 });
 
+test('E4: two restarts by kill -9 within ten minutes, with the dead of both still there, are never protected', async () => {
+  const town = await settled(4);
+  const { stage } = town;
+  for (let deploy = 0; deploy < 2; deploy++) {
+    for (let i = 0; i < 4; i++) {
+      town.stop(named('pay', 1, 4 * deploy + i));
+      await town.add(named('pay', 1, 4 * (deploy + 1) + i));
+      await stage.pass(4_000);
+    }
+    await stage.pass(SEASON_MS);
+  }
+  assert.equal(town.registered('pay').length, 12);
+  assert.deepEqual([town.shown('pay').ids.length, stage.count('PROTECTION')], [4, 0]);
+});
+
+test('E4: three falls of one service prove nothing about its surroundings, however small the registry is', async () => {
+  const town = new Town(await Stage.ready());
+  await town.add([...named('pay', 5), ...named('db', 2)]);
+  await town.stage.pass(SEASON_MS);
+  town.stop(named('pay', 3));
+  await town.stage.pass(FALLEN_MS);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(2, 3), false]);
+  town.stop(named('db', 1));
+  await town.stage.pass(FALLEN_MS);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(5), true], 'now two services fell');
+});
+
 test('E4 T8: a member whose address another instance registers is removed at once', async () => {
   const town = await settled(0);
   const { stage } = town;
