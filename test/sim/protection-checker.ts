@@ -147,8 +147,9 @@ export class ProtectionChecker {
     // A clock that stood still makes everything younger.
     const old = up.filter(({ state, runBegan }) => moment - runBegan >= state.ttlMs + 60_000);
     const upLeast = hasLoop ? old.length : up.length;
+    // Whoever saw the falls late saw them at a later moment, at which more had been seasoned.
     const isSeasonedAt = ({ state, runBegan }: Present, time: number): boolean =>
-      runBegan <= startedAt || runBegan + this.#season(state.ttlMs) <= time + ROUNDING_MS;
+      runBegan <= startedAt || runBegan + this.#season(state.ttlMs) <= time + STALE_MS;
     const fellAt = ({ fell }: Present): number => Math.max(fell, startedAt);
     return falls.some((oldest) => {
       const time = fellAt(oldest);
