@@ -3,14 +3,26 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:http2';
 import { test } from 'node:test';
-import { credentials, loadPackageDefinition, type GrpcObject, type ServiceClientConstructor } from '@grpc/grpc-js';
+import {
+  credentials,
+  loadPackageDefinition,
+  Metadata,
+  type GrpcObject,
+  type ServiceClientConstructor,
+} from '@grpc/grpc-js';
 import { load, loadFileDescriptorSetFromBuffer } from '@grpc/proto-loader';
-import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import {
+  DiscoverRequest,
+  RegisterRequest,
+  RegisterResponse,
+  WatchServicesRequest,
+  WatchServicesResponse,
+} from '../../src/gen/rollcall/v1/registry_service.js';
 import { RegistryServiceClient } from '../support/clients.js';
 import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
-import { symbolsOfImage } from '../support/wire.js';
-import { getInstance, getStatus, publishConfig, register, text, watchServices } from '../support/client.js';
+import { framed, sendRaw, symbolsOfImage } from '../support/wire.js';
+import { getInstance, getStatus, publishConfig, register, text, Watch, watchServices } from '../support/client.js';
 import {
   call,
   detailsOf,
@@ -260,4 +272,55 @@ test('an HTTP/2 client that is no gRPC client gets an answer, and the server goe
   assert.ok(Number(headers[':status']) >= 400 || headers['grpc-status'] !== undefined);
   session.destroy();
   await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+});
+
+/** Deadlines around the most that a timer of Node counts, and the largest of each unit. */
+const FAR_TIMEOUTS = [
+  ...['2147483S', '2147484S', '2592000S', '4294968S', '99999999S'],
+  ...['35791M', '35792M', '99999999M', '596H', '597H', '99999999H'],
+  ...['99999999m', '99999999u'],
+];
+
+test('a deadline that is too far to count ends no call, in whatever unit', async (t) => {
+  const server = await startServer(t);
+  await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
+  const session = connect(`http://${server.address}`);
+  t.after(() => session.destroy());
+  // A barrier waits for the store: a deadline that has passed would end the call first.
+  const request = DiscoverRequest.encode(DiscoverRequest.fromPartial({ service: 'pay', barrier: true })).finish();
+  for (const timeout of FAR_TIMEOUTS) {
+    const path = '/rollcall.v1.RegistryService/Discover';
+    const answer = await sendRaw(session, { ':path': path, 'grpc-timeout': timeout }, framed(request));
+    assert.equal(answer['grpc-status'] ?? '0', '0', timeout); // the first message may end the call before its status
+  }
+});
+
+test('a watch and a write with a deadline in 30 days go on as without one', async (t) => {
+  const server = await startServer(t);
+  const options = { deadline: Date.now() + 30 * 86_400_000 };
+  const service = '/rollcall.v1.RegistryService';
+  const stream = server.registry.makeServerStreamRequest(
+    `${service}/WatchServices`,
+    (request: WatchServicesRequest) => Buffer.from(WatchServicesRequest.encode(request).finish()),
+    (bytes: Buffer) => WatchServicesResponse.decode(bytes),
+    WatchServicesRequest.fromPartial({ all: true }),
+    new Metadata(),
+    options,
+  );
+  const watch = new Watch(stream);
+  await watch.seen(({ revision }) => revision > 0n);
+  const { revision } = await new Promise<RegisterResponse>((resolve, reject) => {
+    server.registry.makeUnaryRequest(
+      `${service}/Register`,
+      (request: RegisterRequest) => Buffer.from(RegisterRequest.encode(request).finish()),
+      (bytes: Buffer) => RegisterResponse.decode(bytes),
+      RegisterRequest.fromPartial({ instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } }),
+      new Metadata(),
+      options,
+      (error, answer) => (error ? reject(error) : resolve(answer!)),
+    );
+  });
+  await watch.reached(revision);
+  assert.equal(watch.error, undefined);
+  watch.close();
 });

@@ -6,6 +6,7 @@ import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { LIMITS } from '../../model/limits.js';
+import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
 import { reflectionMethods } from './reflection-service.js';
 import { definitionOf, GrpcHandlers } from './service.js';
@@ -61,9 +62,11 @@ export class GrpcEdge implements Closeable {
   listen(host: string, port: number): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) =>
-        error ? reject(notListening(error, address)) : resolve(actual),
-      );
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) => {
+        if (error) return reject(notListening(error, address));
+        ignoreFarDeadlines(this.#server);
+        resolve(actual);
+      });
     });
   }
 
