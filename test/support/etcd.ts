@@ -31,10 +31,10 @@ export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = [];
   while (servers.length < count) {
     const server = createServer().listen(randomInt(PORTS.from, PORTS.to), '127.0.0.1');
-    const listens = await Promise.race([
-      once(server, 'listening').then(() => true),
-      once(server, 'error').then(() => false),
-    ]);
+    const listens = await once(server, 'listening').then(
+      () => true,
+      () => false, // the port is taken
+    );
     if (listens) servers.push(server);
   }
   const ports = servers.map((server) => (server.address() as AddressInfo).port);
