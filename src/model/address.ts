@@ -14,7 +14,8 @@ const UNUSABLE: readonly (readonly [string, BlockList])[] = [
   ['a multicast address', blockList(['224.0.0.0', 4], ['ff00::', 8])],
   ['the broadcast address', blockList(['255.255.255.255', 32])],
 ];
-const LOOPBACK = blockList(['127.0.0.0', 8], ['::1', 128]);
+/** The loopback addresses in their canonical form, and the names that stand for them. */
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|(.*\.)?localhost)$/i;
 /** An IPv4 address in IPv6 form, as SocketAddress writes it. */
 const MAPPED = '::ffff:';
 
@@ -32,10 +33,9 @@ export function readAddress(given: string): AddressVerdict {
   return unusable ? { refusal: `is ${unusable[0]}` } : { address };
 }
 
-/** Returns true if the address is one of this machine only. */
+/** Returns true if the address, in its canonical form, is one of this machine only. */
 export function isLoopback(address: string): boolean {
-  if (isIP(address) === 0) return /^localhost$|\.localhost$/i.test(address);
-  return LOOPBACK.check(address, family(address));
+  return LOOPBACK.test(address);
 }
 
 /** The canonical form of an IP address: an IPv4 address in IPv6 form becomes IPv4, other IPv6 as in RFC 5952. */

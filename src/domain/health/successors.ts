@@ -8,24 +8,28 @@ import type { LivenessEntry, LivenessTable } from './liveness-table.js';
  */
 export class Successors {
   constructor(
-    private readonly addresses: Pick<Addresses, 'sharedWith'>,
+    private readonly addresses: Pick<Addresses, 'sharedWithin'>,
     private readonly table: LivenessTable,
   ) {}
 
   /** The other instances of the service at the address and port of an instance. */
-  beside({ key, scope, instance }: InstanceItem): InstanceItem[] {
-    return this.addresses.sharedWith(instance).filter((other) => other.scope === scope && other.key !== key);
+  *beside({ key, instance }: InstanceItem): Generator<InstanceItem> {
+    for (const other of this.addresses.sharedWithin(instance)) if (other.key !== key) yield other;
   }
 
   /** Returns true if a successor registered after the instance fell silent. */
   hasReplaced({ item, fellMs }: LivenessEntry): boolean {
-    return item.record.silent && this.beside(item).some((other) => this.#placedMs(other) > fellMs);
+    if (!item.record.silent) return false;
+    for (const other of this.beside(item)) if (this.#placedMs(other) > fellMs) return true;
+    return false;
   }
 
   /** Returns true if a successor that is not silent registered after the instance was last heard. */
   standsFor(entry: LivenessEntry): boolean {
     const heardMs = this.table.lastHeardMs(entry);
-    return this.beside(entry.item).some((other) => !other.record.silent && this.#placedMs(other) > heardMs);
+    for (const other of this.beside(entry.item))
+      if (!other.record.silent && this.#placedMs(other) > heardMs) return true;
+    return false;
   }
 
   #placedMs({ key }: InstanceItem): number {

@@ -192,18 +192,13 @@ export class Registrations {
   /** Warns if another process serves another service at the same address. One process may serve many services. */
   #sameAddress({ instance, incarnation }: Registration): string[] {
     if (incarnation === undefined) return [];
-    const other = this.parts.addresses
-      .sharedWith(instance)
-      .find(
-        ({ scope, record }) =>
-          scope !== instance.service &&
-          record.incarnationGiven &&
-          !record.silent &&
-          record.instance!.incarnation !== incarnation,
-      );
-    if (!other) return [];
-    const at = `${instance.address}:${instance.port}`;
-    return [`${at} is also the address of ${other.scope}/${other.name}, which another process registered`];
+    for (const { scope, name, record } of this.parts.addresses.sharedWith(instance)) {
+      const isOther = record.incarnationGiven && record.instance!.incarnation !== incarnation;
+      if (scope === instance.service || record.silent || !isOther) continue;
+      const at = `${instance.address}:${instance.port}`;
+      return [`${at} is also the address of ${scope}/${name}, which another process registered`];
+    }
+    return [];
   }
 
   /** Warns of a service that differs from an existing one only in case: it is probably a mistake. */
