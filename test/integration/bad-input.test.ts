@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { connect } from 'node:http2';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -54,7 +53,7 @@ import {
 } from '../support/client.js';
 import { reflectionClient } from '../support/reflection.js';
 import { eventually, failure, type ServerProcess, startServer } from '../support/server.js';
-import { framed, METHODS, pathOf, type Place, placesIn, send, sendRaw } from '../support/wire.js';
+import { framed, METHODS, openSession, pathOf, type Place, placesIn, send, sendRaw } from '../support/wire.js';
 
 /** The fields of a message by their names in TypeScript, as protobuf-es takes them. */
 type Fields = Record<string, unknown>;
@@ -477,8 +476,7 @@ test('bytes that are no message are refused by every method', async (t) => {
 
 test('a payload of 10 MB is refused by every method, also when it comes compressed, and costs no memory', async (t) => {
   const server = await startServer(t);
-  const session = connect(`http://${server.address}`);
-  t.after(() => session.destroy());
+  const session = openSession(t, server.address);
   const payload = Buffer.alloc(10 * 1_024 * 1_024);
   const compressed = framed(gzipSync(payload), 1);
   const before = peakMemory(server);
@@ -499,8 +497,7 @@ function peakMemory({ process: { pid } }: ServerProcess): number {
 
 test('however much is wrong, the answer fits in the headers that clients take, and says how much it leaves out', async (t) => {
   const server = await startServer(t);
-  const session = connect(`http://${server.address}`);
-  t.after(() => session.destroy());
+  const session = openSession(t, server.address);
   const refusal = async (name: string, fields: Fields): Promise<string> => {
     const method = OURS.find((one) => one.name === name)!;
     const answer = await sendRaw(session, { ':path': pathOf(method) }, framed(encode(method, fields)));

@@ -21,7 +21,7 @@ import {
 import { RegistryServiceClient } from '../support/clients.js';
 import { fromTimestamp } from '../../src/model/time.js';
 import { type ReflectionAnswer, reflectionClient } from '../support/reflection.js';
-import { framed, sendRaw, symbolsOfImage } from '../support/wire.js';
+import { framed, openSession, sendRaw, symbolsOfImage } from '../support/wire.js';
 import { getInstance, getStatus, publishConfig, register, text, Watch, watchServices } from '../support/client.js';
 import {
   call,
@@ -284,8 +284,7 @@ const FAR_TIMEOUTS = [
 test('a deadline that is too far to count ends no call, in whatever unit', async (t) => {
   const server = await startServer(t);
   await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
-  const session = connect(`http://${server.address}`);
-  t.after(() => session.destroy());
+  const session = openSession(t, server.address);
   // A barrier waits for the store: a deadline that has passed would end the call first.
   const request = DiscoverRequest.encode(DiscoverRequest.fromPartial({ service: 'pay', barrier: true })).finish();
   for (const timeout of FAR_TIMEOUTS) {

@@ -1,5 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { type ClientHttp2Session, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
+import {
+  type ClientHttp2Session,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from 'node:http2';
+import type { TestContext } from 'node:test';
 import {
   createFileRegistry,
   type DescEnum,
@@ -87,6 +94,14 @@ export function framed(message: Uint8Array, flag = 0, length = message.length): 
   prefix.writeUInt8(flag);
   prefix.writeUInt32BE(length, 1);
   return Buffer.concat([prefix, message]);
+}
+
+/** Opens a connection of HTTP/2, which ends with the test. The server may be killed first, which is no error. */
+export function openSession(t: TestContext, address: string): ClientHttp2Session {
+  const session = connect(`http://${address}`);
+  session.on('error', () => undefined);
+  t.after(() => session.destroy());
+  return session;
 }
 
 /** Sends a request as it is and resolves to the headers and trailers of the answer; the first message ends the call. */
