@@ -1,9 +1,8 @@
-import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import { PeerServiceDefinition } from '../gen/rollcall/peer/v1/peer_service.js';
 import { AdminServiceDefinition } from '../gen/rollcall/v1/admin_service.js';
 import { ConfigServiceDefinition } from '../gen/rollcall/v1/config_service.js';
 import { RegistryServiceDefinition } from '../gen/rollcall/v1/registry_service.js';
-import type { ServiceDescription } from './call/method.js';
+import type { MethodDescription, ServiceDescription } from './call/method.js';
 import type { Audience, Permission } from './call/method-info.js';
 import { HEARTBEAT_REQUEST } from './registry/heartbeats.js';
 
@@ -13,12 +12,7 @@ export interface ServiceRow<Service extends ServiceDescription> {
   readonly audience: Audience;
   readonly permissions: { readonly [M in keyof Service['methods']]: Permission };
   /** Decoders that take the place of the generated ones. */
-  readonly decoders?: { readonly [M in keyof Service['methods']]?: RequestDecoder };
-}
-
-/** Reads a request from its bytes. */
-export interface RequestDecoder {
-  decode(input: BinaryReader): unknown;
+  readonly decoders?: { readonly [M in keyof Service['methods']]?: MethodDescription<unknown, never>['requestType'] };
 }
 
 const row = <Service extends ServiceDescription>(one: ServiceRow<Service>): ServiceRow<Service> => one;

@@ -51,9 +51,9 @@ const NONE: readonly ItemChange<Item>[] = [];
 export type CatalogListener = (change: CatalogChange) => void;
 
 /**
- * The subscribers of the catalog, in the order in which they receive a change. The index of addresses comes first, because
- * the others ask it; then the judge, so that every other part sees deadlines that are up to date. The hub comes last, so that it sends only changes that the others have
- * taken in.
+ * The subscribers of the catalog, in the order in which they receive a change. The index of addresses comes first,
+ * because the others ask it; then the judge, so that every other part sees deadlines that are up to date. The hub comes
+ * last, so that it sends only changes that the others have taken in.
  */
 export const DELIVERY_ORDER = ['addresses', 'judge', 'protection', 'membership', 'takeovers', 'other', 'hub'] as const;
 

@@ -8,7 +8,10 @@ export interface Page<T> {
   readonly last: string | undefined;
 }
 
-/** The first `size` of `all` in the byte order of their keys, or fewer if they exceed PAGE_BYTES. `make` is called only for entries of the page. */
+/**
+ * The first `size` of `all` in the byte order of their keys, or fewer if they exceed PAGE_BYTES. `make` is called only
+ * for entries of the page.
+ */
 export function page<S, T>(
   all: readonly S[],
   size: number,

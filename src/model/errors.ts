@@ -192,8 +192,12 @@ export class RollcallError extends Error {
   }
 }
 
+/** Violations as one text. */
+export function inWords(violations: readonly Violation[]): string {
+  return violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
+}
+
 /** Returns the error for fields that break a rule. Its message names all of them. */
 export function invalidRequest(violations: readonly Violation[]): RollcallError {
-  const message = violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
-  return new RollcallError('INVALID_REQUEST', message, { violations });
+  return new RollcallError('INVALID_REQUEST', inWords(violations), { violations });
 }

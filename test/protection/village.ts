@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { Health } from '../../src/gen/rollcall/v1/instance.js';
 import type { DiscoverResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { deregister, discover, heartbeat, register } from '../support/client.js';
+import { named } from '../support/town.js';
 import { pause, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
 /** How often living instances send a heartbeat. */
@@ -120,9 +121,7 @@ export class Village {
   }
 }
 
-/** Names such as "pay/p0" to "pay/p3". */
-export const named = (service: string, count: number, first = 0): string[] =>
-  Array.from({ length: count }, (_, i) => `${service}/p${first + i}`);
+export { named };
 
 /** Ids such as "p0" to "p3", in order. */
 export const ids = (count: number, first = 0): string[] =>

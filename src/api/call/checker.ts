@@ -20,6 +20,11 @@ const DESCRIPTION_BYTES_MAX = 384;
 
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 
+/** A text without its control characters, except line breaks and tabs. */
+export function withoutControls(text: string): string {
+  return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g, '');
+}
+
 /** Checks the fields of one request and collects all violations, as far as an answer has room for them. */
 export class Checker {
   readonly #violations: Violation[] = [];
@@ -83,7 +88,7 @@ export class Checker {
   bytes(field: string, value: string, max: number): string {
     const bytes = Buffer.byteLength(value);
     if (bytes > max) this.refuse(field, `must be up to ${max} bytes; it has ${bytes}`);
-    else if (CONTROL.test(value.replace(/[\n\t\r]/g, ''))) this.refuse(field, 'must not contain control characters');
+    else if (withoutControls(value) !== value) this.refuse(field, 'must not contain control characters');
     return value;
   }
 

@@ -4,17 +4,16 @@ import type { BeatReport } from '../../domain/health/heartbeats.js';
 import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../gen/rollcall/v1/heartbeat.js';
 import { type Reported, ReportedState } from '../../gen/rollcall/v1/instance.js';
 import { type HeartbeatRequest, type HeartbeatResponse } from '../../gen/rollcall/v1/registry_service.js';
+import { inWords } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { toDuration } from '../../model/time.js';
-import { Checker, NAME_DEFAULT } from '../call/checker.js';
+import { Checker, NAME_DEFAULT, withoutControls } from '../call/checker.js';
 
 /** The most warnings in one reply. */
 const WARNINGS_MAX = 10;
 /** The most bytes of the message about one invalid item: a thousand of them fit into an answer. */
 const MESSAGE_BYTES_MAX = 384;
-/** Characters that a note must not have: all control characters but tab and line breaks. */
-const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g;
 const ITEM_TAG = (1 << 3) | 2;
 
 /** Stands for an item whose bytes are no item. */
@@ -112,7 +111,7 @@ function faultsOf({ namespace, service, id, incarnation }: HeartbeatItem): strin
   check.name('service', service, SERVICE);
   check.name('id', id, INSTANCE_ID);
   check.runId('incarnation', incarnation);
-  return check.violations.map(({ field, description }) => `${field}: ${description}`).join('; ');
+  return inWords(check.violations);
 }
 
 function rejection({ service, id }: HeartbeatItem, index: number, message: string): RejectedHeartbeat {
@@ -127,7 +126,7 @@ function rejection({ service, id }: HeartbeatItem, index: number, message: strin
 
 /** A report without what the server cannot take: that must not cost the heartbeat. A state of 0 means: as it was. */
 function repairReported({ state, note }: Reported, field: string, warnings: string[]): Reported {
-  const kept = cutBytes(note.replace(CONTROL, ''), LIMITS.NOTE_BYTES.value);
+  const kept = cutBytes(withoutControls(note), LIMITS.NOTE_BYTES.value);
   if (kept !== note)
     warnings.push(`${field}.note was cut: a note has up to ${LIMITS.NOTE_BYTES.value} bytes and no control characters`);
   if (state in ReportedState) return { state: state || ReportedState.REPORTED_STATE_HEALTHY, note: kept };

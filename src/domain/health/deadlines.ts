@@ -78,7 +78,7 @@ export class Deadlines {
     const { table, successors } = this.parts;
     const entry = table.recordSeen(after, found);
     this.arm(entry);
-    if (entry.placedMs !== entry.changeStampMs) return;
+    if (found || entry.placedMs !== entry.changeStampMs) return;
     // It has registered this address and port now: silent instances that had them are due.
     for (const { key, record } of successors.beside(after)) {
       const replaced = record.silent ? table.entry(key) : undefined;

@@ -2,7 +2,7 @@ import type { Catalog } from '../../catalog/catalog.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { LivenessTable } from './liveness-table.js';
-import { memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
+import { countsAsFallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
 
 /** A fall is widespread if this share of the registry, of a namespace or of a zone fell too: one zone of five. */
 const PERCENT = 20;
@@ -58,8 +58,7 @@ export class Extent {
     for (const [namespace, { scopes }] of catalog.instances.namespaces()) {
       for (const [service, { value: scope }] of scopes) {
         const items = [...scope.live()].filter(({ expectsHeartbeats }) => expectsHeartbeats);
-        const longestTtlMs = items.reduce((longest, { ttlMs }) => Math.max(longest, ttlMs), 0);
-        const since = liveness.nowMs - memoryMs(times, longestTtlMs);
+        const since = liveness.nowMs - memoryMs(times, items);
         for (const item of items) this.#countOne(item, `${namespace}/${service}`, since);
       }
     }
@@ -69,7 +68,7 @@ export class Extent {
     const { table, liveness, times } = this.parts;
     const entry = table.entry(item.key);
     if (!entry) return;
-    const fell = item.record.silent && item.record.seasoned && entry.fellMs > sinceMs;
+    const fell = countsAsFallSince(item, entry, sinceMs);
     const isUp = item.isUp && liveness.nowMs - entry.runBeganMs >= seasonMs(times, item.ttlMs);
     if (!fell && !isUp) return;
     for (const scope of surroundingsOf(item)) {

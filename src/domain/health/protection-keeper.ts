@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
+import { nameSome } from '../../base/name-some.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
@@ -185,11 +186,10 @@ export class ProtectionKeeper implements Closeable {
     this.#activeChanged = false;
     const { alarms } = this.parts.telemetry;
     if (this.#active.size === 0) return alarms.clear(ALARMS.PROTECTION);
-    const named = [...this.#active].slice(0, NAMED_MAX).map((key) => key.slice(PROTECTIONS.length));
-    const more = this.#active.size > named.length ? ` and ${this.#active.size - named.length} more` : '';
+    const services = [...this.#active].map((key) => key.slice(PROTECTIONS.length));
     alarms.raise(
       ALARMS.PROTECTION,
-      `many instances of a service fell silent at once, and are still shown: ${named.join(', ')}${more}`,
+      `many instances of a service fell silent at once, and are still shown: ${nameSome(services, NAMED_MAX)}`,
     );
   }
 

@@ -1,4 +1,3 @@
-import type { Catalog } from '../../catalog/catalog.js';
 import type { Scope } from '../../catalog/collection.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { ProtectedEvent, ProtectionItem } from '../../model/protection.js';
@@ -6,7 +5,7 @@ import { findEvent, type Fallen } from './events.js';
 import type { Extent } from './extent.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { LivenessEntry, LivenessTable } from './liveness-table.js';
-import { memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
+import { countsAsFallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
 
 /**
  * A service that loses more than this number is protected by itself: the failure of a node or a bad
@@ -19,7 +18,6 @@ export type Beginning = ProtectedEvent & { readonly reason: 'ALONE' | 'WIDESPREA
 
 /** The dependencies of a ProtectionRule. */
 export interface ProtectionRuleParts {
-  readonly catalog: Catalog;
   readonly table: LivenessTable;
   readonly liveness: LivenessClock;
   readonly extent: Pick<Extent, 'isWidespread'>;
@@ -33,7 +31,7 @@ interface Known {
   readonly seasonedAtMs: number;
 }
 
-/** Decides by the catalog and the stamps of this process whether a service must be protected. */
+/** Decides by the records of a service and the stamps of this process whether it must be protected. */
 export class ProtectionRule {
   constructor(private readonly parts: ProtectionRuleParts) {}
 
@@ -74,12 +72,14 @@ export class ProtectionRule {
   /** The falls that count, and that no protection has ended yet. */
   #falls(known: readonly Known[], after: bigint): (Fallen & { readonly item: InstanceItem })[] {
     const { liveness, times } = this.parts;
-    const longestTtlMs = known.reduce((longest, { item }) => Math.max(longest, item.ttlMs), 0);
-    const since = liveness.nowMs - memoryMs(times, longestTtlMs);
+    const since =
+      liveness.nowMs -
+      memoryMs(
+        times,
+        known.map(({ item }) => item),
+      );
     return known
-      .filter(({ item: { record, instance }, entry }) => {
-        return record.silent && record.seasoned && entry.fellMs > since && instance.revision > after;
-      })
+      .filter(({ item, entry }) => countsAsFallSince(item, entry, since) && item.instance.revision > after)
       .map(({ item, entry: { fellMs, foundSilent }, seasonedAtMs }) => {
         return { item, fellMs, revision: item.instance.revision, seasonedAtMs, found: foundSilent };
       });

@@ -1,3 +1,6 @@
+import type { InstanceItem } from '../../model/instance.js';
+import type { LivenessEntry } from './liveness-table.js';
+
 /** The times of protection, in milliseconds. They are handed in, so that a simulation sees whole events in minutes. */
 export interface ProtectionTimes {
   /**
@@ -34,7 +37,12 @@ export function seasonMs({ seasonMs }: ProtectionTimes, ttlMs: number): number {
   return Math.max(seasonMs, SEASON_TTLS * ttlMs);
 }
 
-/** How long a fall is remembered in a service. */
-export function memoryMs({ memoryMs }: ProtectionTimes, longestTtlMs: number): number {
-  return Math.max(memoryMs, SEASON_TTLS * longestTtlMs);
+/** How long a fall is remembered in a service of these instances. */
+export function memoryMs({ memoryMs }: ProtectionTimes, items: readonly InstanceItem[]): number {
+  return items.reduce((longest, { ttlMs }) => Math.max(longest, SEASON_TTLS * ttlMs), memoryMs);
+}
+
+/** Returns true if an instance is silent, counted when it fell, and fell after a time of this process. */
+export function countsAsFallSince({ record }: InstanceItem, { fellMs }: LivenessEntry, sinceMs: number): boolean {
+  return record.silent && record.seasoned && fellMs > sinceMs;
 }

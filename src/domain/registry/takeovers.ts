@@ -1,5 +1,6 @@
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
+import { nameSome } from '../../base/name-some.js';
 import type { AlarmBoard } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
@@ -83,11 +84,10 @@ export class Takeovers implements Closeable {
   #alarm(): void {
     const { alarms } = this.parts;
     if (this.#contested.size === 0) return alarms.clear(ALARMS.ID_CONTESTED);
-    const named = [...this.#contested].slice(0, NAMED_MAX);
-    const more = this.#contested.size > named.length ? ` and ${this.#contested.size - named.length} more` : '';
+    const ids = nameSome([...this.#contested], NAMED_MAX);
     alarms.raise(
       ALARMS.ID_CONTESTED,
-      `instances change their owner again and again: ${named.join(', ')}${more}; look for two processes with one id`,
+      `instances change their owner again and again: ${ids}; look for two processes with one id`,
     );
   }
 }
