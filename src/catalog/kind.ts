@@ -31,6 +31,8 @@ export interface Kind<T extends Item = Item> {
   mayCollect?(item: T, catalog: Tables, wallMs: number): boolean;
   /** The prefix of unwatched keys that are deleted together with the tombstone. Default: there are none. */
   belongings?(item: T): string;
+  /** The unwatched keys of an item that are out of date, and may be deleted before it. Default: there are none. */
+  outdated?(item: T, wallMs: number): readonly string[];
   /** How items of this kind affect items of another kind. `undefined` if they affect none. */
   readonly join?: Join<T>;
 }

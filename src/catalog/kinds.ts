@@ -1,4 +1,5 @@
-import { type ConfigItem, CONFIGS, readConfig, versionsPrefix, writeConfig } from '../model/config.js';
+import { type ConfigItem, CONFIGS, readConfig, versionKey, versionsPrefix, writeConfig } from '../model/config.js';
+import { outdatedVersions } from '../model/config-history.js';
 import {
   type InstanceItem,
   INSTANCES,
@@ -50,10 +51,12 @@ export const CONFIG: Kind<ConfigItem> = {
   deletion: 'COLLECTED',
   names: (key) => parseKey(CONFIGS, key),
   read: readConfig,
-  rewrite: ({ config }, { writeId }) => writeConfig(writeId, config),
+  rewrite: ({ config, history }, { writeId }) => writeConfig(writeId, config, history),
   // Days can only be counted by the wall clock. If it is wrong, a config that is published again begins at version 1.
   mayCollect: ({ removedAtMs }, _, wallMs) => removedAtMs! < wallMs - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS,
   belongings: ({ namespace, scope, name }) => versionsPrefix(namespace, scope, name),
+  outdated: (item, wallMs) =>
+    outdatedVersions(item, wallMs).map((version) => versionKey(item.namespace, item.scope, item.name, version)),
 };
 
 /** When the protection of a service begins or ends, the silent instances of the service change visibly. */

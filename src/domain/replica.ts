@@ -109,7 +109,6 @@ export function startReplica(surroundings: Surroundings): Replica {
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
   const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
   const versions = new Versions(catalog, commits, clock);
-  const configLog = telemetry.log.child('config');
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
   const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });
   const takeovers = new Takeovers({ catalog, clock, alarms: telemetry.alarms });
@@ -141,7 +140,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     protection,
-    publishing: new Publishing({ catalog, commits, versions, clock, counters, log: configLog }),
+    publishing: new Publishing({ catalog, commits, versions, clock, counters }),
     versions,
     table,
     judge,

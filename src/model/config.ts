@@ -15,6 +15,8 @@ const VERSION_DIGITS = 19;
 /** A config as the catalog holds it. A deleted config is a removed item. */
 export interface ConfigItem extends Item {
   readonly config: Config;
+  /** The encoded ConfigHistory; see config-history.ts. */
+  readonly history: Uint8Array;
 }
 
 export function configKey(namespace: string, group: string, key: string): string {
@@ -32,7 +34,7 @@ export function versionKey(namespace: string, group: string, key: string, versio
 
 /** Reads the record at a config key, or at the key of a version. Throws BadRecord. */
 export function readConfig({ key, value, modRevision }: Omit<StoredEntry, 'createRevision'>): ConfigItem {
-  const stored = decode(key, value, ConfigRecord).config;
+  const { config: stored, history } = decode(key, value, ConfigRecord);
   if (!stored) throw new BadRecord(`${key} holds no config`);
   return {
     key: configKey(stored.namespace, stored.group, stored.key),
@@ -44,10 +46,13 @@ export function readConfig({ key, value, modRevision }: Omit<StoredEntry, 'creat
     removedAtMs: stored.deleted ? fromTimestamp(stored.publishTime ?? { seconds: 0n, nanos: 0 }) : undefined,
     bytes: value.length,
     config: { ...stored, revision: modRevision },
+    history: Uint8Array.from(history), // a copy, so that it does not keep the whole record in memory
   };
 }
 
-/** The bytes of a config record. The revision is not stored. */
-export function writeConfig(writeId: string, config: Config): Uint8Array {
-  return ConfigRecord.encode({ writeId, config: { ...config, revision: 0n } }).finish();
+/** The bytes of a config record. The revision is not stored. Only the record of a current version has a history. */
+export function writeConfig(writeId: string, config: Config, history: Uint8Array = NO_HISTORY): Uint8Array {
+  return ConfigRecord.encode({ writeId, config: { ...config, revision: 0n }, history: Buffer.from(history) }).finish();
 }
+
+const NO_HISTORY = new Uint8Array(0);

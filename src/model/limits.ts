@@ -52,9 +52,9 @@ export const LIMITS = {
   SUBSET_SIZE: { value: 10_000, unit: 'instances', reason: 'More instances than any answer can hold.' },
   SUBSET_KEY_BYTES: { value: 256, unit: 'bytes', reason: 'The key only identifies the caller.' },
   PUBLISH_CONFIGS: {
-    value: 50,
+    value: 36,
     unit: 'configs',
-    reason: 'Each config is two writes of one transaction, and etcd allows 128.',
+    reason: 'Each config is three writes of one transaction of up to 110: two records, and a version that is deleted.',
   },
   PUBLISH_BYTES: {
     value: 512 * 1_024,
@@ -67,8 +67,17 @@ export const LIMITS = {
     unit: 'bytes',
     reason: 'The records of all current configs are in memory.',
   },
-  CONFIG_VERSIONS: { value: 50, unit: 'versions', reason: 'Enough to find the last good version.' },
-  CONFIG_VERSION_DAYS: { value: 30, unit: 'days', reason: 'Rollbacks after a month are not expected.' },
+  CONFIG_VERSIONS: { value: 50, unit: 'versions', reason: 'The newest ones: enough to find the last good version.' },
+  CONFIG_VERSIONS_TOTAL: {
+    value: 100,
+    unit: 'versions',
+    reason: 'With the newest of each day and of each author. All of them are listed with the current version.',
+  },
+  CONFIG_VERSION_DAYS: {
+    value: 30,
+    unit: 'days',
+    reason: 'After a version was replaced. Rollbacks after a month are not expected.',
+  },
   REQUEST_ID_HOURS: { value: 24, unit: 'hours', reason: 'Longer than the retries of any client.' },
   WATCH_SERVICES: { value: 256, unit: 'services', reason: 'A larger selection is better served by a watch of all.' },
   WATCH_CONFIG_FILTERS: { value: 64, unit: 'filters', reason: 'Every change is matched against all of them.' },

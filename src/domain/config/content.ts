@@ -1,6 +1,5 @@
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { RollcallError } from '../../model/errors.js';
-import { fromTimestamp } from '../../model/time.js';
 
 /** The config without its content, for lists and for replies to writes. */
 export function withoutContent(config: Config): Config {
@@ -28,9 +27,4 @@ export function configNotFound(namespace: string, group: string, key: string): R
       metadata: { namespace, group, key },
     },
   );
-}
-
-/** The wall-clock time at which a version was published, in milliseconds. */
-export function publishedAtMs({ publishTime }: Config): number {
-  return publishTime ? fromTimestamp(publishTime) : 0;
 }

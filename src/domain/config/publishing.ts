@@ -1,15 +1,23 @@
 import { createHash } from 'node:crypto';
 import type { Clock } from '../../base/clock.js';
-import type { CounterBoard, Log } from '../../base/telemetry.js';
+import type { CounterBoard } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import { Config, type ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import { configKey, type ConfigItem, readConfig, versionKey, writeConfig } from '../../model/config.js';
+import { encodeHistory, historyAfter, type NextHistory } from '../../model/config-history.js';
 import { RollcallError } from '../../model/errors.js';
 import { ifReadable } from '../../model/item.js';
 import { LIMITS } from '../../model/limits.js';
 import { toTimestamp } from '../../model/time.js';
-import type { CommitResult, Compare, Entry, Revision, Write } from '../../store/store.js';
+import {
+  type CommitResult,
+  type Compare,
+  type Entry,
+  type Revision,
+  TXN_WRITES_MAX,
+  type Write,
+} from '../../store/store.js';
 import { configNotFound, contentBytes, headBytes } from './content.js';
 import { answerOf, fingerprintOf, Idempotency, type Repeatable, type Written } from './idempotency.js';
 import type { Versions } from './versions.js';
@@ -48,11 +56,17 @@ interface Place {
   readonly modRevision: Revision;
 }
 
+/** The new record of a step, and the history that it carries. */
+interface Change {
+  readonly config: Config;
+  readonly history: NextHistory;
+}
+
 /** A write that has been decided on the current records. */
 interface Decision {
   readonly places: readonly Place[];
-  /** The new config of each step; `undefined` if it stays unchanged. */
-  readonly configs: readonly (Config | undefined)[];
+  /** The change of each step; `undefined` if the config stays unchanged. */
+  readonly changes: readonly (Change | undefined)[];
   /** The config of each step after the write. */
   readonly answered: readonly Config[];
 }
@@ -64,7 +78,6 @@ export interface PublishingParts {
   readonly versions: Versions;
   readonly clock: Clock;
   readonly counters: CounterBoard;
-  readonly log: Log;
 }
 
 /** Publishes, deletes and rolls back configs. Several keys are one transaction, and so one revision. */
@@ -156,16 +169,17 @@ export class Publishing {
   }
 
   #decide(request: WriteRequest, steps: readonly Step[], places: readonly Place[]): Decision {
-    const configs = steps.map((step, i) => this.#configOf(request, step, places[i]!.item));
-    const answered = configs.map((config, i) => config ?? places[i]!.item!.config);
-    return { places, configs, answered };
+    const changes = steps.map((step, i) => this.#changeOf(request, step, places[i]!.item));
+    const answered = changes.map((change, i) => change?.config ?? places[i]!.item!.config);
+    return { places, changes, answered };
   }
 
-  /** The config that a step makes of the current one; `undefined` if it stays unchanged. */
-  #configOf(request: WriteRequest, step: Step, current: ConfigItem | undefined): Config | undefined {
+  /** The change that a step makes to the current config; `undefined` if it stays unchanged. */
+  #changeOf(request: WriteRequest, step: Step, current: ConfigItem | undefined): Change | undefined {
     const next = step.next(current);
     if (!next) return undefined;
     const bytes = contentBytes(next.content);
+    const wallMs = this.parts.clock.wall();
     const config = Config.fromPartial({
       ...next,
       namespace: request.namespace,
@@ -176,10 +190,10 @@ export class Publishing {
       size: bytes.length,
       author: request.author,
       comment: request.comment,
-      publishTime: toTimestamp(this.parts.clock.wall()),
+      publishTime: toTimestamp(wallMs),
     });
     this.#assertRoom(current, bytes.length + headBytes(config));
-    return config;
+    return { config, history: historyAfter(current, config.author, wallMs) };
   }
 
   #assertRoom(current: ConfigItem | undefined, bytes: number): void {
@@ -197,7 +211,7 @@ export class Publishing {
     { namespace, group }: WriteRequest,
     repeatable: Repeatable,
     steps: readonly Step[],
-    { places, configs, answered }: Decision,
+    { places, changes, answered }: Decision,
   ): Promise<CommitResult> {
     const { commits } = this.parts;
     const stamp = commits.stamp();
@@ -206,15 +220,22 @@ export class Publishing {
       key: configKey(namespace, group, key),
       modRevision: places[i]!.modRevision,
     }));
-    const writes: Write[] = configs.flatMap((config): Write[] => {
-      if (!config) return [];
-      const value = writeConfig(writeId, config);
+    const record = this.#idempotency.recordOf(repeatable, stamp, answered);
+    let room = TXN_WRITES_MAX - 2 * changes.length - record.writes.length;
+    const writes = changes.flatMap((change): Write[] => {
+      if (!change) return [];
+      const { config, history } = change;
+      const outdated = history.outdated.slice(0, room);
+      room -= outdated.length;
+      const undeleted = history.outdated.slice(outdated.length);
+      const value = writeConfig(writeId, config, encodeHistory(history.versions, undeleted));
+      const keyOf = (version: bigint): string => versionKey(namespace, group, config.key, version);
       return [
         { kind: 'put', key: configKey(namespace, group, config.key), value },
-        { kind: 'put', key: versionKey(namespace, group, config.key, config.version), value },
+        { kind: 'put', key: keyOf(config.version), value: writeConfig(writeId, config) },
+        ...outdated.map((version): Write => ({ kind: 'delete', key: keyOf(version) })),
       ];
     });
-    const record = this.#idempotency.recordOf(repeatable, stamp, answered);
     return commits.commit({
       writeId,
       compares: [...compares, ...record.compares],
@@ -222,26 +243,12 @@ export class Publishing {
     });
   }
 
-  async #done({ configs, answered }: Decision, revision: Revision): Promise<Written> {
+  async #done({ changes, answered }: Decision, revision: Revision): Promise<Written> {
     const { commits, counters } = this.parts;
-    const written = configs.filter((config) => config !== undefined);
-    counters.add(COUNTERS.publishes, written.length);
-    if (written.length > 0) await commits.visible(revision);
-    this.#dropOldVersions(written);
+    const written = changes.filter((change) => change !== undefined).length;
+    counters.add(COUNTERS.publishes, written);
+    if (written > 0) await commits.visible(revision);
     return answerOf(answered, revision);
-  }
-
-  /** Deletes the versions that leave the retention window. A failure only wastes space: they are hidden already. */
-  #dropOldVersions(written: readonly Config[]): void {
-    const { commits, log } = this.parts;
-    const writes = written.flatMap(({ namespace, group, key, version }): Write[] => {
-      const old = version - BigInt(LIMITS.CONFIG_VERSIONS.value);
-      return old > 0n ? [{ kind: 'delete', key: versionKey(namespace, group, key, old) }] : [];
-    });
-    if (writes.length === 0) return;
-    commits
-      .commit({ writeId: commits.writeId(), compares: [], writes })
-      .catch((err: unknown) => log.warn({ err }, 'old config versions could not be deleted; they still use space'));
   }
 
   async #read(key: string): Promise<Place> {

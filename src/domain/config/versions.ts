@@ -3,12 +3,14 @@ import type { Catalog } from '../../catalog/catalog.js';
 import { firstOf, page, type Page } from '../../catalog/paging.js';
 import type { Commits } from '../../catalog/commits.js';
 import type { Config } from '../../gen/rollcall/v1/config.js';
-import { type ConfigItem, readConfig, versionKey, versionsPrefix } from '../../model/config.js';
+import { type ConfigItem, readConfig, versionKey } from '../../model/config.js';
+import { keptVersions } from '../../model/config-history.js';
 import { RollcallError } from '../../model/errors.js';
-import { LIMITS } from '../../model/limits.js';
-import { DAY_MS } from '../../model/time.js';
-import { compareKeys, prefixRange } from '../../store/store.js';
-import { configNotFound, headBytes, publishedAtMs, withoutContent } from './content.js';
+import { compareKeys } from '../../store/store.js';
+import { configNotFound, headBytes, withoutContent } from './content.js';
+
+/** Versions that a list reads at once: one may be 512 KiB. */
+const READ_AT_ONCE = 8;
 
 /** Reads configs: current ones from memory, older versions from the store. */
 export class Versions {
@@ -29,10 +31,9 @@ export class Versions {
   async get(namespace: string, group: string, key: string, version: bigint): Promise<Config> {
     const head = this.catalog.configs.get(namespace, group, key);
     if (head?.config.version === version) return head.config;
-    const { entry } = await this.commits.get(versionKey(namespace, group, key, version));
-    const config = entry && readConfig(entry).config;
-    if (config && this.#isKept(config, head?.config)) return config;
-    if (!head && !config) throw configNotFound(namespace, group, key);
+    const config = this.#mayBeKept(version, head) ? await this.#read(namespace, group, key, version) : undefined;
+    if (config) return config;
+    if (!head) throw configNotFound(namespace, group, key);
     const metadata = { namespace, group, key, version: String(version) };
     throw new RollcallError('VERSION_NOT_FOUND', `config ${key} has no version ${version}, or no longer keeps it`, {
       metadata,
@@ -42,13 +43,24 @@ export class Versions {
   /** The kept versions, newest first, without content. `before` 0n: from the newest. */
   async list(namespace: string, group: string, key: string, size: number, before: bigint): Promise<Page<Config>> {
     const head = this.catalog.configs.get(namespace, group, key);
-    const entries = await this.commits.list(prefixRange(versionsPrefix(namespace, group, key)));
-    const kept = entries
-      .map((entry) => readConfig(entry).config)
-      .filter((config) => this.#isKept(config, head?.config) && (before === 0n || config.version < before))
-      .reverse();
-    if (kept.length === 0 && !head) throw configNotFound(namespace, group, key);
-    return firstOf(kept, size, ({ version }) => String(version), withoutContent, headBytes);
+    if (!head) throw configNotFound(namespace, group, key);
+    const numbers = [head.config.version, ...keptVersions(head, this.clock.wall())].filter(
+      (version) => before === 0n || version < before,
+    );
+    const read: Config[] = [];
+    // One more than the page has, so that it is known whether another one follows.
+    for (let i = 0; i < numbers.length && read.length <= size; i += READ_AT_ONCE) {
+      const some = numbers.slice(i, i + READ_AT_ONCE);
+      const configs = await Promise.all(some.map((version) => this.#read(namespace, group, key, version)));
+      for (const config of configs) if (config) read.push(withoutContent(config));
+    }
+    return firstOf(
+      read,
+      size,
+      ({ version }) => String(version),
+      (config) => config,
+      headBytes,
+    );
   }
 
   /** The configs of a namespace, by group and key, without content. `after` names the last entry of the page before. */
@@ -69,11 +81,13 @@ export class Versions {
     );
   }
 
-  #isKept(config: Config, head: Config | undefined): boolean {
-    if (!head || config.version === head.version) return true;
-    const youngest = head.version - BigInt(LIMITS.CONFIG_VERSIONS.value);
-    return (
-      config.version > youngest && publishedAtMs(config) > this.clock.wall() - LIMITS.CONFIG_VERSION_DAYS.value * DAY_MS
-    );
+  /** A version that this server has not heard of yet may be kept. */
+  #mayBeKept(version: bigint, head: ConfigItem | undefined): boolean {
+    return !head || version > head.config.version || keptVersions(head, this.clock.wall()).includes(version);
+  }
+
+  async #read(namespace: string, group: string, key: string, version: bigint): Promise<Config | undefined> {
+    const { entry } = await this.commits.get(versionKey(namespace, group, key, version));
+    return entry && readConfig(entry).config;
   }
 }

@@ -18,8 +18,8 @@ import { COUNTERS } from './instruments.js';
 
 /** Time between two collections of tombstones. */
 const TOMBSTONES_EVERY_MS = 60_000;
-/** Time between two collections of remembered requests. */
-const REQUESTS_EVERY_MS = 3_600_000;
+/** Time between two collections of what goes by age in hours and days: remembered requests, old config versions. */
+const AGED_EVERY_MS = 3_600_000;
 
 /** The dependencies of a GarbageCollector. */
 export interface GarbageCollectorParts {
@@ -31,7 +31,8 @@ export interface GarbageCollectorParts {
 
 /**
  * Deletes tombstones of every kind that are older than TOMBSTONE_KEPT_MS, with the keys that belong to them, and
- * remembered requests older than REQUEST_ID_HOURS. A kind may have a further condition.
+ * remembered requests older than REQUEST_ID_HOURS. A kind may have a further condition. Keys that belong to a living
+ * item are deleted when they are out of date.
  *
  * The same transaction raises the horizon, so that a watch whose token is older than a deleted tombstone begins with a
  * snapshot. Ages are counted by the monotonic clock of this process, from the moment at which it first found that the
@@ -39,6 +40,8 @@ export interface GarbageCollectorParts {
  */
 export class GarbageCollector implements Closeable {
   readonly #seenAtMs = new WeakMap<Item, number>();
+  /** How many outdated keys of an item this process has deleted. They become more as time passes. */
+  readonly #deletedOf = new WeakMap<Item, number>();
   #timers: Timer[] = [];
   #collecting: Promise<void> = Promise.resolve();
 
@@ -57,8 +60,8 @@ export class GarbageCollector implements Closeable {
         begin(() => this.#collectTombstones()),
       ),
       clock.every(
-        REQUESTS_EVERY_MS,
-        begin(() => this.#collectRequests()),
+        AGED_EVERY_MS,
+        begin(() => this.#collectAged()),
       ),
     ];
   }
@@ -122,6 +125,30 @@ export class GarbageCollector implements Closeable {
     if (!result.ok) return;
     telemetry.counters.add(COUNTERS.tombstones_collected, items.length);
     await commits.visible(result.revision); // so that the next transaction compares the horizon that was just written
+  }
+
+  async #collectAged(): Promise<void> {
+    await this.#collectRequests();
+    const { catalog } = this.parts;
+    if (!catalog.ready) return;
+    for (const kind of catalog.kinds) if (kind.outdated) await this.#collectOutdated(kind);
+  }
+
+  /** An item does not tell which of its outdated keys are deleted already, so this process remembers it. */
+  async #collectOutdated(kind: Kind): Promise<void> {
+    const { catalog, commits, clock } = this.parts;
+    for (const item of [...catalog.of(kind).all()]) {
+      const outdated = kind.outdated!(item, clock.wall());
+      const deleted = this.#deletedOf.get(item) ?? 0;
+      if (outdated.length <= deleted) continue;
+      const { ok } = await commits.commit({
+        writeId: commits.writeId(),
+        // Once the item is collected, the names of what belonged to it may be used again.
+        compares: [{ key: item.key, modRevision: item.modRevision }],
+        writes: outdated.map((key) => ({ kind: 'delete', key })),
+      });
+      if (ok) this.#deletedOf.set(item, outdated.length);
+    }
   }
 
   /**
