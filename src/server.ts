@@ -41,8 +41,9 @@ export async function startServer(
   try {
     const store = closers.add(await openStore(settings.store, telemetry, onFatal));
     const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
-    const dispatcher = openDispatcher(parts);
-    const grpc = new GrpcEdge({ ...parts, dispatcher });
+    const { streamAgeMs } = settings;
+    const dispatcher = openDispatcher({ ...parts, streamAgeMs });
+    const grpc = new GrpcEdge({ ...parts, dispatcher, streamAgeMs });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort);

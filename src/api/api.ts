@@ -23,8 +23,10 @@ export interface Api extends Closeable {
 export type ApiParts = Pick<Surroundings, 'clock' | 'random' | 'telemetry'>;
 
 /** Makes the dispatcher: the gates in their order, and the observers. */
-export function openDispatcher({ clock, random, telemetry }: ApiParts): Dispatcher {
-  return new Dispatcher({ clock, random, telemetry, gates: [], observers: [errorCounter(telemetry.counters)] });
+export function openDispatcher(parts: ApiParts & { readonly streamAgeMs: number }): Dispatcher {
+  const { clock, random, telemetry, streamAgeMs } = parts;
+  const observers = [errorCounter(telemetry.counters)];
+  return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates: [], observers });
 }
 
 /** Binds every method to a replica. */

@@ -94,7 +94,7 @@ export const REASONS = {
   TOO_MANY_WATCHES: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
-    meaning: 'The server has reached its limit of open watches.',
+    meaning: 'The connection or the server has reached its limit of open streams.',
   },
   ANSWER_TOO_LARGE: {
     code: 'RESOURCE_EXHAUSTED',
@@ -136,6 +136,12 @@ export const REASONS = {
     code: 'UNAVAILABLE',
     retry: true,
     meaning: 'The server has not seen the requested revision yet.',
+  },
+  STREAM_AGE: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning:
+      'The stream has reached the age at which streams end, 20 to 25 min by default. Call again with the last token.',
   },
   SHUTTING_DOWN: { code: 'UNAVAILABLE', retry: true, meaning: 'The server is shutting down. Call another server.' },
   TIMED_OUT: {

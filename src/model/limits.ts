@@ -92,7 +92,11 @@ export const LIMITS = {
     unit: 'streams',
     reason: 'Open watches of one server, 10 to 20 kB each plus their unsent bytes.',
   },
-  STREAMS_PER_CONNECTION: { value: 2_000, unit: 'streams', reason: 'One client must not use up the server.' },
+  STREAMS_PER_CONNECTION: {
+    value: 1_900,
+    unit: 'streams',
+    reason: 'A connection carries 2,000 calls at once, and unary calls must never wait for a stream to end.',
+  },
   PAGE_SIZE: { value: 1_000, unit: 'entries', reason: 'The most entries in one page of a list.' },
   PAGE_BYTES: {
     value: 1_024 * 1_024,

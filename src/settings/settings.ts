@@ -16,6 +16,8 @@ export interface Settings {
   readonly node: string | undefined;
   /** The time after which the protection of a service ends in any case, in milliseconds. */
   readonly protectionMaxMs: number;
+  /** The least age at which a stream ends, in milliseconds. */
+  readonly streamAgeMs: number;
   readonly logLevel: LogLevel;
 }
 
@@ -72,6 +74,7 @@ function settingsOf(values: SettingValues): Settings {
     advertise: values.advertise,
     node: values.node,
     protectionMaxMs: values['protection-max-hours'] * HOUR_MS,
+    streamAgeMs: values['stream-age-seconds'] * 1_000,
     logLevel: values['log-level'],
   };
 }

@@ -108,6 +108,13 @@ export const ROWS = {
     parse: wholeNumber(1, 8_760),
     reload: 'hot',
   },
+  'stream-age-seconds': {
+    value: 'SECONDS',
+    default: '1200',
+    help: 'Age, 10 to 86400 seconds, at which a stream ends; drawn for each, up to a quarter longer. Choose less than any proxy cuts.',
+    parse: wholeNumber(10, 86_400),
+    reload: 'restart',
+  },
   'data-dir': {
     value: 'FOLDER',
     default: './data',

@@ -21,6 +21,8 @@ export interface Call {
   readonly principal: Principal;
   /** The IP address that the call came from, without port. Behind a proxy this is the proxy's address. */
   readonly peerAddress: string;
+  /** Names the connection that the call arrived on. No other open connection has the same name. */
+  readonly connection: string;
   readonly transport: Transport;
   /** Wall-clock milliseconds at which the client gives up. `undefined` if it set no deadline. */
   readonly deadlineMs: number | undefined;

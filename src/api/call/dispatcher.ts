@@ -6,7 +6,8 @@ import type { Call } from './call.js';
 import { type Failure, toFailure } from './failure.js';
 import { type Gate, gatesOf } from './gates.js';
 import type { Admit, BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
-import { Sink, type StreamTransport } from './sink.js';
+import type { Sink, StreamTransport } from './sink.js';
+import { Streams } from './streams.js';
 
 /** A unary call is given up after this: longer than any wait inside the server, shorter than a client's patience. */
 const UNARY_MAX_MS = 10_000;
@@ -24,7 +25,9 @@ export interface DispatcherParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
-  /** The gates in the order in which they are asked. The dispatcher's own gate, `draining`, comes before them. */
+  /** The least age at which a stream is ended. */
+  readonly streamAgeMs: number;
+  /** The gates in the order in which they are asked. The dispatcher's own gates, of streams, come before them. */
   readonly gates: readonly Gate[];
   readonly observers: readonly CallObserver[];
 }
@@ -39,18 +42,19 @@ export class Dispatcher {
   /** The gates that see the checked input. `bind` needs it. */
   readonly admitChecked: Admit;
   readonly #admitReceived: Admit;
-  readonly #sinks = new Set<Sink>();
+  readonly #streams: Streams;
   #draining = false;
 
   constructor(private readonly parts: DispatcherParts) {
-    const gates: Gate[] = [this.#drainingGate(), ...parts.gates];
+    this.#streams = new Streams(parts);
+    const gates: Gate[] = [this.#drainingGate(), this.#roomGate(), ...parts.gates];
     this.#admitReceived = gatesOf(gates, 'RECEIVED');
     this.admitChecked = gatesOf(gates, 'CHECKED');
   }
 
   /** The number of open streams. */
   get openStreams(): number {
-    return this.#sinks.size;
+    return this.#streams.size;
   }
 
   /** Runs a unary call. */
@@ -96,7 +100,7 @@ export class Dispatcher {
   /** Ends every open stream, and refuses every further one. */
   drain(): void {
     this.#draining = true;
-    for (const sink of [...this.#sinks]) sink.fail(shuttingDown());
+    this.#streams.failAll(shuttingDown());
   }
 
   async #answerInOrder(
@@ -114,12 +118,8 @@ export class Dispatcher {
 
   #open(call: Call, transport: StreamTransport): Sink {
     let failed: Failure | undefined;
-    const sink: Sink = new Sink(transport, (error) => (failed = this.#toFailure(error)));
-    this.#sinks.add(sink);
-    sink.onEnd(() => {
-      this.#sinks.delete(sink);
-      this.#observe(call, failed);
-    });
+    const sink = this.#streams.open(call, transport, (error) => (failed = this.#toFailure(error)));
+    sink.onEnd(() => this.#observe(call, failed));
     return sink;
   }
 
@@ -158,6 +158,18 @@ export class Dispatcher {
       phase: 'RECEIVED',
       admit: ({ method }) => {
         if (this.#draining && method.kind !== 'UNARY') throw shuttingDown();
+        return undefined;
+      },
+    };
+  }
+
+  /** One connection has room for unary calls, however many streams its client opens. */
+  #roomGate(): Gate {
+    return {
+      name: 'room for streams',
+      phase: 'RECEIVED',
+      admit: (call) => {
+        if (call.method.kind !== 'UNARY') this.#streams.assertRoom(call);
         return undefined;
       },
     };

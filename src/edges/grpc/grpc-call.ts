@@ -30,6 +30,10 @@ export class GrpcCall implements Call {
     return addressOf(this.call.getPeer());
   }
 
+  get connection(): string {
+    return this.call.getPeer();
+  }
+
   get deadlineMs(): number | undefined {
     const deadline = Number(this.call.getDeadline());
     return Number.isFinite(deadline) ? deadline : undefined;

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import type { Method } from '../../api/call/method.js';
+import { STREAM_AGE_SPREAD } from '../../api/call/streams.js';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
@@ -14,15 +15,21 @@ import { definitionOf, GrpcHandlers } from './service.js';
 /** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
 const FINISH_MAX_MS = 10_000;
 
+/**
+ * How much longer than any stream a connection lives after its age, so that the server ends its streams itself: a stream
+ * that the transport cuts ends without a reason, and behind a proxy as INTERNAL.
+ */
+const AGE_GRACE_MS = 60_000;
+
 /** The options of grpc-js, each with its reason. */
 const OPTIONS = {
   // Half-open connections are found within 30 s.
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 10_000,
-  // Connections move to other replicas in time, and streams of stuck readers do not stay for ever.
+  // Connections move to other replicas in time.
   'grpc.max_connection_age_ms': 1_800_000,
-  'grpc.max_connection_age_grace_ms': 60_000,
-  'grpc.max_concurrent_streams': LIMITS.STREAMS_PER_CONNECTION.value,
+  // A stream beyond this number waits in the client. Streams are refused before, so that unary calls never wait.
+  'grpc.max_concurrent_streams': 2_000,
   'grpc.max_receive_message_length': LIMITS.RECEIVE_BYTES.value,
   // Channelz costs 10 to 20 % of the calls per second, and has leaked in the past.
   'grpc.enable_channelz': 0,
@@ -34,15 +41,19 @@ export interface GrpcEdgeParts {
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly dispatcher: Dispatcher;
+  /** The least age at which the dispatcher ends a stream. */
+  readonly streamAgeMs: number;
 }
 
 /** The gRPC edge: the methods of the contract, reflection and health on one port. */
 export class GrpcEdge implements Closeable {
-  readonly #server = new Server(OPTIONS);
+  readonly #server: Server;
   readonly #health = new HealthService();
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: GrpcEdgeParts) {
+    const graceMs = parts.streamAgeMs * (1 + STREAM_AGE_SPREAD) + AGE_GRACE_MS;
+    this.#server = new Server({ ...OPTIONS, 'grpc.max_connection_age_grace_ms': graceMs });
     // grpc-js writes to standard error by itself; this program has one log.
     const log = parts.telemetry.log.child('grpc');
     const warn = (...words: unknown[]): void => log.warn({}, words.map(String).join(' '));

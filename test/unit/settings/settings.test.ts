@@ -18,6 +18,7 @@ test('without flags and variables every setting has its default', () => {
     advertise: undefined,
     node: undefined,
     protectionMaxMs: 24 * 3_600_000,
+    streamAgeMs: 1_200_000,
     logLevel: 'info',
   });
   assert.deepEqual(warnings, []);

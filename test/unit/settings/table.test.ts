@@ -65,6 +65,14 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     ],
     bad: ['', '0', '8761', '-1', '1.5', 'a'],
   },
+  'stream-age-seconds': {
+    good: [
+      ['10', 10],
+      ['1200', 1_200],
+      ['86400', 86_400],
+    ],
+    bad: ['', '0', '9', '86401', '1.5', '20m'],
+  },
   'data-dir': { good: [['./data', './data']], bad: [], anyText: true },
   settings: { good: [['settings.yaml', 'settings.yaml']], bad: [''] },
   'log-level': {

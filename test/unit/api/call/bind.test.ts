@@ -17,6 +17,7 @@ const call = (method: MethodInfo): Call => ({
   method,
   principal: ANONYMOUS,
   peerAddress: '',
+  connection: '',
   transport: 'grpc',
   deadlineMs: undefined,
   requestId: '',

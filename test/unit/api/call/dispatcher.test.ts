@@ -18,6 +18,7 @@ const callOf = (info: Call['method']): Call => ({
   method: info,
   principal: ANONYMOUS,
   peerAddress: '10.0.0.1',
+  connection: '10.0.0.1:1',
   transport: 'grpc',
   deadlineMs: undefined,
   requestId: 'r1',
@@ -38,6 +39,7 @@ function stage(gates: readonly Gate[] = []): { dispatcher: Dispatcher; world: Wo
     clock: new SimProcess(world).clock,
     random: { id: () => 'id', fraction: () => 0.5 },
     telemetry: tallyingTelemetry(new Map()),
+    streamAgeMs: 1_200_000,
     gates,
     observers: [observer],
   });
