@@ -2,6 +2,7 @@ import type { Closeable } from '../base/lifecycle.js';
 import { NO_MEMBER } from '../domain/cluster/peer-responder.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
+import { LIMITS } from '../model/limits.js';
 import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
 import { Dispatcher } from './call/dispatcher.js';
@@ -32,7 +33,7 @@ export function openDispatcher(parts: ApiParts & { readonly streamAgeMs: number 
 /** Binds every method to a replica. */
 export function openApi(replica: Replica, dispatcher: Dispatcher, about: About, parts: ApiParts): Api {
   const { catalog, freshness } = replica;
-  const hub = new WatchHub({ ...parts, catalog, freshness });
+  const hub = new WatchHub({ ...parts, catalog, freshness, partBytes: LIMITS.WATCH_PART_BYTES.value });
   hub.start();
   const admit = dispatcher.admitChecked;
   return {

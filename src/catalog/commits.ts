@@ -6,6 +6,7 @@ import { RollcallError } from '../model/errors.js';
 import { instanceKey, writeInstance } from '../model/instance.js';
 import type { Stamp } from '../model/item.js';
 import { WRITE_VISIBLE_WAIT_MS } from '../model/limits.js';
+import { EPOCH_KEY, epochOf, type FactItem } from '../model/store-facts.js';
 import {
   allEntries,
   type CommitResult,
@@ -22,6 +23,7 @@ import {
 } from '../store/store.js';
 import type { Catalog } from './catalog.js';
 import { COUNTERS } from './instruments.js';
+import { EPOCH } from './kinds.js';
 
 /** How often a write is tried if other writes keep changing its record. After that the caller gets WRITE_CONFLICT. */
 const WRITE_TRIES = 8;
@@ -43,6 +45,9 @@ export type Attempt<T> = { readonly done: T } | { readonly retry: true };
  * visible in the catalog.
  */
 export class Commits {
+  /** The revision at which the record of the epoch was found last, if it was not that of the catalog. */
+  #epochFound: { readonly epoch: FactItem<string>; readonly modRevision: Revision } | undefined;
+
   constructor(private readonly parts: CommitsParts) {}
 
   /** A fresh write id. */
@@ -55,17 +60,30 @@ export class Commits {
     return { writeId: this.writeId(), wallMs: this.parts.clock.wall() };
   }
 
-  /** Commits one transaction. */
+  /**
+   * Commits one transaction in the history that the catalog shows. Throws STORE_REPLACED if the store has another one:
+   * its revisions may be equal by chance, and compares that hold would then mean nothing.
+   */
   async commit(txn: Txn): Promise<CommitResult> {
-    const result = await this.#report(this.parts.store.commit(txn), 1);
-    this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
-    return result;
+    for (;;) {
+      const history = this.#history();
+      const compares = [...txn.compares, ...history];
+      const result = await this.#report(this.parts.store.commit({ ...txn, compares }), 1);
+      if (!result.ok && this.#isOutdated(history, result.found[txn.compares.length])) continue;
+      this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
+      return result.ok ? result : { ...result, found: result.found.slice(0, txn.compares.length) };
+    }
   }
 
-  /** Commits many transactions, separately from all other commits; see Store.commitEach. */
+  /**
+   * Commits many transactions in the history that the catalog shows, separately from all other commits; see
+   * Store.commitEach. In another history every result is a refusal.
+   */
   async commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
-    const results = await this.#report(this.parts.store.commitEach(guard, txns), txns.length);
+    const history = this.#history();
+    const results = await this.#report(this.parts.store.commitEach([...guard, ...history], txns), txns.length);
     for (const result of results) this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
+    if (results.every(({ ok }) => !ok)) this.#lookAtEpoch(history);
     return results;
   }
 
@@ -101,6 +119,36 @@ export class Commits {
   /** Waits until a committed write is visible here, but no longer than WRITE_VISIBLE_WAIT_MS. */
   async visible(revision: Revision): Promise<void> {
     await this.parts.catalog.reached(revision, WRITE_VISIBLE_WAIT_MS);
+  }
+
+  /** The compare that holds only in the history that the catalog shows. Empty if that history has no epoch. */
+  #history(): Compare[] {
+    const epoch = this.parts.catalog.of(EPOCH).get('', '', '');
+    if (!epoch) return [];
+    const found = this.#epochFound?.epoch === epoch ? this.#epochFound.modRevision : epoch.modRevision;
+    return [{ key: EPOCH_KEY, modRevision: found }];
+  }
+
+  /**
+   * Returns true if the compare of `#history` failed although the history is the same: somebody has deleted the record of
+   * the epoch, or written it again. Then the next compare is made of what was found. Throws STORE_REPLACED.
+   */
+  #isOutdated([compare]: readonly Compare[], found: Entry | undefined): boolean {
+    const epoch = this.parts.catalog.of(EPOCH).get('', '', '');
+    const modRevision = found?.modRevision ?? 0n;
+    if (!compare || !epoch || ('modRevision' in compare && compare.modRevision === modRevision)) return false;
+    const named = epochOf(found);
+    if (named !== undefined && named !== this.parts.catalog.storeEpoch)
+      throw new RollcallError('STORE_REPLACED', 'the store was restored, and this server has not read it again yet');
+    this.#epochFound = { epoch, modRevision };
+    return true;
+  }
+
+  /** Results of commitEach do not show the record of the epoch. If it was the cause, the next try does not fail by it. */
+  #lookAtEpoch(history: readonly Compare[]): void {
+    this.get(EPOCH_KEY)
+      .then(({ entry }) => this.#isOutdated(history, entry))
+      .catch(() => undefined); // whoever tries again is told
   }
 
   async #report<T>(answer: Promise<T>, commits: number): Promise<T> {

@@ -15,38 +15,47 @@ export interface Selection<T extends Item> {
   ignores(item: T): boolean;
 }
 
-/** The difference between two revisions of a view. */
-export interface Delta<T extends Item> {
-  /** 0n: a snapshot. */
+/** The part of a view that is to be sent. */
+export interface Span {
+  /** The revision of the view that the reader has. 0n: it has none, and gets a snapshot. */
   readonly from: Revision;
+  /** The revision up to which the reader has staged the changes already; `from` if it has staged nothing. */
+  readonly after: Revision;
+  /** The revision that the view is to reach. */
   readonly to: Revision;
-  /** Items that belong to the view now, oldest change first. */
-  readonly upserted: readonly T[];
-  /** Items that were removed, or that do not belong to the view (and perhaps never did). */
-  readonly removed: readonly T[];
-  /** The scopes that changed; in a snapshot, those that hold anything. */
+}
+
+/** The difference between two revisions of a view. */
+export interface Delta<T extends Item> extends Span {
+  /** The items that changed after `after`, in the order of their last change over all scopes. */
+  readonly items: readonly T[];
+  /** The items among them that were removed, or that do not belong to the view (and perhaps never did). */
+  readonly removed: ReadonlySet<T>;
+  /** The scopes that changed after `from`; in a snapshot, those that hold anything. */
   readonly scopes: readonly Scope<T>[];
 }
 
-/** The changes of a selection after `from`, up to the revision of the catalog. `from` 0n: a snapshot. */
-export function delta<T extends Item>(
-  collection: Collection<T>,
-  selection: Selection<T>,
-  from: Revision,
-  to: Revision,
-): Delta<T> {
-  const upserted: T[] = [];
-  const removed: T[] = [];
+/** The changes of a selection that a span asks for. `to` must be the revision of the catalog. */
+export function delta<T extends Item>(collection: Collection<T>, selection: Selection<T>, span: Span): Delta<T> {
+  const { from, after } = span;
+  const items: T[] = [];
+  const removed = new Set<T>();
   const scopes: Scope<T>[] = [];
   for (const scope of changedScopes(collection, selection, from)) {
     const changed = scope.since(from).filter((item) => !selection.ignores(item));
     if (changed.length > 0 || scope.isMarkedSince(from)) scopes.push(scope);
     for (const item of changed) {
-      if (item.removedAtMs === undefined && selection.wants(item)) upserted.push(item);
-      else if (from > 0n) removed.push(item);
+      if (item.revision <= after) continue;
+      if (item.removedAtMs === undefined && selection.wants(item)) items.push(item);
+      else if (after > 0n) {
+        removed.add(item);
+        items.push(item);
+      }
     }
   }
-  return { from, to, upserted, removed, scopes };
+  // Each scope is in order already. Revisions are safe integers, and numbers are compared faster.
+  if (scopes.length > 1) items.sort((a, b) => Number(a.revision - b.revision));
+  return { ...span, items, removed, scopes };
 }
 
 /** Returns true if something in the selection's scopes changed after `from`. */

@@ -6,6 +6,21 @@ export interface ResumeToken {
   readonly epoch: string;
   readonly revision: bigint;
   readonly selection: string;
+  /** Set if the stream was in the middle of a view: `revision` then is the last one whose changes were all sent. */
+  readonly unfinished?: Unfinished | undefined;
+}
+
+/** A view that was not sent to its end. */
+export interface Unfinished {
+  /** The revision of the complete view that the reader has. 0n: it has none. */
+  readonly from: bigint;
+  /** The revision at which the view was begun. None of its parts holds what was removed before. It stays the same however often the view is continued. */
+  readonly began: bigint;
+  /**
+   * The revision that the view was to reach. An item that changed again up to this revision was left out until its last
+   * change, so only a server that has reached it can go on.
+   */
+  readonly to: bigint;
 }
 
 /** The position of a list: the last entry of a page, and the selection of the list. */
@@ -32,18 +47,28 @@ function parts(token: string): unknown[] | undefined {
   }
 }
 
-export function encodeResumeToken({ epoch, revision, selection }: ResumeToken): string {
-  return text(['w', epoch, revision.toString(36), selection]);
+export function encodeResumeToken({ epoch, revision, selection, unfinished }: ResumeToken): string {
+  const numbers = unfinished ? [revision, unfinished.from, unfinished.began, unfinished.to] : [revision];
+  const [at, ...more] = numbers.map((number) => number.toString(36));
+  return text(['w', epoch, at, selection, ...more]);
 }
 
 /** Returns `undefined` if the token is malformed. */
 export function decodeResumeToken(token: string): ResumeToken | undefined {
-  const [kind, epoch, revision, selection] = parts(token) ?? [];
-  if (kind !== 'w' || typeof epoch !== 'string' || typeof revision !== 'string' || typeof selection !== 'string')
-    return undefined;
-  if (!/^[0-9a-z]{1,12}$/.test(revision)) return undefined;
-  const number = parseInt(revision, 36);
-  return Number.isSafeInteger(number) ? { epoch, revision: BigInt(number), selection } : undefined;
+  const [kind, epoch, at, selection, ...more] = parts(token) ?? [];
+  if (kind !== 'w' || typeof epoch !== 'string' || typeof selection !== 'string') return undefined;
+  const [revision, from, began, to] = [at, ...more].map(readRevision);
+  if (revision === undefined) return undefined;
+  if (more.length === 0) return { epoch, revision, selection };
+  if (from === undefined || began === undefined || to === undefined || from > revision) return undefined;
+  return { epoch, revision, selection, unfinished: { from, began, to } };
+}
+
+/** Reads a revision of a token. `undefined` if this program never wrote it so. */
+function readRevision(text: unknown): bigint | undefined {
+  if (typeof text !== 'string' || !/^[0-9a-z]{1,12}$/.test(text)) return undefined;
+  const number = parseInt(text, 36);
+  return Number.isSafeInteger(number) ? BigInt(number) : undefined;
 }
 
 export function encodePageToken({ after, selection }: PageToken): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LIMITS } from '../../src/model/limits.js';
 import { ConfigFormat } from '../../src/gen/rollcall/v1/config.js';
 import {
   deleteConfig,
@@ -75,7 +76,7 @@ test('C3: several configs are published at one revision, and a watch gets all of
   const server = await startServer(t);
   const watch = watchConfig(server, { all: true });
   await watch.seen(({ revision }) => revision > 0n);
-  const keys = Array.from({ length: 50 }, (_, i) => `k${i}`);
+  const keys = Array.from({ length: LIMITS.PUBLISH_CONFIGS.value }, (_, i) => `k${i}`);
   for (let round = 0; round < 5; round++) {
     const { revision, configs } = await publishConfig(server, {
       configs: keys.map((key) => ({ key, content: text(`round ${round}`) })),
@@ -87,7 +88,7 @@ test('C3: several configs are published at one revision, and a watch gets all of
   for (const { upserted } of watch.messages) {
     if (upserted.length === 0) continue;
     changes++;
-    assert.equal(upserted.length, 50, 'a publish is never split');
+    assert.equal(upserted.length, keys.length, 'a publish is never split');
     assert.equal(new Set(upserted.map(({ content }) => content?.value)).size, 1);
   }
   assert.equal(changes, 5);

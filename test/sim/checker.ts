@@ -96,6 +96,8 @@ export abstract class Checker {
 
   /** The revision that the catalog of a process is at. */
   seenBy: (name: string) => bigint = () => 2n ** 62n;
+  /** When a server saw a revision of the present history. */
+  sawAt: (name: string, revision: bigint) => number = () => 0;
 
   /** Notes that something happened which must happen in some world. */
   tallied: (name: string) => void = () => undefined;

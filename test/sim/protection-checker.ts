@@ -28,6 +28,8 @@ export interface Decision {
   readonly sentAt: number;
   /** The revision that its maker had seen by then. */
   readonly seen: bigint;
+  /** When its maker saw a revision. Whoever was cut off sees a fall later than it happened, and counts from then. */
+  readonly sawAt: (revision: bigint) => number;
 }
 
 /** What a checker of protection needs from its world. */
@@ -126,20 +128,21 @@ export class ProtectionChecker {
     service: string,
     before: ProtectionStanding | undefined,
     { from }: ProtectionStanding,
-    { startedAt, sentAt }: Decision,
+    decision: Decision,
   ): void {
+    const { sentAt } = decision;
     const ended = before?.revision ?? 0n;
     const first = [...this.facts.history.values()]
       .flat()
       .some((state) => state.service === service && state.revision === from && state.silent && state.seasoned);
     if (from <= ended || !first) this.facts.fail('P4', `${service} is protected from ${from} on, where nothing fell`);
-    const moments = this.#moments(Math.max(sentAt - STALE_MS, before?.at ?? 0), sentAt);
-    if (!moments.some((moment) => this.#mayBegin(service, moment, ended, startedAt)))
+    const moments = this.#moments(Math.max(this.#oldestSight(decision), before?.at ?? 0), sentAt);
+    if (!moments.some((moment) => this.#mayBegin(service, moment, ended, decision)))
       this.facts.fail('P1', `${service} was protected, and had lost too few of its instances`);
   }
 
   /** P1: at this moment somebody who started then may have seen an event. Every doubt is in favor of it. */
-  #mayBegin(service: string, moment: number, ended: bigint, startedAt: number): boolean {
+  #mayBegin(service: string, moment: number, ended: bigint, { startedAt, sawAt }: Decision): boolean {
     const present = this.#presentIn(service, moment);
     const falls = present.filter(({ state }) => state.silent && state.seasoned && state.visible > ended);
     const up = present.filter(({ state }) => isShown(state));
@@ -150,7 +153,7 @@ export class ProtectionChecker {
     // Whoever saw the falls late saw them at a later moment, at which more had been seasoned.
     const isSeasonedAt = ({ state, runBegan }: Present, time: number): boolean =>
       runBegan <= startedAt || runBegan + this.#season(state.ttlMs) <= time + STALE_MS;
-    const fellAt = ({ fell }: Present): number => Math.max(fell, startedAt);
+    const fellAt = ({ fell, state }: Present): number => Math.max(fell, startedAt, sawAt(state.visible));
     return falls.some((oldest) => {
       const time = fellAt(oldest);
       const fallen = falls.filter((one) => fellAt(one) >= time - ROUNDING_MS);
@@ -159,6 +162,16 @@ export class ProtectionChecker {
       if (fallen.length > ALONE_COUNT) return true;
       return this.#moments(moment - COUNTED_MS, moment).some((counted) => this.#isWidespread(counted, startedAt, 0));
     });
+  }
+
+  /** The oldest moment of the store that its maker may have taken for the present: whoever was cut off sees the past go by. */
+  #oldestSight({ sentAt, seen, sawAt }: Decision): number {
+    const from = sentAt - STALE_MS;
+    const seenLate = [...this.facts.history.values()]
+      .flat()
+      .filter(({ at, revision }) => at <= from && revision <= seen && sawAt(revision) >= from)
+      .map(({ at }) => at);
+    return Math.min(from, ...seenLate);
   }
 
   /** P3: whoever judges must see an event now. Every doubt is against it. */

@@ -38,6 +38,7 @@ export const MUST_HAPPEN = [
   'relists',
   'watch begun',
   'watch resumed',
+  'watch continued within a view',
   'watch message applied',
   'detections',
 ];
@@ -92,6 +93,7 @@ export const CLUSTER_MUST_HAPPEN = [
   // What watchers see.
   'watch begun',
   'watch resumed',
+  'watch continued within a view',
   'watch resumed at another replica',
   'watch message applied',
   // What was measured.

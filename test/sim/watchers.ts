@@ -12,6 +12,9 @@ import type { Scene } from './scene.js';
 /** A ResetReason: the revisions of before mean nothing any more. */
 const OTHER_STORE = 2;
 
+/** Parts are small, so that most views come in several, and streams end between them. */
+export const PART_BYTES = 150;
+
 /** A server that can be watched. */
 export interface WatchedServer {
   /** Names the process: no other has this name. */
@@ -32,6 +35,8 @@ export class Watchers {
   async watch(): Promise<void> {
     const { world, dice, checker } = this.scene;
     let view = new Map<string, bigint>();
+    let staged = new Map<string, bigint | undefined>();
+    let snapshot = false;
     let token = '';
     let revision = 0n;
     let last: WatchedServer | undefined;
@@ -45,15 +50,27 @@ export class Watchers {
       if (token === '') this.scene.count('watch begun');
       else this.scene.count(server === last ? 'watch resumed' : 'watch resumed at another replica');
       last = server;
-      let staged = new Map<string, bigint | undefined>();
-      let snapshot = false;
+      let isFirst = true;
       const { ended, close } = this.#open(server, token, (bytes) => {
         const message = decode('rollcall.v1.WatchServicesResponse', bytes) as {
-          progress: { kind: number; revision: bigint; resumeToken: string; resetReason: number };
+          progress: {
+            kind: number;
+            revision: bigint;
+            resumeToken: string;
+            resetReason: number;
+            continueToken: string;
+            continues: boolean;
+          };
           upserted: { service: string; id: string; revision: bigint }[];
           removed: { service: string; id: string }[];
         };
         const { progress } = message;
+        if (isFirst && progress.continues) this.scene.count('watch continued within a view');
+        if (isFirst && !progress.continues) {
+          staged = new Map();
+          snapshot = false;
+        }
+        isFirst = false;
         if (progress.resetReason !== 0) this.scene.count('watch reset');
         if (progress.resetReason === OTHER_STORE) {
           this.scene.count('watch reset by a restore');
@@ -66,7 +83,10 @@ export class Watchers {
         for (const { service, id, revision: visible } of message.upserted)
           staged.set(`w/i/default/${service}/${id}`, visible);
         for (const { service, id } of message.removed) staged.set(`w/i/default/${service}/${id}`, undefined);
-        if (progress.revision === 0n) return;
+        if (progress.revision === 0n) {
+          if (progress.continueToken !== '') token = progress.continueToken;
+          return;
+        }
         if (snapshot) view = new Map();
         for (const [key, visible] of staged) {
           if (visible === undefined) view.delete(key);
@@ -81,7 +101,9 @@ export class Watchers {
         this.scene.count('watch message applied');
         checker.viewIs(this.services, view, revision);
       });
-      await Promise.race([ended, world.sleep(dice.between(2_000, 40_000))]);
+      // Sometimes the stream is cut while its first view arrives.
+      const lastsMs = dice.chance(0.3) ? dice.between(0, 15) : dice.between(2_000, 40_000);
+      await Promise.race([ended, world.sleep(lastsMs)]);
       close();
       if (token !== '' && dice.chance(0.1)) {
         token = '';

@@ -13,6 +13,7 @@ import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import { ALONE, type Jury } from '../../src/domain/health/peers.js';
 import type { RollcallError } from '../../src/model/errors.js';
+import { LIMITS } from '../../src/model/limits.js';
 import { removed, writeInstance } from '../../src/model/instance.js';
 import { matcher } from '../../src/domain/registry/filter.js';
 import type { Registered } from '../../src/domain/registry/registrations.js';
@@ -88,6 +89,7 @@ export class Stage {
       clock,
       random,
       telemetry,
+      partBytes: LIMITS.WATCH_PART_BYTES.value,
     });
     this.hub.start();
     await this.until(this.replica.ready);
@@ -271,20 +273,25 @@ export class Reader {
     return this.messages.findLast(({ resumeToken }) => resumeToken !== '')!.resumeToken;
   }
 
-  /** The view by the one rule of the contract: staged until a revision, a snapshot begins from empty. Id -> version. */
+  /** The view of what arrived; see `viewOf`. */
   get view(): Map<string, string> {
-    let view = new Map<string, string>();
-    let staged: Flat<WatchServicesResponse>[] = [];
-    for (const message of this.messages) {
-      staged.push(message);
-      if (message.revision === 0n) continue;
-      if (staged.some(({ kind }) => kind === WatchKind.WATCH_KIND_SNAPSHOT)) view = new Map();
-      for (const { upserted, removed } of staged) {
-        for (const { id } of removed) view.delete(id);
-        for (const { id, version } of upserted) view.set(id, version);
-      }
-      staged = [];
-    }
-    return view;
+    return viewOf(this.messages);
   }
+}
+
+/** The view by the one rule of the contract: staged until a revision, a snapshot begins from empty. Id -> version. */
+export function viewOf(messages: readonly Flat<WatchServicesResponse>[]): Map<string, string> {
+  let view = new Map<string, string>();
+  let staged: Flat<WatchServicesResponse>[] = [];
+  for (const message of messages) {
+    staged.push(message);
+    if (message.revision === 0n) continue;
+    if (staged.some(({ kind }) => kind === WatchKind.WATCH_KIND_SNAPSHOT)) view = new Map();
+    for (const { upserted, removed } of staged) {
+      for (const { id } of removed) view.delete(id);
+      for (const { id, version } of upserted) view.set(id, version);
+    }
+    staged = [];
+  }
+  return view;
 }

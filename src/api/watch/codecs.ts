@@ -16,6 +16,10 @@ export interface Tail {
   /** 0n: more parts follow. */
   readonly revision: bigint;
   readonly resumeToken: string;
+  /** Empty if the message has a revision, or if there is nothing to continue yet. */
+  readonly continueToken: string;
+  /** True in the first message of a stream that continues a view. */
+  readonly continues: boolean;
   readonly staleForMs: number | undefined;
   /** Empty unless this is the first message. */
   readonly watchId: string;

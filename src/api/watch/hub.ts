@@ -12,9 +12,9 @@ import { ResetReason, WatchKind } from '../../gen/rollcall/v1/watch.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Item } from '../../model/item.js';
 import { LIMITS, READ_REVISION_WAIT_MS } from '../../model/limits.js';
-import { encodeResumeToken, type ResumeToken } from '../../model/tokens.js';
+import { encodeResumeToken, type ResumeToken, type Unfinished } from '../../model/tokens.js';
 import type { Sink } from '../call/sink.js';
-import type { WatchCodec } from './codecs.js';
+import type { Tail, WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
 import { beginningOf, readToken, revisionAhead } from './resume.js';
 import { Group, type Sending, WatchStream } from './stream.js';
@@ -34,6 +34,9 @@ export interface WatchRequest<T extends Item> {
   readonly resumeToken: string;
 }
 
+/** The part of a message that says how far it brings the view. */
+type Position = Pick<Tail, 'kind' | 'revision' | 'resumeToken' | 'continueToken'>;
+
 /** The dependencies of a WatchHub. */
 export interface WatchHubParts {
   readonly catalog: Catalog;
@@ -41,6 +44,8 @@ export interface WatchHubParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
+  /** The size that a part of a snapshot or of a change aims at. */
+  readonly partBytes: number;
 }
 
 /**
@@ -121,7 +126,7 @@ export class WatchHub implements Closeable {
     const beginning = beginningOf(token, request.selection.key, catalog);
     const group = this.#groupOf(request);
     const id = `${random.id().slice(0, 8)}-${this.#nextNumber++}`;
-    const stream = new WatchStream({ group, sink, ...beginning, id });
+    const stream = new WatchStream({ group, sink, beginning, id });
     stream.lastSent = this.#byLastSent.push(stream);
     stream.lastSentMs = clock.now();
     group.streams.add(stream);
@@ -168,48 +173,63 @@ export class WatchHub implements Closeable {
 
   /** The delta to send next. `undefined` if the view is up to date. */
   #next(stream: WatchStream): Sending | undefined {
-    const { group, cursor } = stream;
-    const isFirstSnapshot = cursor === 0n;
-    if (!isFirstSnapshot && !hasChanged(group.collection, group.selection, cursor)) return undefined;
-    const difference = group.difference(cursor, this.parts.catalog.revision);
-    if (!isFirstSnapshot && difference.isEmpty) {
-      stream.cursor = difference.delta.to;
+    const { group, cursor, unfinished } = stream;
+    const isDue = cursor === 0n || unfinished !== undefined;
+    if (!isDue && !hasChanged(group.collection, group.selection, cursor)) return undefined;
+    const to = this.parts.catalog.revision;
+    const span = { from: cursor, after: unfinished?.through ?? cursor, to };
+    const difference = group.difference(span, this.parts.partBytes);
+    if (!isDue && difference.isEmpty) {
+      stream.cursor = to;
       return undefined;
     }
-    return { difference, part: 0 };
+    return { difference, part: 0, began: unfinished?.began ?? (cursor === 0n ? to : cursor) };
   }
 
   #sendPart(stream: WatchStream, sending: Sending): void {
-    const { difference, part } = sending;
+    const { difference, began, part } = sending;
+    const { from, to } = difference.delta;
     const isLast = part === difference.partCount - 1;
-    const to = difference.delta.to;
-    this.#write(stream, difference.part(part), difference.kind, isLast ? to : 0n);
+    const position = isLast
+      ? { revision: to, resumeToken: this.#token(stream, to), continueToken: '' }
+      : {
+          revision: 0n,
+          resumeToken: '',
+          continueToken: this.#token(stream, difference.wholeWith(part), { from, began, to }),
+        };
+    this.#write(stream, difference.part(part), { kind: difference.kind, ...position });
     sending.part++;
     if (!isLast) return;
     stream.cursor = to;
+    stream.unfinished = undefined;
     stream.sending = undefined;
   }
 
   #bookmark(stream: WatchStream): void {
-    stream.cursor = this.parts.catalog.revision;
-    this.#write(stream, NOTHING, WatchKind.WATCH_KIND_BOOKMARK, stream.cursor);
+    const { revision } = this.parts.catalog;
+    stream.cursor = revision;
+    const resumeToken = this.#token(stream, revision);
+    this.#write(stream, NOTHING, { kind: WatchKind.WATCH_KIND_BOOKMARK, revision, resumeToken, continueToken: '' });
   }
 
-  #write(stream: WatchStream, shared: Uint8Array, kind: WatchKind, revision: bigint): void {
-    const { catalog, freshness, clock, telemetry } = this.parts;
-    const { selection, codec } = stream.group;
-    const resumeToken =
-      revision === 0n ? '' : encodeResumeToken({ epoch: catalog.storeEpoch, revision, selection: selection.key });
-    const tail = codec.tail({
-      kind,
-      revision,
-      resumeToken,
+  #token({ group }: WatchStream, revision: bigint, unfinished?: Unfinished): string {
+    const epoch = this.parts.catalog.storeEpoch;
+    return revision === 0n ? '' : encodeResumeToken({ epoch, revision, selection: group.selection.key, unfinished });
+  }
+
+  #write(stream: WatchStream, shared: Uint8Array, position: Position): void {
+    const { freshness, clock, telemetry } = this.parts;
+    const { kind } = position;
+    const tail = stream.group.codec.tail({
+      ...position,
       staleForMs: freshness.stamp().staleForMs,
       watchId: stream.isNew ? stream.id : '',
+      continues: stream.isNew && stream.unfinished !== undefined,
       resetReason: stream.isNew ? stream.resetReason : ResetReason.RESET_REASON_UNSPECIFIED,
       serverMs: stream.isNew || kind === WatchKind.WATCH_KIND_BOOKMARK ? clock.wall() : undefined,
     });
     stream.isNew = false;
+    stream.hasToken ||= position.resumeToken !== '' || position.continueToken !== '';
     const bytes = Buffer.concat([shared, tail]);
     stream.lastSentMs = clock.now();
     this.#byLastSent.moveToEnd(stream.lastSent!);
@@ -222,10 +242,11 @@ export class WatchHub implements Closeable {
   #sweep(): void {
     this.#flow.resumeHeld();
     const { streams, maxMs } = this.#flow.takeStuck();
-    for (const { sink } of streams) {
+    for (const stream of streams) {
       this.parts.telemetry.counters.add(COUNTERS.watches_slow);
-      const message = `the reader took nothing for ${maxMs / 1_000} s; resume from the last token`;
-      sink.fail(new RollcallError('SLOW_READER', message));
+      const advice = stream.hasToken ? 'call again with the last token' : 'call again';
+      const message = `the reader took nothing for ${maxMs / 1_000} s; ${advice}`;
+      stream.sink.fail(new RollcallError('SLOW_READER', message));
     }
     const now = this.parts.clock.now();
     while (this.#byLastSent.first && now - this.#byLastSent.first.value.lastSentMs > BOOKMARK_MS) {

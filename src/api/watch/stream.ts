@@ -1,11 +1,12 @@
 import type { Node } from '../../base/linked-list.js';
 import type { Collection } from '../../catalog/collection.js';
-import { delta, listen, type Selection } from '../../catalog/selection.js';
+import { delta, listen, type Selection, type Span } from '../../catalog/selection.js';
 import type { ResetReason } from '../../gen/rollcall/v1/watch.js';
 import type { Item } from '../../model/item.js';
 import type { Sink } from '../call/sink.js';
 import type { WatchCodec } from './codecs.js';
 import { SharedDelta } from './parts.js';
+import type { Beginning, Staged } from './resume.js';
 
 /** The streams with one selection, and the last delta that one of them needed. */
 export class Group<T extends Item> {
@@ -27,11 +28,12 @@ export class Group<T extends Item> {
     this.#stopListening();
   }
 
-  /** The delta between two revisions. Streams at the same cursor share the delta and its bytes. */
-  difference(from: bigint, to: bigint): SharedDelta<T> {
+  /** The delta of a span. Streams that need the same one share the delta and its bytes. */
+  difference(span: Span, partBytes: number): SharedDelta<T> {
     const last = this.#last?.deref();
-    if (last && last.delta.from === from && last.delta.to === to) return last;
-    const made = new SharedDelta(delta(this.collection, this.selection, from, to), this.codec);
+    const { from, after, to } = span;
+    if (last && last.delta.from === from && last.delta.after === after && last.delta.to === to) return last;
+    const made = new SharedDelta(delta(this.collection, this.selection, span), this.codec, partBytes);
     this.#last = new WeakRef(made);
     return made;
   }
@@ -40,6 +42,8 @@ export class Group<T extends Item> {
 /** A delta that a stream is sending, part by part. */
 export interface Sending {
   readonly difference: SharedDelta<Item>;
+  /** The revision at which the view was begun; see Unfinished. */
+  readonly began: bigint;
   /** The part to send next. */
   part: number;
 }
@@ -48,8 +52,7 @@ export interface Sending {
 export interface WatchStreamParts {
   readonly group: Group<Item>;
   readonly sink: Sink;
-  readonly cursor: bigint;
-  readonly resetReason: ResetReason;
+  readonly beginning: Beginning;
   /** Names the stream to operators. */
   readonly id: string;
 }
@@ -62,9 +65,13 @@ export class WatchStream {
   readonly id: string;
   /** The revision that the client's view has reached once all bytes written before have arrived. */
   cursor: bigint;
+  /** The view that an earlier stream began to send, if this one continues it. `undefined` once it is complete. */
+  unfinished: Staged | undefined;
   sending: Sending | undefined;
   /** Bytes written that the network has not taken. */
   unsentBytes = 0;
+  /** True once a message with a token was written. */
+  hasToken = false;
   /** Remains true until the first message is written. */
   isNew = true;
   /** The place in the hub's order by last message. */
@@ -74,11 +81,12 @@ export class WatchStream {
   waiting: Node<WatchStream> | undefined;
   waitingSinceMs = 0;
 
-  constructor({ group, sink, cursor, resetReason, id }: WatchStreamParts) {
+  constructor({ group, sink, beginning, id }: WatchStreamParts) {
     this.group = group;
     this.sink = sink;
-    this.cursor = cursor;
-    this.resetReason = resetReason;
+    this.cursor = beginning.cursor;
+    this.unfinished = beginning.unfinished;
+    this.resetReason = beginning.resetReason;
     this.id = id;
   }
 }

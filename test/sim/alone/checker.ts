@@ -70,7 +70,7 @@ export class AloneChecker extends Checker {
   }
 
   protected override decision(): Decision {
-    return { startedAt: this.#readyAt, sentAt: this.now(), seen: this.seenBy('') };
+    return { startedAt: this.#readyAt, sentAt: this.now(), seen: this.seenBy(''), sawAt: () => 0 };
   }
 
   protected override checkGuard(): void {

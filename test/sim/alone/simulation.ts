@@ -11,7 +11,7 @@ import { SHORT_PROTECTION, SimProcess, tallyingTelemetry } from '../process.js';
 import { encode } from '../records.js';
 import { registrationOf } from '../requests.js';
 import { Scene, type Tally } from '../scene.js';
-import { type WatchedServer, Watchers } from '../watchers.js';
+import { PART_BYTES, type WatchedServer, Watchers } from '../watchers.js';
 import type { World } from '../world.js';
 import { AloneChecker } from './checker.js';
 
@@ -85,7 +85,8 @@ export class Simulation {
     });
     replica.ready.catch(() => undefined);
     void replica.catalog.whenReady().then(() => process === this.#server?.process && this.#checker.ready());
-    const hub = new WatchHub({ catalog: replica.catalog, freshness: replica.freshness, clock, random, telemetry });
+    const { catalog, freshness } = replica;
+    const hub = new WatchHub({ catalog, freshness, clock, random, telemetry, partBytes: PART_BYTES });
     hub.start();
     this.#server = { name: `run${this.#scene.number()}`, process, replica, hub };
     this.#checker.started();

@@ -199,7 +199,8 @@ export class ClusterChecker extends Checker {
 
   protected override decision(): Decision {
     const { by, at } = this.#committing;
-    return { startedAt: this.processes.get(by)?.readyAt ?? Infinity, sentAt: at, seen: this.seenBy(by) };
+    const startedAt = this.processes.get(by)?.readyAt ?? Infinity;
+    return { startedAt, sentAt: at, seen: this.seenBy(by), sawAt: (revision) => this.sawAt(by, revision) };
   }
 
   protected override checkGuard(what: string): void {

@@ -1,3 +1,4 @@
+import type { CatalogChange } from '../../../src/catalog/changes.js';
 import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import type { Answer, HeardNote, Query } from '../../../src/domain/health/liveness-table.js';
@@ -10,7 +11,7 @@ import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link
 import { changesOf } from '../checker.js';
 import { decode } from '../records.js';
 import { SHORT_PROTECTION, SimProcess, tallyingTelemetry } from '../process.js';
-import type { WatchedServer } from '../watchers.js';
+import { PART_BYTES, type WatchedServer } from '../watchers.js';
 import { type Network, Queue } from './network.js';
 import type { ClusterScene, Sent } from './checker.js';
 
@@ -28,6 +29,8 @@ export interface Server extends WatchedServer {
   readonly node: string;
   readonly link: StoreLink;
   leaving: boolean;
+  /** When it saw a revision of the history that it follows. Infinity: not yet. */
+  sawAt(revision: bigint): number;
 }
 
 /** A question that one member asked another. */
@@ -138,7 +141,14 @@ export class Servers {
     server.replica.ready.catch(() => undefined);
     void server.replica.catalog.whenReady().then(() => scene.checker.ready(name));
     const { catalog, freshness } = server.replica;
-    server.hub = new WatchHub({ catalog, freshness, clock, random, telemetry });
+    let sights: { revision: bigint; at: number }[] = [];
+    const look = ({ cause, revision }: CatalogChange): void => {
+      if (cause === 'RESET') sights = [];
+      else sights.push({ revision, at: world.now });
+    };
+    catalog.subscribe('other', look, new AbortController().signal);
+    server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
+    server.hub = new WatchHub({ catalog, freshness, clock, random, telemetry, partBytes: PART_BYTES });
     server.hub.start();
     this.byNode.set(node, server);
     this.#all.push(server);

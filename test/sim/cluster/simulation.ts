@@ -50,6 +50,7 @@ export class ClusterSimulation {
     servers.onlooker = new Adversary(scene, servers, trouble, clients);
     const services = SERVICES.slice(0, dice.pick([2, 3]));
     checker.tallied = (name) => scene.count(name);
+    checker.sawAt = (name, revision) => servers.named(name)?.sawAt(revision) ?? 0;
     checker.seenBy = (name) => servers.named(name)?.replica.catalog.revision ?? 0n;
 
     const replicas = dice.pick([2, 2, 3, 3, 4]);

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import type { CatalogChange } from '../../../src/catalog/changes.js';
-import { delta } from '../../../src/catalog/selection.js';
 import { HorizonRecord, InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { INSTANCE } from '../../../src/catalog/kinds.js';
 import { writeInstance } from '../../../src/model/instance.js';
@@ -11,6 +10,7 @@ import { HORIZON_KEY } from '../../../src/model/store-facts.js';
 import { matcher } from '../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../src/domain/registry/watching.js';
 import type { Change, Entry } from '../../../src/store/store.js';
+import { behind } from '../../support/deltas.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
 import { World } from '../../sim/world.js';
 
@@ -53,7 +53,7 @@ function listed(revision: bigint, ...entries: Entry[]): { catalog: Catalog; tall
 
 const everything = serviceSelection('default', undefined, matcher(undefined));
 const since = (catalog: Catalog, from: bigint): { upserted: string[]; removed: string[] } => {
-  const { upserted, removed } = delta(catalog.instances, everything, from, catalog.revision);
+  const { upserted, removed } = behind(catalog.instances, everything, from, catalog.revision);
   return { upserted: upserted.map(({ name }) => name), removed: removed.map(({ name }) => name) };
 };
 

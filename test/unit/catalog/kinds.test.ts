@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import { Commits } from '../../../src/catalog/commits.js';
-import { delta, listen, type Selection } from '../../../src/catalog/selection.js';
+import { listen, type Selection } from '../../../src/catalog/selection.js';
 import { ConsistencyCheck } from '../../../src/catalog/sync/consistency-check.js';
 import { ForeignDeleteRepair } from '../../../src/catalog/sync/foreign-delete-repair.js';
 import { settleEpoch } from '../../../src/catalog/sync/schema.js';
@@ -12,6 +12,7 @@ import { HorizonRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { TOMBSTONE_KEPT_MS } from '../../../src/model/limits.js';
 import { HORIZON_KEY } from '../../../src/model/store-facts.js';
 import { type Entry, TXN_WRITES_MAX, WATCHED_RANGE, type Write } from '../../../src/store/store.js';
+import { behind } from '../../support/deltas.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
 import { World } from '../../sim/world.js';
 import { MemoryStore } from '../../support/memory-store.js';
@@ -91,7 +92,7 @@ class KindStage {
 
   /** The notes that changed visibly after a cursor. */
   behind(cursor: bigint): string[] {
-    const { upserted, removed } = delta(this.catalog.of(NOTE), everything, cursor, this.catalog.revision);
+    const { upserted, removed } = behind(this.catalog.of(NOTE), everything, cursor, this.catalog.revision);
     return [...upserted.map(({ name }) => name), ...removed.map(({ name }) => `-${name}`)];
   }
 }

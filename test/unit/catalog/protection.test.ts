@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import type { CatalogChange } from '../../../src/catalog/changes.js';
-import { delta } from '../../../src/catalog/selection.js';
 import { InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
 import { Health, InstanceFilter, ReportedState } from '../../../src/gen/rollcall/v1/instance.js';
 import { INSTANCE, recordedProtection } from '../../../src/catalog/kinds.js';
@@ -11,6 +10,7 @@ import { protectionKey, writeProtection } from '../../../src/model/protection.js
 import { matcher } from '../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../src/domain/registry/watching.js';
 import type { Entry } from '../../../src/store/store.js';
+import { behind as difference } from '../../support/deltas.js';
 import { SimProcess, tallyingTelemetry } from '../../sim/process.js';
 import { World } from '../../sim/world.js';
 import { Dice } from '../../support/dice.js';
@@ -177,7 +177,7 @@ function told(catalog: Catalog): unknown {
 
 /** What lies behind a cursor, whatever the order within a revision. */
 function behind(catalog: Catalog, cursor: bigint): unknown {
-  const { upserted, removed, scopes } = delta(catalog.instances, everything, cursor, catalog.revision);
+  const { upserted, removed, scopes } = difference(catalog.instances, everything, cursor, catalog.revision);
   return [upserted.map(({ key }) => key), removed.map(({ key }) => key), scopes.map(({ name }) => name)].map((names) =>
     names.sort(),
   );
@@ -221,7 +221,7 @@ test('E4 W1: a view that is moved from any revision to any later one equals the 
       catalog.apply({ revision: history.revision, changes });
       for (const view of views) {
         if (steps % view.every > 0) continue;
-        const { upserted, removed } = delta(catalog.instances, everything, view.cursor, catalog.revision);
+        const { upserted, removed } = difference(catalog.instances, everything, view.cursor, catalog.revision);
         for (const { scope, name } of removed) view.shown.delete(`${scope}/${name}`);
         for (const { scope, name, instance } of upserted) view.shown.set(`${scope}/${name}`, instance.revision);
         view.cursor = catalog.revision;
@@ -294,7 +294,7 @@ test('E4: states that are asked for are shown as they are, and by default protec
   catalog.replace(3n, [standing('p1', 1n), standing('p2', 2n, { silent: true }), protection(3n, true)]);
   const shown = (healthStates: Health[]): string[] => {
     const filter = matcher(InstanceFilter.fromPartial({ healthStates }));
-    const { upserted } = delta(catalog.instances, serviceSelection('default', undefined, filter), 0n, 3n);
+    const { upserted } = difference(catalog.instances, serviceSelection('default', undefined, filter), 0n, 3n);
     return upserted.map(({ name }) => name).sort();
   };
   assert.deepEqual(shown([]), ['p1', 'p2']);

@@ -5,7 +5,7 @@ import { RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
 import { WatchServicesResponse } from '../../../../src/gen/rollcall/v1/registry_service.js';
 import { ResetReason, WatchKind } from '../../../../src/gen/rollcall/v1/watch.js';
 import { encodeResumeToken, decodeResumeToken } from '../../../../src/model/tokens.js';
-import { Reader, Stage } from '../../../support/stage.js';
+import { Reader, Stage, viewOf } from '../../../support/stage.js';
 
 const { WATCH_KIND_SNAPSHOT: SNAPSHOT, WATCH_KIND_CHANGE: CHANGE, WATCH_KIND_BOOKMARK: BOOKMARK } = WatchKind;
 /** An instance that lives through any of these tests, with some 7 kB. */
@@ -245,4 +245,54 @@ test('W5: what all readers together have not taken is bounded; those that stand 
   await stage.turns();
   assert.equal(readers[0]!.error?.reason, 'SLOW_READER');
   assert.equal(last.view.size, 150, 'and goes on when the others are ended');
+});
+
+test('W3: a snapshot that was cut goes on from its last part, on this replica and on one that starts', async () => {
+  const stage = await withInstances(400);
+  const cut = new Reader();
+  cut.stuck = true;
+  stage.watch('', cut);
+  const [first] = cut.messages;
+  assert.deepEqual([first?.revision, first?.continues, first?.resumeToken], [0n, false, '']);
+  cut.close();
+  await stage.until(stage.deregister({ id: 'p0', incarnation: 'p0' })); // in the first part
+  await stage.until(stage.register(lasting('p1', '2')));
+  await stage.until(stage.register(lasting('new')));
+  for (const where of ['here', 'after a start']) {
+    const rest = stage.watch(first!.continueToken);
+    await stage.turns();
+    const { continues, resetReason } = rest.messages[0]!;
+    assert.deepEqual([continues, resetReason], [true, ResetReason.RESET_REASON_UNSPECIFIED], where);
+    assert.deepEqual(
+      rest.messages.slice(1).map((message) => message.continues),
+      rest.messages.slice(1).map(() => false),
+    );
+    const sent = rest.messages.flatMap(({ upserted }) => upserted).length;
+    assert.equal(sent, 400 - first!.upserted.length + 2, where);
+    const view = viewOf([first!, ...rest.messages]);
+    assert.deepEqual([view.size, view.has('p0'), view.get('p1'), view.get('new')], [400, false, '2', '1'], where);
+    await stage.start();
+  }
+});
+
+test('W3: a snapshot cannot go on once a removal since its beginning is forgotten, however often it was continued', async () => {
+  const stage = await withInstances(800);
+  const cut = (token: string): Reader => {
+    const reader = new Reader();
+    reader.stuck = true;
+    stage.watch(token, reader);
+    reader.close();
+    return reader;
+  };
+  const [first] = cut('').messages;
+  await stage.until(stage.deregister({ id: 'p0', incarnation: 'p0' }));
+  const [second] = cut(first!.continueToken).messages;
+  assert.deepEqual([second?.continues, second?.revision], [true, 0n]);
+  await stage.pass(17 * 60_000);
+  assert.equal(stage.count('tombstones_collected'), 1);
+  const reset = stage.watch(second!.continueToken);
+  assert.deepEqual(
+    [reset.messages[0]?.continues, reset.messages[0]?.resetReason],
+    [false, ResetReason.RESET_REASON_TOKEN_TOO_OLD],
+  );
 });
