@@ -148,7 +148,7 @@ export class Commits {
   #lookAtEpoch(history: readonly Compare[]): void {
     this.get(EPOCH_KEY)
       .then(({ entry }) => this.#isOutdated(history, entry))
-      .catch(() => undefined); // whoever tries again is told
+      .catch(() => undefined); // the next try fails by itself
   }
 
   async #report<T>(answer: Promise<T>, commits: number): Promise<T> {
