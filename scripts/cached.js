@@ -8,6 +8,16 @@ const cache = fileURLToPath(new URL('../.cache', import.meta.url));
 
 export const quiet = { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' };
 
+/** Returns true if a program can be started. */
+export function runs(program, ...args) {
+  try {
+    execFileSync(program, args, quiet);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Fills a folder of the cache as a whole or not at all: another process may be looking. */
 export function filled(name, fill) {
   const folder = join(cache, name);

@@ -5,21 +5,12 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { filled, quiet, unpackDebian } from './cached.js';
+import { filled, quiet, runs, unpackDebian } from './cached.js';
 
 /** The newest patch of each minor version when this was written. */
 const VERSIONS = { 3.5: 'v3.5.35', 3.6: 'v3.6.16', 3.7: 'v3.7.3' };
 const HOW_TO =
   'The tests need etcd. Install it (https://etcd.io/docs/latest/install/) so that it is on PATH, or name the program in ROLLCALL_TEST_ETCD.';
-
-const runs = (program) => {
-  try {
-    execFileSync(program, ['--version'], quiet);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** A main package of a module of our own: the one of etcd cannot be installed by its path. */
 function buildWithGo(work, version) {
@@ -44,10 +35,10 @@ function find(minor) {
   }
   const named = process.env.ROLLCALL_TEST_ETCD;
   if (named) {
-    if (runs(named)) return named;
+    if (runs(named, '--version')) return named;
     throw new Error(`ROLLCALL_TEST_ETCD names ${named}, which does not run. ${HOW_TO}`);
   }
-  if (runs('etcd')) return 'etcd';
+  if (runs('etcd', '--version')) return 'etcd';
   try {
     return join(
       filled('etcd-debian', (work) => unpackDebian(work, 'etcd-server')),
