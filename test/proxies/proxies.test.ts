@@ -186,9 +186,10 @@ describe('proxies', { concurrency: 10 }, () => {
         assert.ok(tries <= 20, 'it gets on with each try');
         const watch = watchConfig(far, { all: true, resumeToken: token });
         let isFirst = true;
+        let isOpen = true;
         let bytes = 0;
         watch.stream.on('data', ({ progress, upserted, removed }: WatchConfigResponse) => {
-        if (!isOpen) return;
+          if (!isOpen) return;
           if (isFirst) assert.equal(progress!.continues, tries > 1);
           isFirst = false;
           for (const { key: removedKey } of removed) staged.push([removedKey, undefined]);
@@ -204,6 +205,7 @@ describe('proxies', { concurrency: 10 }, () => {
           setTimeout(() => watch.stream.resume(), 250);
         });
         await eventually(() => watch.ended || watch.error || revision > 0n, 30_000);
+        isOpen = false;
         watch.close();
         if (revision > 0n) break;
         assert.ok(watch.error && !FINAL.includes(watch.error.code), watch.error?.details);
