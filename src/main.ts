@@ -106,13 +106,14 @@ function signalled(): Promise<NodeJS.Signals> {
   });
 }
 
-/** Reports where the server listens: a log line for programs, and a few lines for a person. */
+/** Reports where the server listens: a log line for programs and, on a terminal, a few lines for a person. */
 function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
   const place =
     store.kind === 'embedded'
       ? `its data in ${store.dataDir}`
       : `its data in etcd at ${store.endpoints.join(', ')}, under ${store.prefix}`;
   log.info({ version: VERSION, host, grpcPort, store: store.kind }, 'listening');
+  if (!process.stdout.isTTY) return;
   const near = ANY_ADDRESS.includes(host) ? 'localhost' : host;
   const address = `${near.includes(':') ? `[${near}]` : near}:${grpcPort}`;
   process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with ${place}. Try:

@@ -23,7 +23,15 @@ export function processTelemetry(
   destination: DestinationStream = STANDARD_ERROR,
 ): ProcessTelemetry {
   const log = asLog(
-    pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, destination),
+    pino(
+      {
+        level,
+        base: { pid: process.pid },
+        timestamp: pino.stdTimeFunctions.isoTime,
+        formatters: { level: (name) => ({ level: name }) },
+      },
+      destination,
+    ),
     'server',
   );
   return { log, counters: new Counters(), alarms: new Alarms(clock, log.child('alarms')) };

@@ -298,7 +298,7 @@ test('a full disk: writes are refused, reads and beats go on, and room brings wr
   const status = await getStatus(server);
   assert.equal(status.store?.writable, false);
   assert.ok(status.alarms.some(({ name }) => name === 'STORE_FULL'));
-  assert.ok(server.log.some((line) => line.includes('"level":50') && line.includes('STORE_FULL')));
+  assert.ok(server.log.some((line) => line.includes('"level":"error"') && line.includes('STORE_FULL')));
   // Reads and beats do not need the disk.
   assert.equal((await discover(server, { service: 'pay' })).instances.length, 1);
   assert.deepEqual(

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:http2';
-import { test } from 'node:test';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
 import {
   credentials,
   loadPackageDefinition,
@@ -250,7 +252,37 @@ test('what reflection tells is enough to make a call with no proto at hand', asy
   assert.deepEqual([answer.config.text, answer.config.version], ['x', '1']);
 });
 
-test('the log is one JSON line per event, with component and level, and nothing on standard output is a log', async (t) => {
+/** Starts a server through a shell, and stops it once it listens; returns what came on its standard output. */
+async function outputOf(t: TestContext, wrap: (command: string) => readonly string[]): Promise<string> {
+  const log = join(temporaryFolder(), 'log');
+  const command = `exec ${process.execPath} ${MAIN} serve --grpc-port 0 --data-dir ${temporaryFolder()} 2>${log}`;
+  const [program, ...args] = wrap(command);
+  const child = spawn(program!, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  t.after(() => child.kill('SIGKILL'));
+  let output = '';
+  child.stdout.on('data', (part: Buffer) => (output += part.toString()));
+  const exited = once(child, 'exit');
+  const pid = await eventually(() => {
+    const line =
+      existsSync(log) &&
+      readFileSync(log, 'utf8')
+        .split('\n')
+        .find((one) => one.includes('"listening"'));
+    return line ? (JSON.parse(line) as { pid: number }).pid : undefined;
+  });
+  process.kill(pid, 'SIGTERM');
+  await exited;
+  return output;
+}
+
+test('a few lines for a person are printed on a terminal, and nowhere else', async (t) => {
+  assert.equal(await outputOf(t, (command) => ['sh', '-c', command]), '');
+  const seen = await outputOf(t, (command) => ['script', '-qec', command, '/dev/null']);
+  assert.match(seen, /listens on 127\.0\.0\.1:\d+ \(gRPC\)/);
+  assert.match(seen, /grpcurl -plaintext/);
+});
+
+test('the log is one JSON line per event, with component and a level in words', async (t) => {
   const server = await startServer(t);
   await register(server, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1' } });
   await server.stop();
@@ -261,6 +293,7 @@ test('the log is one JSON line per event, with component and level, and nothing 
       typeof event.msg === 'string' && typeof event.component === 'string' && typeof event.time === 'string',
       line,
     );
+    assert.ok(['debug', 'info', 'warn', 'error'].includes(event.level as string), line);
   }
 });
 

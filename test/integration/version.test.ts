@@ -13,17 +13,17 @@ const PRELOAD = `
   });
 `;
 
-/** Runs the built program to its end, which comes by itself or by SIGTERM once its output shows `until`. */
+/** Runs the built program to its end, which comes by itself or by SIGTERM once its log shows `until`. */
 async function run(args: readonly string[], until?: string): Promise<{ stdout: string; nativeModules: string[] }> {
   const preload = `data:text/javascript,${encodeURIComponent(PRELOAD)}`;
   const child = spawn(process.execPath, ['--import', preload, MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
-  child.stdout.on('data', (bytes: Buffer) => {
-    stdout += bytes.toString();
-    if (until && stdout.includes(until)) child.kill('SIGTERM');
+  child.stdout.on('data', (bytes: Buffer) => (stdout += bytes.toString()));
+  child.stderr.on('data', (bytes: Buffer) => {
+    stderr += bytes.toString();
+    if (until && stderr.includes(until)) child.kill('SIGTERM');
   });
-  child.stderr.on('data', (bytes: Buffer) => (stderr += bytes.toString()));
   await new Promise((resolve) => child.on('close', resolve));
   const [, found] = /^native modules: (.*)$/m.exec(stderr) ?? [];
   assert.ok(found, stderr);
@@ -39,7 +39,7 @@ test('rollcall version and rollcall help load no native module', async () => {
 });
 
 test('rollcall serve loads the native module of the embedded store, so the check above can fail', async () => {
-  const { nativeModules } = await run(['serve', '--grpc-port', '0', '--data-dir', temporaryFolder()], 'listens on');
+  const { nativeModules } = await run(['serve', '--grpc-port', '0', '--data-dir', temporaryFolder()], '"listening"');
   assert.ok(
     nativeModules.some((path) => path.includes('lmdb')),
     nativeModules.join(),
