@@ -73,3 +73,21 @@ export function rejectedItems(answer: Buffer): number {
 export function discoveredInstances(answer: Buffer): number {
   return occurrences(answer, 1);
 }
+
+/** A YAML document of about `bytes` bytes: nested maps and lists, as in a values file. */
+function yaml(bytes: number): string {
+  const block = (i: number): string =>
+    `service-${i}:\n  image: "registry/pay:${i}"\n  replicas: ${i % 9}\n  env:\n    - name: LEVEL\n      value: info\n  ports: [8080, 9090]\n`;
+  let text = '';
+  for (let i = 0; text.length + block(i).length <= bytes; i++) text += block(i);
+  return text;
+}
+
+/** A publish of `count` YAML configs of about `bytes` bytes each. */
+export function publish(name: string, count: number, bytes: number): Call {
+  const text = yaml(bytes);
+  const drafts = Array.from({ length: count }, (_, i) =>
+    messageField(3, textField(1, `${name}-${i}.yaml`), textField(2, text)),
+  );
+  return { path: '/rollcall.v1.ConfigService/PublishConfig', body: framed(Buffer.concat(drafts)) };
+}

@@ -3,8 +3,9 @@ import { noop } from 'cockatiel';
 import { Etcd3 } from 'etcd3';
 import { type EtcdCluster, openEtcd } from '../test/support/etcd.js';
 import { BenchClient, type Call } from './client.js';
-import { beats, discover, instance, register, registers } from './requests.js';
+import { beats, discover, instance, publish, register, registers } from './requests.js';
 import { BenchServer, withFolder } from './server.js';
+import { quantile } from './statistics.js';
 
 const IN_FLIGHT = 200;
 /** A third of the default TTL. */
@@ -83,6 +84,24 @@ async function plainEtcd(cluster: EtcdCluster, count: number): Promise<void> {
   etcd.close();
 }
 
+/** Sends heartbeats at a steady rate until something is over, and prints how long their answers took. */
+async function heartbeatsWhile(client: BenchClient, what: string, run: () => Promise<void>): Promise<void> {
+  const latencies: number[] = [];
+  const answers: Promise<unknown>[] = [];
+  let isOver = false;
+  const began = performance.now();
+  const done = run().then(() => (isOver = true));
+  for (let i = 0; !isOver; i++) {
+    const sent = performance.now();
+    answers.push(client.call(beats(i % 1_000, 1)).then(() => latencies.push(performance.now() - sent)));
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  await Promise.all([...answers, done]);
+  const seconds = (performance.now() - began) / 1_000;
+  const at = (share: number): string => `${quantile(latencies, share).toFixed(1)} ms`;
+  say(`Heartbeat p99, during ${what}`, at(0.99), `p50 ${at(0.5)}, max ${at(1)}; ${seconds.toFixed(1)} s`);
+}
+
 const scenarios: Record<string, () => Promise<void>> = {
   async register() {
     const count = 20_000;
@@ -131,6 +150,26 @@ const scenarios: Record<string, () => Promise<void>> = {
           const call = discover(service);
           await client.run(times(5_000, call), IN_FLIGHT);
           await measure(server, client, `Discover of ${what} instances`, [...times(30_000, call)]);
+        }
+      }),
+    );
+  },
+
+  /** Heartbeats while large configs are published: what one thread for everything would delay. */
+  async publishes() {
+    const bodies: readonly (readonly [string, Call[]])[] = [
+      ['1 x 520 kB of YAML', Array.from({ length: 8 }, (_, i) => publish(`large-${i}`, 1, 520_000))],
+      ['16 x 31 KiB of YAML', Array.from({ length: 8 }, (_, i) => publish(`small-${i}`, 16, 31 * 1_024))],
+    ];
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async (server, client) => {
+        await client.run(registers(0, 1_000), IN_FLIGHT);
+        await heartbeatsWhile(client, 'nothing else', () => new Promise((resolve) => setTimeout(resolve, 5_000)));
+        for (const [what, calls] of bodies) {
+          const publisher = new BenchClient(server.address, 1);
+          const all = async (): Promise<void> => void (await Promise.all(calls.map((call) => publisher.call(call))));
+          await heartbeatsWhile(client, `8 publishes of ${what}`, all);
+          publisher.close();
         }
       }),
     );

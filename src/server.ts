@@ -10,6 +10,7 @@ import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/view.js';
+import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { MEMBERS } from './model/member.js';
@@ -50,7 +51,8 @@ export async function startServer(
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
     const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, cluster }));
     const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
-    const api = closers.add(openApi(replica, dispatcher, about, parts));
+    const inspector = closers.add(openInspector(telemetry));
+    const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
     closers.add(grpc);
     grpc.offer(api.methods);
     await replica.ready;
@@ -62,6 +64,13 @@ export async function startServer(
     await closers.close();
     throw error;
   }
+}
+
+/** Starts the thread that parses large configs. */
+function openInspector({ log, counters }: ProcessTelemetry): ThreadInspector {
+  const inspector = new ThreadInspector({ clock: systemClock, log: log.child('config'), counters });
+  inspector.start();
+  return inspector;
 }
 
 /** The identity of this process in a cluster. */

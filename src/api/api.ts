@@ -1,5 +1,6 @@
 import type { Closeable } from '../base/lifecycle.js';
 import { NO_MEMBER } from '../domain/cluster/peer-responder.js';
+import type { Inspector } from '../domain/config/inspection/inspector.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
@@ -31,7 +32,12 @@ export function openDispatcher(parts: ApiParts & { readonly streamAgeMs: number 
 }
 
 /** Binds every method to a replica. */
-export function openApi(replica: Replica, dispatcher: Dispatcher, about: About, parts: ApiParts): Api {
+export function openApi(
+  replica: Replica,
+  dispatcher: Dispatcher,
+  about: About,
+  parts: ApiParts & { readonly inspector: Inspector },
+): Api {
   const { catalog, freshness } = replica;
   const hub = new WatchHub({ ...parts, catalog, freshness, partBytes: LIMITS.WATCH_PART_BYTES.value });
   hub.start();
@@ -39,7 +45,7 @@ export function openApi(replica: Replica, dispatcher: Dispatcher, about: About, 
   return {
     methods: [
       ...bind(SERVICES.registry, registryHandlers(replica, hub), admit),
-      ...bind(SERVICES.config, configHandlers(replica, hub), admit),
+      ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector), admit),
       ...bind(SERVICES.admin, adminHandlers(replica, hub, about), admit),
       ...bind(SERVICES.peer, peerHandlers(replica.peer ?? NO_MEMBER), admit),
     ],

@@ -106,6 +106,11 @@ export const REASONS = {
     retry: true,
     meaning: 'The client read nothing for 60 s, or for 10 s while memory was short. It can resume from its last token.',
   },
+  VALIDATION_TOO_COSTLY: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: false,
+    meaning: 'Parsing the configs of the request takes more than 5 s, or too much memory. Nothing was written.',
+  },
   STORE_FULL: {
     code: 'RESOURCE_EXHAUSTED',
     retry: true,
@@ -136,6 +141,11 @@ export const REASONS = {
     code: 'UNAVAILABLE',
     retry: true,
     meaning: 'The server has not seen the requested revision yet.',
+  },
+  VALIDATOR_BUSY: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning: 'Too many large configs are being parsed. Nothing was written.',
   },
   STREAM_AGE: {
     code: 'UNAVAILABLE',

@@ -61,6 +61,12 @@ export const LIMITS = {
     unit: 'bytes',
     reason: 'Content and labels. One transaction stores them twice, and etcd allows 1.5 MiB.',
   },
+  PARSED_REQUESTS: {
+    value: 16,
+    unit: 'requests',
+    reason: 'Publishes over 4 KiB are parsed one after the other. More of them would wait longer than their clients.',
+  },
+  PARSED_BYTES: { value: 8 * 1_024 * 1_024, unit: 'bytes', reason: 'All publishes that wait to be parsed.' },
   CONFIGS: { value: 20_000, unit: 'configs', reason: 'All current configs are in memory.' },
   CONFIG_MEMORY_BYTES: {
     value: 256 * 1_024 * 1_024,

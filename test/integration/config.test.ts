@@ -279,3 +279,20 @@ test('keys in any script are published, listed in byte order, watched by prefix 
   assert.match(refused.message, /configs\[0\]\.key: .*; "café" would do$/);
   watch.close();
 });
+
+test('a publish that is parsed in a thread is told line and column of every text that does not parse', async (t) => {
+  const server = await startServer(t);
+  const lines = (count: number): string => Array.from({ length: count }, (_, i) => `key-${i}: ${i}\n`).join('');
+  const configs = [
+    { key: 'good.yaml', content: text(lines(2_000)) },
+    { key: 'bad.yaml', content: text(`${lines(2_000)}last: [1, 2\n`) },
+    { key: 'bad.json', content: { $case: 'data' as const, value: Buffer.from('{"a": }') } },
+  ];
+  const error = await failure(publishConfig(server, { configs }));
+  assert.deepEqual(detailsOf(error).fields, ['configs[1].text', 'configs[2].data']);
+  assert.match(error.message, /configs\[1\]\.text: does not parse as yaml: line 200[12], column \d+/);
+  assert.match(error.message, /configs\[2\]\.data: does not parse as json: line 1, column 7/);
+  assert.equal(await reasonOf(getConfig(server, { key: 'good.yaml' })), 'CONFIG_NOT_FOUND');
+  await publishConfig(server, { configs: configs.slice(0, 1) });
+  assert.equal(await textOf(server, 'good.yaml'), lines(2_000));
+});

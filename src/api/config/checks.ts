@@ -1,5 +1,6 @@
 import { decodeUtf8 } from '../../base/utf8.js';
-import { findSyntaxFault, formatName, inferFormat } from '../../domain/config/formats.js';
+import { formatName, inferFormat } from '../../domain/config/formats.js';
+import { hasSyntax } from '../../domain/config/inspect.js';
 import type { Draft, WriteRequest } from '../../domain/config/publishing.js';
 import { configSelection } from '../../domain/config/watching.js';
 import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
@@ -19,6 +20,7 @@ import { hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
+import type { FieldText } from './syntax.js';
 
 const VERSION = /^[0-9]{1,19}$/;
 
@@ -40,12 +42,18 @@ function checkWrite(check: Checker, request: WriteFields): WriteRequest {
   };
 }
 
-export function checkPublish(request: PublishConfigRequest): { write: WriteRequest; drafts: Draft[] } {
+/** Checks everything about a publish but the syntax of its texts, which may take time: these come back as `texts`. */
+export function checkPublish(request: PublishConfigRequest): {
+  write: WriteRequest;
+  drafts: Draft[];
+  texts: FieldText[];
+} {
   const check = new Checker();
   const write = checkWrite(check, request);
   if (request.configs.length === 0) check.refuse('configs', 'must have at least one config');
   check.count('configs', request.configs.length, LIMITS.PUBLISH_CONFIGS.value, 'configs');
   const keys = new Set<string>();
+  const texts: FieldText[] = [];
   let bytes = 0;
   const drafts = request.configs.slice(0, LIMITS.PUBLISH_CONFIGS.value).map((draft, i) => {
     const field = `configs[${i}]`;
@@ -53,7 +61,7 @@ export function checkPublish(request: PublishConfigRequest): { write: WriteReque
     keys.add(draft.key);
     bytes += draft.content ? Buffer.byteLength(draft.content.value) : 0;
     for (const [name, value] of draft.labels) bytes += Buffer.byteLength(name) + Buffer.byteLength(value);
-    return checkDraft(check, field, draft);
+    return checkDraft(check, field, draft, texts);
   });
   if (bytes > LIMITS.PUBLISH_BYTES.value)
     check.refuse(
@@ -61,17 +69,21 @@ export function checkPublish(request: PublishConfigRequest): { write: WriteReque
       `must have up to ${LIMITS.PUBLISH_BYTES.value} bytes of content and labels together; they have ${bytes}`,
     );
   check.done();
-  return { write, drafts };
+  return { write, drafts, texts };
 }
 
-function checkDraft(check: Checker, field: string, draft: ConfigDraft): Draft {
+/** Checks one draft, and adds its text to `texts` if the format has a syntax. */
+function checkDraft(check: Checker, field: string, draft: ConfigDraft, texts: FieldText[]): Draft {
   const key = check.name(`${field}.key`, draft.key, CONFIG_KEY);
   check.labels(`${field}.labels`, draft.labels);
   const expectedVersion = check.notNegative(`${field}.expected_version`, draft.expectedVersion);
-  const given = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
+  const named = check.enumValue(`${field}.format`, draft.format, ConfigFormat);
   if (!draft.content) check.refuse(`${field}.text`, 'is required, unless data is set');
-  const format = given || inferFormat(key, draft.content?.$case === 'data');
-  const content = checkContent(check, field, format, draft.content ?? { $case: 'text', value: '' });
+  const format = named || inferFormat(key, draft.content?.$case === 'data');
+  const given = draft.content ?? { $case: 'text', value: '' };
+  const content = checkContent(check, field, format, given);
+  if (content.$case === 'text' && hasSyntax(format))
+    texts.push({ field: `${field}.${given.$case}`, format, text: content.value });
   return { key, content, format, labels: draft.labels, expectedVersion };
 }
 
@@ -91,15 +103,6 @@ function checkContent(
   } catch {
     check.refuse(`${field}.data`, `must be UTF-8 text in format ${formatName(format)}`);
     return content;
-  }
-  if (Buffer.byteLength(text) <= LIMITS.PUBLISH_BYTES.value) {
-    const fault = findSyntaxFault(format, text);
-    if (fault) {
-      check.refuse(
-        `${field}.${content.$case}`,
-        `does not parse as ${formatName(format)}: line ${fault.line}, column ${fault.column}: ${fault.message}`,
-      );
-    }
   }
   return { $case: 'text', value: text };
 }

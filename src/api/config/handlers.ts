@@ -1,4 +1,5 @@
 import { withoutContent } from '../../domain/config/content.js';
+import type { Inspector } from '../../domain/config/inspection/inspector.js';
 import type { Replica } from '../../domain/replica.js';
 import type {
   ConfigServiceDefinition,
@@ -19,14 +20,20 @@ import {
   checkRollback,
   checkWatchConfig,
 } from './checks.js';
+import { checkSyntax } from './syntax.js';
 
 /** The handlers of ConfigService. */
-export function configHandlers(replica: Replica, hub: WatchHub): Handlers<ConfigServiceDefinition> {
+export function configHandlers(
+  replica: Replica,
+  hub: WatchHub,
+  inspector: Inspector,
+): Handlers<ConfigServiceDefinition> {
   const { publishing, versions, freshness, catalog } = replica;
   return {
-    publishConfig: unary(checkPublish, async ({ write, drafts }) => {
+    publishConfig: unary(checkPublish, async ({ write, drafts, texts }) => {
+      const warnings = await checkSyntax(inspector, texts);
       const { configs, revision } = await publishing.publish(write, drafts);
-      return { configs: configs.map(withoutContent), revision };
+      return { configs: configs.map(withoutContent), revision, warnings };
     }),
 
     getConfig: unary(checkGetConfig, async ({ namespace, group, key, version, read }): Promise<GetConfigResponse> => {

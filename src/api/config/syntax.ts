@@ -1,0 +1,26 @@
+import type { FormattedText, Inspector } from '../../domain/config/inspection/inspector.js';
+import { formatName } from '../../domain/config/formats.js';
+import { Checker } from '../call/checker.js';
+
+/** A text that must parse, and the field of the request that holds it. */
+export interface FieldText extends FormattedText {
+  readonly field: string;
+}
+
+/**
+ * Checks the syntax of the texts of a request. Returns warnings about probable slips, each with its field. Throws
+ * INVALID_REQUEST with the first fault of every text that does not parse.
+ */
+export async function checkSyntax(inspector: Inspector, texts: readonly FieldText[]): Promise<string[]> {
+  if (texts.length === 0) return [];
+  const inspections = await inspector.inspect(texts.map(({ format, text }) => ({ format, text })));
+  const check = new Checker();
+  inspections.forEach(({ fault }, i) => {
+    const { field, format } = texts[i]!;
+    if (!fault) return;
+    const { line, column, message } = fault;
+    check.refuse(field, `does not parse as ${formatName(format)}: line ${line}, column ${column}: ${message}`);
+  });
+  check.done();
+  return inspections.flatMap(({ warnings }, i) => warnings.map((warning) => `${texts[i]!.field}: ${warning}`));
+}
