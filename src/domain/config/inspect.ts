@@ -1,27 +1,28 @@
 import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
-import { findSyntaxFault } from './formats.js';
+import { inspectJson } from './formats/json.js';
+import type { Inspection, SyntaxFault } from './formats/places.js';
+import { inspectProperties } from './formats/properties.js';
+import { inspectToml } from './formats/toml.js';
+import { inspectYaml } from './formats/yaml.js';
 
-/** The place and the reason of a syntax error. Lines and columns count from 1. */
-export interface SyntaxFault {
-  readonly line: number;
-  readonly column: number;
-  readonly message: string;
-}
+export type { Inspection, SyntaxFault };
 
-/** The result of looking at a text in a format. */
-export interface Inspection {
-  readonly fault: SyntaxFault | undefined;
-  readonly warnings: readonly string[];
-}
+const INSPECTORS: Partial<Record<ConfigFormat, (text: string) => Inspection>> = {
+  [ConfigFormat.CONFIG_FORMAT_JSON]: inspectJson,
+  [ConfigFormat.CONFIG_FORMAT_YAML]: inspectYaml,
+  [ConfigFormat.CONFIG_FORMAT_TOML]: inspectToml,
+  [ConfigFormat.CONFIG_FORMAT_PROPERTIES]: inspectProperties,
+};
 
-/** Looks for the first syntax error of a text. */
+/**
+ * Compares a text with the rules of its format: those that the readers of applications follow, by
+ * docs/reference/config-formats.md. The time grows with the text: a megabyte can take more than a second.
+ */
 export function inspect(format: ConfigFormat, text: string): Inspection {
-  return { fault: findSyntaxFault(format, text), warnings: [] };
+  return INSPECTORS[format]?.(text) ?? { fault: undefined, warnings: [] };
 }
 
-/** Returns true if texts of the format need a parser. */
+/** Returns true if texts of the format need a parser: JSON, YAML, TOML, PROPERTIES. */
 export function hasSyntax(format: ConfigFormat): boolean {
-  return [ConfigFormat.CONFIG_FORMAT_JSON, ConfigFormat.CONFIG_FORMAT_YAML, ConfigFormat.CONFIG_FORMAT_TOML].includes(
-    format,
-  );
+  return INSPECTORS[format] !== undefined;
 }
