@@ -1,3 +1,4 @@
+import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { CounterBoard } from '../base/telemetry.js';
 import type { Random } from '../base/random.js';
@@ -20,6 +21,7 @@ import {
   StoreRefused,
   StoreUnavailable,
   type Txn,
+  TXN_WRITES_MAX,
 } from '../store/store.js';
 import type { Catalog } from './catalog.js';
 import { COUNTERS } from './instruments.js';
@@ -65,6 +67,7 @@ export class Commits {
    * its revisions may be equal by chance, and compares that hold would then mean nothing.
    */
   async commit(txn: Txn): Promise<CommitResult> {
+    assert(txn.writes.length <= TXN_WRITES_MAX, `${txn.writes.length} writes are too many for a transaction`);
     for (;;) {
       const history = this.#history();
       const compares = [...txn.compares, ...history];

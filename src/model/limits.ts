@@ -64,7 +64,7 @@ export const LIMITS = {
   PARSED_REQUESTS: {
     value: 16,
     unit: 'requests',
-    reason: 'Publishes over 4 KiB are parsed one after the other. More of them would wait longer than their clients.',
+    reason: 'Publishes over 4 KiB are parsed one after the other, and each waits for those before it.',
   },
   PARSED_BYTES: { value: 8 * 1_024 * 1_024, unit: 'bytes', reason: 'All publishes that wait to be parsed.' },
   CONFIGS: { value: 20_000, unit: 'configs', reason: 'All current configs are in memory.' },

@@ -60,7 +60,8 @@ export function decodeResumeToken(token: string): ResumeToken | undefined {
   const [revision, from, began, to] = [at, ...more].map(readRevision);
   if (revision === undefined) return undefined;
   if (more.length === 0) return { epoch, revision, selection };
-  if (from === undefined || began === undefined || to === undefined || from > revision) return undefined;
+  if (from === undefined || began === undefined || to === undefined) return undefined;
+  if (from > revision || revision > to || from > began || began > to) return undefined;
   return { epoch, revision, selection, unfinished: { from, began, to } };
 }
 

@@ -30,8 +30,8 @@ export function configHandlers(
 ): Handlers<ConfigServiceDefinition> {
   const { publishing, versions, freshness, catalog } = replica;
   return {
-    publishConfig: unary(checkPublish, async ({ write, drafts, texts }) => {
-      const warnings = await checkSyntax(inspector, texts);
+    publishConfig: unary(checkPublish, async ({ write, drafts, texts }, call) => {
+      const warnings = await checkSyntax(inspector, texts, call.signal);
       const { configs, revision } = await publishing.publish(write, drafts);
       return { configs: configs.map(withoutContent), revision, warnings };
     }),

@@ -9,11 +9,16 @@ export interface FieldText extends FormattedText {
 
 /**
  * Checks the syntax of the texts of a request. Returns warnings about probable slips, each with its field. Throws
- * INVALID_REQUEST with the first fault of every text that does not parse.
+ * INVALID_REQUEST with the first fault of every text that does not parse, and TIMED_OUT if the call ended meanwhile.
  */
-export async function checkSyntax(inspector: Inspector, texts: readonly FieldText[]): Promise<string[]> {
+export async function checkSyntax(
+  inspector: Inspector,
+  texts: readonly FieldText[],
+  signal: AbortSignal,
+): Promise<string[]> {
   if (texts.length === 0) return [];
-  const inspections = await inspector.inspect(texts.map(({ format, text }) => ({ format, text })));
+  const given = texts.map(({ format, text }) => ({ format, text }));
+  const inspections = await inspector.inspect(given, signal);
   const check = new Checker();
   inspections.forEach(({ fault }, i) => {
     const { field, format } = texts[i]!;

@@ -7,7 +7,8 @@ import type { WatchCodec } from './codecs.js';
 export class SharedDelta<T extends Item> {
   readonly kind: WatchKind;
   readonly #parts: readonly Part[];
-  readonly #encoded: (Buffer | undefined)[] = [];
+  /** Weak: streams that send a part at the same time share it, and a slow one keeps none. */
+  readonly #encoded: (WeakRef<Buffer> | undefined)[] = [];
   /** Encoded at once, because the scopes may change again before the last part is sent. */
   readonly #notes: Uint8Array;
 
@@ -33,7 +34,11 @@ export class SharedDelta<T extends Item> {
 
   /** The shared bytes of a part. The last part also carries the notes. */
   part(index: number): Buffer {
-    return (this.#encoded[index] ??= this.#encode(index));
+    const known = this.#encoded[index]?.deref();
+    if (known) return known;
+    const bytes = this.#encode(index);
+    this.#encoded[index] = new WeakRef(bytes);
+    return bytes;
   }
 
   /** The newest revision whose changes have all been sent with this part and those before it. */

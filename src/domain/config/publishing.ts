@@ -221,11 +221,13 @@ export class Publishing {
       modRevision: places[i]!.modRevision,
     }));
     const record = this.#idempotency.recordOf(repeatable, stamp, answered);
-    let room = TXN_WRITES_MAX - 2 * changes.length - record.writes.length;
+    // Each change has its share of the deletions that fit, at least one, so that none of them only grows.
+    let left = changes.filter((change) => change !== undefined).length;
+    let room = TXN_WRITES_MAX - 2 * left - record.writes.length;
     const writes = changes.flatMap((change): Write[] => {
       if (!change) return [];
       const { config, history } = change;
-      const outdated = history.outdated.slice(0, room);
+      const outdated = history.outdated.slice(0, Math.floor(room / left--));
       room -= outdated.length;
       const undeleted = history.outdated.slice(outdated.length);
       const value = writeConfig(writeId, config, encodeHistory(history.versions, undeleted));

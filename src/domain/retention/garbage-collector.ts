@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../base/clock.js';
+import { type Clock, delay, type Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import { maxOf } from '../../base/max.js';
 import type { Telemetry } from '../../base/telemetry.js';
@@ -20,6 +20,9 @@ import { COUNTERS } from './instruments.js';
 const TOMBSTONES_EVERY_MS = 60_000;
 /** Time between two collections of what goes by age in hours and days: remembered requests, old config versions. */
 const AGED_EVERY_MS = 3_600_000;
+
+/** Items that are looked at in one turn of the event loop: each may take some 50 us. */
+const ITEMS_IN_A_TURN = 50;
 
 /** The dependencies of a GarbageCollector. */
 export interface GarbageCollectorParts {
@@ -84,7 +87,12 @@ export class GarbageCollector implements Closeable {
       (item) => (kind.mayCollect?.(item, catalog, wallMs) ?? true) && this.#isOld(item),
     );
     if (kind.belongings) {
-      for (const item of old) await this.#delete([item], await this.#keysUnder(kind.belongings(item)));
+      for (const item of old) {
+        const keys = await this.#keysUnder(kind.belongings(item));
+        const inOne = TXN_WRITES_MAX - 2; // the item, and the horizon
+        await this.#deleteKeysOf(item, keys.slice(inOne));
+        await this.#delete([item], keys.slice(0, inOne));
+      }
       return;
     }
     const perTxn = TXN_WRITES_MAX - 1; // one write raises the horizon
@@ -136,19 +144,30 @@ export class GarbageCollector implements Closeable {
 
   /** An item does not tell which of its outdated keys are deleted already, so this process remembers it. */
   async #collectOutdated(kind: Kind): Promise<void> {
-    const { catalog, commits, clock } = this.parts;
+    const { catalog, clock } = this.parts;
+    let looked = 0;
     for (const item of [...catalog.of(kind).all()]) {
+      if (++looked % ITEMS_IN_A_TURN === 0) await delay(clock, 1);
       const outdated = kind.outdated!(item, clock.wall());
       const deleted = this.#deletedOf.get(item) ?? 0;
       if (outdated.length <= deleted) continue;
+      if (await this.#deleteKeysOf(item, outdated)) this.#deletedOf.set(item, outdated.length);
+    }
+  }
+
+  /** Deletes keys that belong to an item, as long as the item is the same. Returns false if it is not. */
+  async #deleteKeysOf(item: Item, keys: readonly string[]): Promise<boolean> {
+    const { commits } = this.parts;
+    for (let i = 0; i < keys.length; i += TXN_WRITES_MAX) {
       const { ok } = await commits.commit({
         writeId: commits.writeId(),
         // Once the item is collected, the names of what belonged to it may be used again.
         compares: [{ key: item.key, modRevision: item.modRevision }],
-        writes: outdated.map((key) => ({ kind: 'delete', key })),
+        writes: keys.slice(i, i + TXN_WRITES_MAX).map((key) => ({ kind: 'delete', key })),
       });
-      if (ok) this.#deletedOf.set(item, outdated.length);
+      if (!ok) return false;
     }
+    return true;
   }
 
   /**

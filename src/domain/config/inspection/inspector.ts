@@ -9,8 +9,11 @@ export interface FormattedText {
 
 /** Looks for syntax errors in the texts of one request. */
 export interface Inspector {
-  /** One result for each text. Throws VALIDATOR_BUSY or VALIDATION_TOO_COSTLY. */
-  inspect(texts: readonly FormattedText[]): Promise<readonly Inspection[]>;
+  /**
+   * One result for each text. Throws VALIDATOR_BUSY or VALIDATION_TOO_COSTLY, and TIMED_OUT once `signal` is aborted:
+   * the caller has gone.
+   */
+  inspect(texts: readonly FormattedText[], signal: AbortSignal): Promise<readonly Inspection[]>;
 }
 
 /** Inspects texts in the thread that calls. */

@@ -51,6 +51,7 @@ export class ThreadInspector implements Inspector, Closeable {
   /** The first one is in the thread. */
   readonly #jobs: Job[] = [];
   #bytes = 0;
+  #isClosed = false;
   #timer: Timer | undefined;
   #thread: Worker | undefined;
 
@@ -64,27 +65,41 @@ export class ThreadInspector implements Inspector, Closeable {
   async close(): Promise<void> {
     const thread = this.#thread;
     this.#thread = undefined;
+    this.#isClosed = true;
     this.#timer?.cancel();
-    for (const job of this.#jobs.splice(0))
-      job.reject(new RollcallError('SHUTTING_DOWN', 'the server is shutting down'));
+    for (const job of this.#jobs.splice(0)) job.reject(shuttingDown());
     await thread?.terminate();
   }
 
-  inspect(texts: readonly FormattedText[]): Promise<readonly Inspection[]> {
+  async inspect(texts: readonly FormattedText[], signal: AbortSignal): Promise<readonly Inspection[]> {
+    if (this.#isClosed) throw shuttingDown();
     const bytes = texts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
-    if (bytes <= INLINE_BYTES_MAX) return Promise.resolve(inspectAll(texts));
+    if (bytes <= INLINE_BYTES_MAX) return inspectAll(texts);
     const { PARSED_REQUESTS, PARSED_BYTES } = LIMITS;
-    if (this.#jobs.length >= PARSED_REQUESTS.value || this.#bytes + bytes > PARSED_BYTES.value)
-      return Promise.reject(this.#busy());
-    return this.#enqueue(texts, bytes);
+    if (this.#jobs.length >= PARSED_REQUESTS.value || this.#bytes + bytes > PARSED_BYTES.value) throw this.#busy();
+    const inspections = await this.#enqueue(texts, bytes, signal);
+    // The one in the thread is not interrupted, but nothing follows from it any more.
+    if (signal.aborted) throw gone();
+    return inspections;
   }
 
-  #enqueue(texts: readonly FormattedText[], bytes: number): Promise<readonly Inspection[]> {
+  #enqueue(texts: readonly FormattedText[], bytes: number, signal?: AbortSignal): Promise<readonly Inspection[]> {
     return new Promise((resolve, reject) => {
-      this.#jobs.push({ texts, bytes, resolve, reject });
+      const job = { texts, bytes, resolve, reject };
+      this.#jobs.push(job);
       this.#bytes += bytes;
+      signal?.addEventListener('abort', () => this.#drop(job), { once: true });
       if (this.#jobs.length === 1) this.#send();
     });
+  }
+
+  /** Takes out a job that waits for the thread. */
+  #drop(job: Job): void {
+    const place = this.#jobs.indexOf(job);
+    if (place <= 0) return;
+    this.#jobs.splice(place, 1);
+    this.#bytes -= job.bytes;
+    job.reject(gone());
   }
 
   #busy(): RollcallError {
@@ -96,7 +111,7 @@ export class ThreadInspector implements Inspector, Closeable {
   /** Hands the first job to the thread. */
   #send(): void {
     const thread = (this.#thread ??= this.#begin());
-    this.#timer = this.parts.clock.after(INSPECTION_MAX_MS, () => this.#replace(`took over ${INSPECTION_MAX_MS} ms`));
+    this.#timer = this.parts.clock.after(INSPECTION_MAX_MS, () => this.#replace(tooCostly()));
     thread.ref();
     thread.postMessage(this.#jobs[0]!.texts);
   }
@@ -108,26 +123,25 @@ export class ThreadInspector implements Inspector, Closeable {
     thread.on('message', (inspections: readonly Inspection[]) => {
       if (thread === this.#thread) this.#done((job) => job.resolve(inspections));
     });
-    thread.on('error', (err) => {
-      if (thread === this.#thread) this.#replace(err.message);
+    thread.on('error', (error: NodeJS.ErrnoException) => {
+      if (thread === this.#thread) this.#replace(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? tooCostly() : died(error));
     });
     thread.on('exit', () => {
-      if (thread === this.#thread) this.#replace('ended');
+      if (thread === this.#thread) this.#replace(died());
     });
     return thread;
   }
 
   /** Gives up the thread with the request that is in it, and goes on with the next one in a new thread. */
-  #replace(reason: string): void {
+  #replace(error: Error): void {
     const thread = this.#thread;
     this.#thread = undefined;
     void thread?.terminate();
     const [job] = this.#jobs;
     if (!job) return; // it died idle; the next request starts another one
     this.parts.counters.add(COUNTERS.inspections_given_up);
-    this.parts.log.warn({ reason, bytes: job.bytes }, 'parsing the configs of a request was given up');
-    const message = 'parsing the configs takes too much time or memory; nothing was written';
-    this.#done(() => job.reject(new RollcallError('VALIDATION_TOO_COSTLY', message)));
+    this.parts.log.warn({ reason: error.message, bytes: job.bytes }, 'parsing the configs of a request was given up');
+    this.#done(() => job.reject(error));
   }
 
   /** Settles the first job, and sends the next one. */
@@ -140,4 +154,22 @@ export class ThreadInspector implements Inspector, Closeable {
     if (this.#jobs.length > 0) this.#send();
     else this.#thread?.unref(); // an idle thread keeps no process alive
   }
+}
+
+function shuttingDown(): RollcallError {
+  return new RollcallError('SHUTTING_DOWN', 'the server is shutting down');
+}
+
+function gone(): RollcallError {
+  return new RollcallError('TIMED_OUT', 'the call ended before its configs were parsed; nothing was written');
+}
+
+function tooCostly(): RollcallError {
+  const message = 'parsing the configs takes too much time or memory; nothing was written';
+  return new RollcallError('VALIDATION_TOO_COSTLY', message);
+}
+
+/** A bug, or a broken installation: the caller gets INTERNAL. */
+function died(cause?: Error): Error {
+  return new Error('the thread that parses configs ended', { cause });
 }

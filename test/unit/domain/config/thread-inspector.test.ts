@@ -17,6 +17,9 @@ const good: FormattedText = { format: YAML, text: lines(2_000) };
 const bad: FormattedText = { format: YAML, text: `${lines(2_000)}\nlast: [1, 2\n` };
 const small: FormattedText = { format: YAML, text: 'a: [1' };
 
+/** The signal of a call whose client waits. */
+const STAYS = new AbortController().signal;
+
 const BUILT = new URL('../../../../dist/domain/config/inspection/thread.js', import.meta.url);
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
@@ -50,33 +53,38 @@ function open(t: TestContext, program?: string): { inspector: ThreadInspector; c
 const reasonOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
     () => 'OK',
-    (error: RollcallError) => error.reason,
+    (error: RollcallError) => error.reason ?? error.message,
   );
 
 test('the thread finds what a call in this thread finds, for each request in turn', async (t) => {
   const { inspector } = open(t);
   inspector.start();
   const requests = [[good], [bad], [good, bad, small], [bad, bad]];
-  const found = await Promise.all(requests.map((texts) => inspector.inspect(texts)));
+  const found = await Promise.all(requests.map((texts) => inspector.inspect(texts, STAYS)));
   assert.deepEqual(found, requests.map(inspectAll));
   assert.ok(found[1]![0]!.fault);
 });
 
 test('small requests need no thread; the size of a request counts, and not that of each text', async (t) => {
   const { inspector } = open(t, "parentPort.on('message', () => parentPort.postMessage('from the thread'));");
-  assert.deepEqual(await inspector.inspect([small]), inspectAll([small]));
+  assert.deepEqual(await inspector.inspect([small], STAYS), inspectAll([small]));
   const quarter: FormattedText = { format: YAML, text: `a: ${'x'.repeat(1_020)}` };
-  assert.deepEqual(await inspector.inspect([quarter, quarter, quarter, quarter]), inspectAll(Array(4).fill(quarter)));
-  assert.equal(await inspector.inspect([quarter, quarter, quarter, quarter, small]), 'from the thread');
+  assert.deepEqual(
+    await inspector.inspect([quarter, quarter, quarter, quarter], STAYS),
+    inspectAll(Array(4).fill(quarter)),
+  );
+  assert.equal(await inspector.inspect([quarter, quarter, quarter, quarter, small], STAYS), 'from the thread');
 });
 
 test('a bounded number of requests waits, and further ones are refused', async (t) => {
   const { inspector, counts } = open(t);
-  const waiting = Array.from({ length: LIMITS.PARSED_REQUESTS.value }, () => reasonOf(inspector.inspect([good])));
-  assert.equal(await reasonOf(inspector.inspect([good])), 'VALIDATOR_BUSY');
+  const waiting = Array.from({ length: LIMITS.PARSED_REQUESTS.value }, () =>
+    reasonOf(inspector.inspect([good], STAYS)),
+  );
+  assert.equal(await reasonOf(inspector.inspect([good], STAYS)), 'VALIDATOR_BUSY');
   assert.deepEqual(counts, ['inspections_refused']);
   assert.deepEqual(new Set(await Promise.all(waiting)), new Set(['OK']));
-  assert.equal(await reasonOf(inspector.inspect([good])), 'OK');
+  assert.equal(await reasonOf(inspector.inspect([good], STAYS)), 'OK');
 });
 
 test('a bounded number of bytes waits', async (t) => {
@@ -85,10 +93,10 @@ test('a bounded number of bytes waits', async (t) => {
     format: ConfigFormat.CONFIG_FORMAT_JSON,
     text: `"${'x'.repeat(LIMITS.PARSED_BYTES.value / 2)}`,
   };
-  const first = reasonOf(inspector.inspect([half]));
-  assert.equal(await reasonOf(inspector.inspect([half])), 'VALIDATOR_BUSY');
+  const first = reasonOf(inspector.inspect([half], STAYS));
+  assert.equal(await reasonOf(inspector.inspect([half], STAYS)), 'VALIDATOR_BUSY');
   assert.equal(await first, 'OK');
-  assert.equal(await reasonOf(inspector.inspect([half])), 'OK');
+  assert.equal(await reasonOf(inspector.inspect([half], STAYS)), 'OK');
 });
 
 test('a request that takes too long is given up alone', async (t) => {
@@ -97,8 +105,8 @@ test('a request that takes too long is given up alone', async (t) => {
     "parentPort.on('message', ([{ text }]) => { while (text.startsWith('slow')); parentPort.postMessage([text.length]); });",
   );
   const slow: FormattedText = { format: YAML, text: `slow${'x'.repeat(5_000)}` };
-  const first = reasonOf(inspector.inspect([slow]));
-  const second = inspector.inspect([good]);
+  const first = reasonOf(inspector.inspect([slow], STAYS));
+  const second = inspector.inspect([good], STAYS);
   timeUp();
   assert.equal(await first, 'VALIDATION_TOO_COSTLY');
   assert.deepEqual(await second, [good.text.length]);
@@ -111,16 +119,33 @@ test('a thread that dies is replaced, and only its request is refused', async (t
     "parentPort.on('message', ([{ text }]) => { if (text.startsWith('exit')) process.exit(1); if (text.startsWith('throw')) throw new Error('x'); parentPort.postMessage([text.length]); });",
   );
   for (const end of ['exit', 'throw']) {
-    const first = reasonOf(inspector.inspect([{ format: YAML, text: end.padEnd(5_000, 'x') }]));
-    const second = inspector.inspect([good]);
-    assert.equal(await first, 'VALIDATION_TOO_COSTLY', end);
+    const first = reasonOf(inspector.inspect([{ format: YAML, text: end.padEnd(5_000, 'x') }], STAYS));
+    const second = inspector.inspect([good], STAYS);
+    assert.equal(await first, 'the thread that parses configs ended', end);
     assert.deepEqual(await second, [good.text.length], end);
   }
 });
 
 test('who waits when the server stops is told so', async (t) => {
   const { inspector } = open(t);
-  const waiting = [reasonOf(inspector.inspect([good])), reasonOf(inspector.inspect([good]))];
+  const waiting = [reasonOf(inspector.inspect([good], STAYS)), reasonOf(inspector.inspect([good], STAYS))];
   await inspector.close();
   assert.deepEqual(await Promise.all(waiting), ['SHUTTING_DOWN', 'SHUTTING_DOWN']);
+});
+
+test('a request whose caller has gone is taken out of the queue, and nothing follows from one in the thread', async (t) => {
+  const { inspector } = open(t);
+  const gone = new AbortController();
+  const running = reasonOf(inspector.inspect([good], gone.signal));
+  const waiting = reasonOf(inspector.inspect([good], gone.signal));
+  const stays = reasonOf(inspector.inspect([good], STAYS));
+  gone.abort();
+  assert.equal(await waiting, 'TIMED_OUT');
+  assert.deepEqual(await Promise.all([running, stays]), ['TIMED_OUT', 'OK']);
+});
+
+test('a closed inspector starts no thread', async (t) => {
+  const { inspector } = open(t);
+  await inspector.close();
+  assert.equal(await reasonOf(inspector.inspect([good], STAYS)), 'SHUTTING_DOWN');
 });

@@ -162,3 +162,32 @@ test('C4: what is kept outlives a record that somebody deleted behind the back o
   await stage.start();
   await assertKept(stage, [3, 2, 1]);
 });
+
+test('C4: a config that is always published with many others leaves nothing behind', async () => {
+  const stage = await Stage.ready();
+  const others = (batch: number): string[] => Array.from({ length: 35 }, (_, i) => `b${batch}-${i}`);
+  for (let round = 0; round < 50; round++)
+    for (const batch of [0, 1, 2, 3]) await publish(stage, 'robot', [...others(batch), 'a']);
+  stage.wallOffMs += 31 * DAY_MS;
+  for (let round = 0; round < 11; round++)
+    for (const batch of [0, 1, 2, 3]) await publish(stage, 'robot', [...others(batch), 'a']);
+  await passAnHour(stage);
+  assert.deepEqual(await stored(stage), await shown(stage));
+  assert.deepEqual(await stored(stage, 'b3-0'), await shown(stage, 'b3-0'));
+  const { history } = stage.replica.catalog.configs.get('default', 'default', 'a')!;
+  assert.ok(history.length < 4_000, `${history.length} bytes`);
+});
+
+test('C4: a deleted config goes with all its versions, however many there are', async () => {
+  const stage = await Stage.ready();
+  await publish(stage);
+  for (let i = 0; i < 300; i++) {
+    const key = `u/v/default/default/a//${String(1_000 + i).padStart(19, '0')}`;
+    await stage.write({ kind: 'put', key, value: Buffer.from('left behind') });
+  }
+  await remove(stage);
+  stage.wallOffMs += 31 * DAY_MS;
+  await stage.pass(20 * 60_000);
+  assert.deepEqual(await stored(stage), []);
+  assert.equal(stage.replica.catalog.configs.tombstoneCount, 0);
+});
