@@ -50,7 +50,7 @@ type Publish = Pick<EarlierVersion, 'authorHash' | 'publishedMs'>;
  * those that are more, the authors' go, oldest first. The version before the current one is always kept, and the last
  * one with content, so that there is always something to roll back to.
  *
- * A later publish never makes a version kept that was not.
+ * As long as the wall clock does not step back, a version that is not kept is never kept again.
  */
 function keptOf(current: Publish, earlier: readonly EarlierVersion[], wallMs: number): Set<EarlierVersion> {
   const kept = new Set<EarlierVersion>(earlier.slice(0, 1));

@@ -43,7 +43,7 @@ export interface GarbageCollectorParts {
  */
 export class GarbageCollector implements Closeable {
   readonly #seenAtMs = new WeakMap<Item, number>();
-  /** How many outdated keys of an item this process has deleted. They become more as time passes. */
+  /** How many outdated keys of an item this process has deleted. They become more as time passes, unless a clock steps back. */
   readonly #deletedOf = new WeakMap<Item, number>();
   #timers: Timer[] = [];
   #collecting: Promise<void> = Promise.resolve();
