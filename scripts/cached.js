@@ -18,6 +18,24 @@ export function runs(program, ...args) {
   }
 }
 
+/**
+ * Prints where a program is: the one that `variable` names, the one on PATH, or the one that `fetch` puts into the cache. It
+ * is one that can be started with `flag`. Exits with 1 if there is none.
+ */
+export function printProgram({ name, variable, flag }, fetch) {
+  try {
+    console.log(process.env[variable] || (runs(name, flag) ? name : running(fetch(), flag)));
+  } catch (error) {
+    console.error(`${name} is needed; name it in ${variable} (${String(error.stderr || error.message).trim()})`);
+    process.exit(1);
+  }
+}
+
+function running(program, flag) {
+  if (!runs(program, flag)) throw new Error(`${program} does not run`);
+  return program;
+}
+
 /** Fills a folder of the cache as a whole or not at all: another process may be looking. */
 export function filled(name, fill) {
   const folder = join(cache, name);

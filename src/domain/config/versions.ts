@@ -30,7 +30,6 @@ export class Versions {
   /** One version. Throws VERSION_NOT_FOUND if it is no longer kept. */
   async get(namespace: string, group: string, key: string, version: bigint): Promise<Config> {
     const head = this.catalog.configs.get(namespace, group, key);
-    if (head?.config.version === version) return head.config;
     const config = this.#mayBeKept(version, head) ? await this.#read(namespace, group, key, version) : undefined;
     if (config) return config;
     if (!head) throw configNotFound(namespace, group, key);
@@ -83,10 +82,13 @@ export class Versions {
 
   /** A version that this server has not heard of yet may be kept. */
   #mayBeKept(version: bigint, head: ConfigItem | undefined): boolean {
-    return !head || version > head.config.version || keptVersions(head, this.clock.wall()).includes(version);
+    return !head || version >= head.config.version || keptVersions(head, this.clock.wall()).includes(version);
   }
 
+  /** The current version comes from memory. */
   async #read(namespace: string, group: string, key: string, version: bigint): Promise<Config | undefined> {
+    const head = this.catalog.configs.get(namespace, group, key);
+    if (head?.config.version === version) return head.config;
     const { entry } = await this.commits.get(versionKey(namespace, group, key, version));
     return entry && readConfig(entry).config;
   }

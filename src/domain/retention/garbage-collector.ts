@@ -13,7 +13,7 @@ import { LIMITS, TOMBSTONE_KEPT_MS } from '../../model/limits.js';
 import { REQUESTS } from '../../model/request.js';
 import { HORIZON_KEY } from '../../model/store-facts.js';
 import { fromTimestamp, HOUR_MS } from '../../model/time.js';
-import { prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../../store/store.js';
+import { type Compare, prefixRange, type Revision, TXN_WRITES_MAX, type Write } from '../../store/store.js';
 import { COUNTERS } from './instruments.js';
 
 /** Time between two collections of tombstones. */
@@ -90,7 +90,7 @@ export class GarbageCollector implements Closeable {
       for (const item of old) {
         const keys = await this.#keysUnder(kind.belongings(item));
         const inOne = TXN_WRITES_MAX - 2; // the item, and the horizon
-        await this.#deleteKeysOf(item, keys.slice(inOne));
+        await this.#deleteKeys(keys.slice(inOne), [sameAs(item)]);
         await this.#delete([item], keys.slice(0, inOne));
       }
       return;
@@ -151,18 +151,17 @@ export class GarbageCollector implements Closeable {
       const outdated = kind.outdated!(item, clock.wall());
       const deleted = this.#deletedOf.get(item) ?? 0;
       if (outdated.length <= deleted) continue;
-      if (await this.#deleteKeysOf(item, outdated)) this.#deletedOf.set(item, outdated.length);
+      if (await this.#deleteKeys(outdated, [sameAs(item)])) this.#deletedOf.set(item, outdated.length);
     }
   }
 
-  /** Deletes keys that belong to an item, as long as the item is the same. Returns false if it is not. */
-  async #deleteKeysOf(item: Item, keys: readonly string[]): Promise<boolean> {
+  /** Deletes unwatched keys as long as the compares hold. Returns false if they do not. */
+  async #deleteKeys(keys: readonly string[], compares: readonly Compare[]): Promise<boolean> {
     const { commits } = this.parts;
     for (let i = 0; i < keys.length; i += TXN_WRITES_MAX) {
       const { ok } = await commits.commit({
         writeId: commits.writeId(),
-        // Once the item is collected, the names of what belonged to it may be used again.
-        compares: [{ key: item.key, modRevision: item.modRevision }],
+        compares,
         writes: keys.slice(i, i + TXN_WRITES_MAX).map((key) => ({ kind: 'delete', key })),
       });
       if (!ok) return false;
@@ -181,9 +180,12 @@ export class GarbageCollector implements Closeable {
       const { time } = decode(key, value, RequestRecord);
       return time !== undefined && fromTimestamp(time) < oldest;
     });
-    for (let i = 0; i < old.length; i += TXN_WRITES_MAX) {
-      const writes = old.slice(i, i + TXN_WRITES_MAX).map(({ key }): Write => ({ kind: 'delete', key }));
-      await commits.commit({ writeId: commits.writeId(), compares: [], writes });
-    }
+    const keys = old.map(({ key }) => key);
+    await this.#deleteKeys(keys, []);
   }
+}
+
+/** Holds while an item is the same: once it is collected, the names of its belongings may be used again. */
+function sameAs({ key, modRevision }: Item): Compare {
+  return { key, modRevision };
 }
