@@ -150,6 +150,13 @@ export function table(tally: Tally): string {
     .join('\n');
 }
 
+/** How often a long run says how far it is. */
+const REPORT_EVERY_WORLDS = 1_000;
+
+function report(worlds: number): void {
+  if (worlds % REPORT_EVERY_WORLDS === 0) process.stderr.write(`${worlds} worlds\n`);
+}
+
 if (process.argv[1]?.endsWith('sim/run.ts')) {
   const { values } = parseArgs({
     options: {
@@ -167,7 +174,7 @@ if (process.argv[1]?.endsWith('sim/run.ts')) {
     const result =
       seeds === 1
         ? await runClusterSeed(from, Number(values.lines))
-        : await runClusterSeeds(from, seeds, Number(values.failures));
+        : await runClusterSeeds(from, seeds, Number(values.failures), report);
     tally = new Map(result.tally);
     failed = result.failures.length > 0;
     if (failed) process.stdout.write(`${tell(result)}\n`);

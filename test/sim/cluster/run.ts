@@ -40,9 +40,15 @@ function tailOf({ lines }: ClusterScene, message: string, count: number): string
   return lines.filter((line) => !key || !/ w\/i\//.test(line) || line.includes(key)).slice(-count);
 }
 
-/** Runs seeds on all cores. Stops early once `failuresMax` have failed. */
-export async function runClusterSeeds(from: number, count: number, failuresMax = 1): Promise<ClusterResult> {
+/** Runs seeds on all cores. Stops early once `failuresMax` have failed. `onWorlds` is told how many have run so far. */
+export async function runClusterSeeds(
+  from: number,
+  count: number,
+  failuresMax = 1,
+  onWorlds: (worlds: number) => void = () => undefined,
+): Promise<ClusterResult> {
   const total: Tally = new Map();
+  let worlds = 0;
   const failures: ClusterResult['failures'] = [];
   let next = from;
   const workers = Math.max(1, Math.min(availableParallelism(), Math.ceil(count / BATCH)));
@@ -58,6 +64,7 @@ export async function runClusterSeeds(from: number, count: number, failuresMax =
           for (const [name, n] of tally) total.set(name, (total.get(name) ?? 0) + n);
           failures.push(...found);
         }
+        onWorlds((worlds += results.length));
       }
     } finally {
       worker.kill();
