@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:http2';
 import { test } from 'node:test';
 import { credentials } from '@grpc/grpc-js';
+import { WatchConfigRequest } from '../../src/gen/rollcall/v1/config_service.js';
 import { LIMITS } from '../../src/model/limits.js';
 import { RegistryServiceClient } from '../support/clients.js';
-import { discover } from '../support/client.js';
-import { detailsOf, eventually, type ServerProcess, startServer } from '../support/server.js';
+import { discover, getStatus, publishConfig, text } from '../support/client.js';
+import {
+  detailsOf,
+  eventually,
+  type ServerProcess,
+  startServer,
+  startWith,
+  temporaryFolder,
+} from '../support/server.js';
+import { framed, openSession } from '../support/wire.js';
 
 /** A watch that notes how far it came. */
 function watch(client: RegistryServiceClient): { state: string; cancel(): void } {
@@ -43,4 +53,29 @@ test('a connection full of watches refuses further ones, answers unary calls, an
     return again.state === 'open';
   });
   for (const one of [...watches, elsewhere]) one.cancel();
+});
+
+test('a client that reads nothing is cut soon after its streams have ended, and its connection has room again', async (t) => {
+  const server = await startWith(t, ['--data-dir', temporaryFolder(), '--stream-age-seconds', '10'], []);
+  const content = text('x'.repeat(LIMITS.PUBLISH_BYTES.value - 1_000));
+  for (let i = 0; i < 4; i++) await publishConfig(server, { configs: [{ key: `k${i}.txt`, content }] });
+  const session = openSession(t, server.address);
+  const codes: (number | undefined)[] = [];
+  const streams = 100;
+  for (let i = 0; i < streams; i++) {
+    const stream = session.request({
+      ...{ ':method': 'POST', ':path': '/rollcall.v1.ConfigService/WatchConfig' },
+      ...{ 'content-type': 'application/grpc', te: 'trailers' },
+    });
+    stream.on('error', () => undefined);
+    stream.on('close', () => codes.push(stream.rstCode));
+    stream.pause();
+    stream.end(framed(WatchConfigRequest.encode(WatchConfigRequest.fromPartial({ all: true })).finish()));
+  }
+  const open = async (): Promise<number> => (await getStatus(server)).counts!.watches;
+  await eventually(async () => (await open()) === streams, 20_000);
+  await eventually(async () => (await open()) === 0, 20_000);
+  assert.equal(codes.length, 0, 'a reader has some time for the last bytes');
+  await eventually(() => codes.length === streams, 20_000);
+  assert.deepEqual(new Set(codes), new Set([constants.NGHTTP2_CANCEL]));
 });

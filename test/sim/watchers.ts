@@ -131,7 +131,8 @@ export class Watchers {
         server.process.deliver(sent);
       });
     };
-    const transport = { write, end: () => closed(), onClosed: (listener: () => void) => (closed = listener) };
+    const onReleased = (listener: () => void): void => void (closed = listener);
+    const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };
     const sink = new Sink(transport, (error) => error as never);
     const { selection, filter } = checkWatchServices(
       WatchServicesRequest.fromPartial({ services: [...this.services], resumeToken: token }),

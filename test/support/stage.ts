@@ -235,8 +235,10 @@ export class Reader {
   error: RollcallError | undefined;
   unsentBytes = 0;
   readonly sink: Sink;
-  /** Ends the stream, as a client or the network does. */
+  /** Ends the stream, as a client or the network does. What a stuck reader has not taken stays until the release. */
   close = (): void => undefined;
+  /** The network drops what was not taken. */
+  release = (): void => undefined;
   readonly #unsent: (() => void)[] = [];
 
   constructor() {
@@ -251,8 +253,13 @@ export class Reader {
       else setImmediate(take);
     };
     const end = (): void => this.close();
-    const onClosed = (listener: () => void): void => void (this.close = listener);
-    this.sink = new Sink({ write, end, onClosed }, (error) => {
+    const onClosed = (listener: () => void): void =>
+      void (this.close = () => {
+        listener();
+        if (!this.stuck) this.release();
+      });
+    const onReleased = (listener: () => void): void => void (this.release = listener);
+    this.sink = new Sink({ write, end, onClosed, onReleased }, (error) => {
       this.error = error as RollcallError;
       return error as never;
     });

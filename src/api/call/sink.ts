@@ -8,12 +8,16 @@ export interface StreamTransport {
   end(failure?: Failure): void;
   /** Calls `listener` when the stream is over, however it ended: by this server, the client or the network. */
   onClosed(listener: () => void): void;
+  /** Calls `listener` once nothing of the stream is held: what was written has been taken by the network, or dropped. */
+  onReleased(listener: () => void): void;
 }
 
-/** The sending half of one stream, as the API sees it. It ends once. */
+/** The sending half of one stream, as the API sees it. It ends once, and is released once: at its end or later. */
 export class Sink {
-  readonly #listeners: (() => void)[] = [];
+  readonly #endListeners: (() => void)[] = [];
+  readonly #releaseListeners: (() => void)[] = [];
   #ended = false;
+  #released = false;
   /** Resolves the last `send`. */
   #sending: () => void = () => undefined;
 
@@ -22,10 +26,15 @@ export class Sink {
     private readonly toFailure: (error: unknown) => Failure,
   ) {
     transport.onClosed(() => this.#end());
+    transport.onReleased(() => this.#release());
   }
 
   get ended(): boolean {
     return this.#ended;
+  }
+
+  get released(): boolean {
+    return this.#released;
   }
 
   /** Sends one message, and calls `onTaken` once the network has taken it. After the end it does nothing. */
@@ -56,13 +65,25 @@ export class Sink {
 
   /** Calls `listener` once when the stream has ended. */
   onEnd(listener: () => void): void {
-    this.#listeners.push(listener);
+    this.#endListeners.push(listener);
+  }
+
+  /** Calls `listener` once when the stream has ended, and what was written is no longer held. */
+  onRelease(listener: () => void): void {
+    this.#releaseListeners.push(listener);
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#sending();
-    for (const listener of this.#listeners.splice(0)) listener();
+    for (const listener of this.#endListeners.splice(0)) listener();
+  }
+
+  #release(): void {
+    if (this.#released) return;
+    this.#end();
+    this.#released = true;
+    for (const listener of this.#releaseListeners.splice(0)) listener();
   }
 }

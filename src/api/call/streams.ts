@@ -47,6 +47,9 @@ export class Streams {
     sink.onEnd(() => {
       timer.cancel();
       this.#open.delete(sink);
+    });
+    // A stream whose last bytes wait for a reader still takes one of the connection's places.
+    sink.onRelease(() => {
       const left = this.#countOf(connection) - 1;
       if (left > 0) this.#byConnection.set(connection, left);
       else this.#byConnection.delete(connection);

@@ -64,10 +64,11 @@ export class Flow {
 
   /** Accounts for a message that the network has taken: the reader makes progress. */
   taken(stream: WatchStream, bytes: number): void {
-    if (stream.sink.ended) return;
+    if (stream.sink.released) return;
     stream.unsentBytes -= bytes;
     this.#unsentBytes -= bytes;
     this.resumeHeld();
+    if (stream.sink.ended) return;
     this.#stopWaiting(stream);
     if (stream.unsentBytes > 0) {
       stream.waiting = this.#waiting.push(stream);
@@ -84,14 +85,18 @@ export class Flow {
     this.wake(first!);
   }
 
-  /** Forgets a stream that has ended. */
+  /** Serves a stream that has ended no more. Its unsent bytes count until they are released. */
   drop(stream: WatchStream): void {
     this.#woken.delete(stream);
     this.#held.delete(stream);
+    this.#stopWaiting(stream);
+  }
+
+  /** Accounts for the bytes of a stream that were dropped. */
+  release(stream: WatchStream): void {
     this.#unsentBytes -= stream.unsentBytes;
     stream.unsentBytes = 0;
     this.resumeHeld();
-    this.#stopWaiting(stream);
   }
 
   /** Takes out the streams whose reader is stuck, and returns them with the bound in milliseconds that they exceeded. */

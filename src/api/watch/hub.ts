@@ -59,6 +59,8 @@ export class WatchHub implements Closeable {
   /** Streams by the time of their last message, longest ago first. */
   readonly #byLastSent = new LinkedList<WatchStream>();
   readonly #flow: Flow;
+  /** Watches that wait until this server has seen the revision of their token. */
+  readonly #awaited = new Set<Sink>();
   readonly #stop = new AbortController();
   #sweeping: Timer | undefined;
   #nextNumber = 1;
@@ -67,9 +69,9 @@ export class WatchHub implements Closeable {
     this.#flow = new Flow(parts.clock, (stream) => this.#serve(stream));
   }
 
-  /** The number of open watches. */
+  /** The number of open watches, those included that wait for their beginning. */
   get size(): number {
-    return this.#byLastSent.size;
+    return this.#byLastSent.size + this.#awaited.size;
   }
 
   /**
@@ -102,7 +104,10 @@ export class WatchHub implements Closeable {
     };
     const ahead = revisionAhead(token, catalog);
     if (ahead === undefined) return begin();
+    this.#awaited.add(sink);
+    sink.onEnd(() => this.#awaited.delete(sink));
     void catalog.reached(ahead, READ_REVISION_WAIT_MS).then((reached) => {
+      this.#awaited.delete(sink);
       if (reached) return begin();
       const metadata = { revision: String(ahead), seen: String(catalog.revision) };
       sink.fail(
@@ -133,6 +138,7 @@ export class WatchHub implements Closeable {
     telemetry.counters.add(COUNTERS.watches_opened);
     if (beginning.resetReason !== ResetReason.RESET_REASON_UNSPECIFIED) telemetry.counters.add(COUNTERS.watches_reset);
     sink.onEnd(() => this.#drop(stream));
+    sink.onRelease(() => this.#flow.release(stream));
     this.#serve(stream);
   }
 

@@ -48,10 +48,11 @@ export interface GrpcEdgeParts {
 /** The gRPC edge: the methods of the contract, reflection and health on one port. */
 export class GrpcEdge implements Closeable {
   readonly #server: Server;
-  readonly #health = new HealthService();
+  readonly #health: HealthService;
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: GrpcEdgeParts) {
+    this.#health = new HealthService(parts.clock);
     const graceMs = parts.streamAgeMs * (1 + STREAM_AGE_SPREAD) + AGE_GRACE_MS;
     this.#server = new Server({ ...OPTIONS, 'grpc.max_connection_age_grace_ms': graceMs });
     // grpc-js writes to standard error by itself; this program has one log.
@@ -63,7 +64,7 @@ export class GrpcEdge implements Closeable {
   /** Adds the methods. Health checks may ask about the services that are not for peers. */
   offer(methods: readonly Method[]): void {
     const asked = methods.filter(({ audience }) => audience !== 'peer').map(({ path }) => path.split('/')[1]!);
-    const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random);
+    const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random, this.parts.clock);
     for (const method of [...methods, ...this.#health.methods(new Set(asked)), ...reflectionMethods()]) {
       this.#server.addService({ [method.path]: definitionOf(method) }, { [method.path]: handlers.of(method) });
     }

@@ -1,7 +1,11 @@
 import type { Method } from '../../api/call/method.js';
 import type { Sink } from '../../api/call/sink.js';
+import type { Clock } from '../../base/clock.js';
 import { RollcallError } from '../../model/errors.js';
 import { loadedService } from './loaded-service.js';
+
+/** How often a watch repeats the status, so that no proxy takes it for idle. Clients take a repeated status for no change. */
+const REPEAT_MS = 15_000;
 
 /** The statuses of grpc.health.v1 that this server uses for itself. */
 export type ServingStatus = 'SERVING' | 'NOT_SERVING';
@@ -16,14 +20,17 @@ interface HealthRequest {
  * balancer.
  */
 export class HealthService {
-  readonly #watchers = new Map<Sink, (message: object) => void>();
+  /** The watches whose status changes, and what sends it. */
+  readonly #watchers = new Map<Sink, () => void>();
   #status: ServingStatus = 'NOT_SERVING';
+
+  constructor(private readonly clock: Clock) {}
 
   /** Changes the status, and notifies the watchers. */
   set(status: ServingStatus): void {
     if (status === this.#status) return;
     this.#status = status;
-    for (const send of this.#watchers.values()) send({ status });
+    for (const tell of this.#watchers.values()) tell();
   }
 
   /** The methods. `services` are the names that may be asked for, besides the empty one. */
@@ -41,10 +48,14 @@ export class HealthService {
       })),
       method('watch').serverStream(({ service }: HealthRequest, send, sink) => {
         const known = isKnown(service);
-        send({ status: known ? this.#status : 'SERVICE_UNKNOWN' });
-        if (!known) return;
-        this.#watchers.set(sink, send);
-        sink.onEnd(() => this.#watchers.delete(sink));
+        const tell = (): void => send({ status: known ? this.#status : 'SERVICE_UNKNOWN' });
+        tell();
+        if (known) this.#watchers.set(sink, tell);
+        const repeating = this.clock.every(REPEAT_MS, tell);
+        sink.onEnd(() => {
+          repeating.cancel();
+          this.#watchers.delete(sink);
+        });
       }),
     ];
   }

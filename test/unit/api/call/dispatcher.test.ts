@@ -146,7 +146,8 @@ function transport(): {
         state.sent.push(failure ? failure.error.reason : 'end');
         state.close();
       },
-      onClosed: (listener: () => void) =>
+      onClosed: () => undefined,
+      onReleased: (listener: () => void) =>
         void (state.close = () => {
           state.open = false;
           listener();

@@ -32,6 +32,8 @@ interface Opened {
   endedAtMs: number;
   /** The client hangs up. */
   close(): void;
+  /** The network has taken the last bytes. */
+  release(): void;
 }
 
 class Scene {
@@ -64,17 +66,20 @@ class Scene {
 
   #transport(): { opened: Opened; transport: StreamTransport } {
     const listeners: (() => void)[] = [];
-    const close = (): void => listeners.forEach((listener) => listener());
-    const opened: Opened = { ended: undefined, endedAtMs: 0, close };
+    let release = (): void => undefined;
+    const finish = (): void => listeners.forEach((listener) => listener());
+    const close = (): void => (finish(), release());
+    const opened: Opened = { ended: undefined, endedAtMs: 0, close, release: () => release() };
     const end = (failure?: Failure): void => {
       opened.ended = failure ?? 'OK';
       opened.endedAtMs = this.world.now;
-      close();
+      finish();
     };
     const transport = {
       write: () => undefined,
       end,
       onClosed: (listener: () => void) => void listeners.push(listener),
+      onReleased: (listener: () => void) => void (release = listener),
     };
     return { opened, transport };
   }
@@ -128,4 +133,17 @@ test('a stream that its client closed makes room, and is not ended by its age', 
   await scene.world.run(AGE_MS * 1.25 + 1);
   assert.equal(streams[0]!.ended, undefined);
   assert.equal(reasonOf(streams[1]!), 'STREAM_AGE');
+});
+
+test('a stream that the server ended takes a place of its connection until its last bytes are gone', async () => {
+  const scene = new Scene();
+  const streams = Array.from({ length: LIMITS.STREAMS_PER_CONNECTION.value }, () => scene.watch());
+  await scene.world.run(AGE_MS * 1.25 + 1);
+  assert.deepEqual([scene.dispatcher.openStreams, reasonOf(streams[0]!)], [0, 'STREAM_AGE']);
+  const refused = scene.watch();
+  assert.equal(reasonOf(refused), 'TOO_MANY_WATCHES');
+  refused.release();
+  streams[0]!.release();
+  streams[0]!.release();
+  assert.deepEqual([scene.watch(), scene.watch()].map(reasonOf), [undefined, 'TOO_MANY_WATCHES']);
 });

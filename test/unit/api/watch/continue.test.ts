@@ -190,7 +190,8 @@ function read(server: Server, client: Client, arrive: number): void {
     if (arrived++ < arrive) client.take(flat(WatchServicesResponse.decode(bytes)));
     taken();
   };
-  const transport = { write, end: () => closed(), onClosed: (listener: () => void) => void (closed = listener) };
+  const onReleased = (listener: () => void): void => void (closed = listener);
+  const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };
   const sink = new Sink(transport, (error) => {
     throw error;
   });

@@ -157,6 +157,11 @@ test('W3: a token that is ahead waits for 2 s, and then gets REVISION_NOT_REACHE
   const early = stage.watch(ahead);
   await stage.pass(1_900);
   assert.deepEqual([early.messages.length, early.error], [0, undefined]);
+  assert.equal(stage.hub.size, 2, 'it counts while it waits');
+  const given = stage.watch(ahead);
+  assert.equal(stage.hub.size, 3);
+  given.close();
+  assert.equal(stage.hub.size, 2);
   await stage.pass(200);
   assert.equal(early.error?.reason, 'REVISION_NOT_REACHED');
   assert.ok(early.error.retryAfterMs);
@@ -244,7 +249,10 @@ test('W5: what all readers together have not taken is bounded; those that stand 
   await stage.pass(12_000);
   await stage.turns();
   assert.equal(readers[0]!.error?.reason, 'SLOW_READER');
-  assert.equal(last.view.size, 150, 'and goes on when the others are ended');
+  assert.equal(last.messages.length, 0, 'what those that were ended have not taken is still held');
+  for (const reader of readers) if (reader.error) reader.release();
+  await stage.turns();
+  assert.equal(last.view.size, 150, 'and goes on when it is dropped');
 });
 
 test('W3: a snapshot that was cut goes on from its last part, on this replica and on one that starts', async () => {
