@@ -1,6 +1,7 @@
 // Imports point down only:
 // base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- main.
-// The parts of the domain do not import one another, except that the cluster serves health. Edges never do.
+// The parts of the domain do not import one another, except that the cluster serves health. Edges never do; what several
+// of them speak is in edges/wire.
 const everywhere = ['base', 'model', 'gen'];
 const domain = [...everywhere, 'store/store', 'catalog'];
 const layers = [
@@ -16,7 +17,9 @@ const layers = [
   ['domain/retention', domain],
   ['domain', domain],
   ['api', [...everywhere, 'catalog', 'domain']],
-  ['edges/grpc', [...everywhere, 'api/call', 'api/services']],
+  ['edges/wire', [...everywhere, 'api/call']],
+  ['edges/grpc', [...everywhere, 'api/call', 'api/services', 'edges/wire']],
+  ['edges/http', [...everywhere, 'api/call', 'api/services', 'edges/wire']],
   ['edges/peer', [...everywhere, 'domain/health']],
   ['edges/loopback', ['base', 'domain/health']],
   ['telemetry', ['base']],

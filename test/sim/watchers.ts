@@ -1,3 +1,4 @@
+import { type Encoded, sizeOf, whole } from '../../src/api/call/message.js';
 import { Sink } from '../../src/api/call/sink.js';
 import { checkWatchServices } from '../../src/api/registry/checks.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
@@ -124,12 +125,13 @@ export class Watchers {
     let arrival = world.now;
     let open = true;
     let closed = (): void => undefined;
-    const write = (bytes: Uint8Array, sent: () => void): void => {
+    const write = (message: Encoded, sent: () => void): number => {
       arrival = Math.max(arrival, world.now + dice.between(0.1, dice.chance(0.02) ? 3_000 : 5));
       world.at(arrival, () => {
-        if (!server.process.dead && open) scene.guard(() => read(bytes));
+        if (!server.process.dead && open) scene.guard(() => read(whole(message)));
         server.process.deliver(sent);
       });
+      return sizeOf(message);
     };
     const onReleased = (listener: () => void): void => void (closed = listener);
     const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };

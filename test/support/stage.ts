@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { type Encoded, whole } from '../../src/api/call/message.js';
 import { Sink } from '../../src/api/call/sink.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
 import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
@@ -242,7 +243,8 @@ export class Reader {
   readonly #unsent: (() => void)[] = [];
 
   constructor() {
-    const write = (bytes: Uint8Array, sent: () => void): void => {
+    const write = (message: Encoded, sent: () => void): number => {
+      const bytes = whole(message);
       this.messages.push(flat(WatchServicesResponse.decode(bytes)));
       this.unsentBytes += bytes.length;
       const take = (): void => {
@@ -251,6 +253,7 @@ export class Reader {
       };
       if (this.stuck) this.#unsent.push(take);
       else setImmediate(take);
+      return bytes.length;
     };
     const end = (): void => this.close();
     const onClosed = (listener: () => void): void =>

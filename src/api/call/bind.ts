@@ -11,6 +11,7 @@ import type {
   ServiceDescription,
   UnaryHandler,
 } from './method.js';
+import { type Encoded, isEncoded } from './message.js';
 import type { MethodInfo } from './method-info.js';
 import { decodeRequest } from './wire.js';
 
@@ -42,12 +43,11 @@ function bindMethod<Request, Response>(
   handler: unknown,
   admit: Admit,
 ): Method {
-  const encode = (reply: Reply<Response>): Uint8Array =>
-    reply instanceof Uint8Array ? reply : responseType.encode(reply).finish();
+  const encode = (reply: Reply<Response>): Encoded => (isEncoded(reply) ? reply : responseType.encode(reply).finish());
 
   if (requestStream) {
     const handle = handler as BidiStreamHandler<Request, Response>;
-    const invoke = async function* (requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Uint8Array> {
+    const invoke = async function* (requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Encoded> {
       async function* decoded(): AsyncGenerator<Request> {
         for await (const bytes of requests) yield decodeRequest(requestType, bytes);
       }

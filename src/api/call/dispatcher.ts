@@ -5,6 +5,7 @@ import { RollcallError } from '../../model/errors.js';
 import type { Call } from './call.js';
 import { type Failure, toFailure } from './failure.js';
 import { type Gate, gatesOf } from './gates.js';
+import type { Encoded } from './message.js';
 import type { Admit, BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
 import type { Sink, StreamTransport } from './sink.js';
 import { Streams } from './streams.js';
@@ -18,7 +19,7 @@ export interface CallObserver {
 }
 
 /** Receives the answer of a unary call. Exactly one of the two parameters is `undefined`. */
-export type Answer = (failure: Failure | undefined, response: Uint8Array | undefined) => void;
+export type Answer = (failure: Failure | undefined, response: Encoded | undefined) => void;
 
 /** The dependencies of a Dispatcher. */
 export interface DispatcherParts {
@@ -123,22 +124,22 @@ export class Dispatcher {
     return sink;
   }
 
-  #answerLater(response: Promise<Uint8Array>, call: Call, answer: Answer): void {
+  #answerLater(response: Promise<Encoded>, call: Call, answer: Answer): void {
     let open = true;
-    const close = (failure: Failure | undefined, bytes: Uint8Array | undefined): void => {
+    const close = (failure: Failure | undefined, message: Encoded | undefined): void => {
       if (!open) return;
       open = false;
       timer.cancel();
-      this.#answer(call, failure, bytes, answer);
+      this.#answer(call, failure, message, answer);
     };
     const timer = this.parts.clock.after(UNARY_MAX_MS, () => close(this.#toFailure(timedOut()), undefined));
     response.then(
-      (bytes) => close(undefined, bytes),
+      (message) => close(undefined, message),
       (error: unknown) => open && close(this.#toFailure(error), undefined),
     );
   }
 
-  #answer(call: Call, failure: Failure | undefined, response: Uint8Array | undefined, answer: Answer): void {
+  #answer(call: Call, failure: Failure | undefined, response: Encoded | undefined, answer: Answer): void {
     this.#observe(call, failure);
     answer(failure, response);
   }

@@ -1,10 +1,11 @@
 import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { Call } from './call.js';
+import type { Encoded } from './message.js';
 import type { MethodInfo } from './method-info.js';
 import type { Sink } from './sink.js';
 
 /** A response, or the bytes of one that was encoded earlier. */
-export type Reply<Response> = Response | Uint8Array;
+export type Reply<Response> = Response | Encoded;
 
 /** A reply, now or later. */
 export type Answer<Response> = Reply<Response> | Promise<Reply<Response>>;
@@ -12,7 +13,7 @@ export type Answer<Response> = Reply<Response> | Promise<Reply<Response>>;
 /** A method that answers one request with one response. The answer is a promise only if the method had to wait. */
 export interface UnaryMethod extends MethodInfo {
   readonly kind: 'UNARY';
-  invoke(request: Uint8Array, call: Call): Uint8Array | Promise<Uint8Array>;
+  invoke(request: Uint8Array, call: Call): Encoded | Promise<Encoded>;
 }
 
 /** A method that answers one request with a stream of messages. It writes to `sink` until the sink ends. */
@@ -24,7 +25,7 @@ export interface ServerStreamMethod extends MethodInfo {
 /** A method that answers each request of a stream with one response, in order. */
 export interface BidiStreamMethod extends MethodInfo {
   readonly kind: 'BIDI_STREAM';
-  invoke(requests: AsyncIterable<Uint8Array>, call: Call): AsyncIterable<Uint8Array>;
+  invoke(requests: AsyncIterable<Uint8Array>, call: Call): AsyncIterable<Encoded>;
 }
 
 /** One method of the contract, bound to its handler: bytes in, bytes out. */

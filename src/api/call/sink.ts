@@ -1,9 +1,10 @@
 import type { Failure } from './failure.js';
+import type { Encoded } from './message.js';
 
 /** The sending half of one stream, as an edge offers it. */
 export interface StreamTransport {
-  /** Sends one message, and calls `onTaken` once the network has taken it. */
-  write(bytes: Uint8Array, onTaken: () => void): void;
+  /** Sends one message, and calls `onTaken` in a later turn, once the network has taken it. Returns its bytes on the wire. */
+  write(message: Encoded, onTaken: () => void): number;
   /** Ends the stream: with OK, or with a failure. */
   end(failure?: Failure): void;
   /** Calls `listener` when the stream is over, however it ended: by this server, the client or the network. */
@@ -37,19 +38,22 @@ export class Sink {
     return this.#released;
   }
 
-  /** Sends one message, and calls `onTaken` once the network has taken it. After the end it does nothing. */
-  write(bytes: Uint8Array, onTaken: () => void = () => undefined): void {
-    if (!this.#ended) this.transport.write(bytes, onTaken);
+  /**
+   * Sends one message, and calls `onTaken` once the network has taken it. Returns its bytes on the wire. After the end it
+   * does nothing.
+   */
+  write(message: Encoded, onTaken: () => void = () => undefined): number {
+    return this.#ended ? 0 : this.transport.write(message, onTaken);
   }
 
   /**
    * Sends one message. Resolves once the network has taken it or the stream has ended. Await it before the next `send`.
    */
-  send(bytes: Uint8Array): Promise<void> {
+  send(message: Encoded): Promise<void> {
     if (this.#ended) return Promise.resolve();
     return new Promise((resolve) => {
       this.#sending = resolve;
-      this.transport.write(bytes, resolve);
+      this.transport.write(message, resolve);
     });
   }
 

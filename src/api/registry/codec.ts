@@ -3,6 +3,7 @@ import type { Selected } from '../../domain/registry/discovery.js';
 import { DiscoverResponse } from '../../gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
+import { Pieces } from '../call/message.js';
 import { readFields } from '../call/reads.js';
 
 const nothing = DiscoverResponse.create();
@@ -13,7 +14,7 @@ const bodies = new WeakMap<Selected, Uint8Array>();
  * Encodes the answer to Discover. The instances are encoded once for as long as they stay the same; revision and
  * staleness differ from call to call and are appended. Throws ANSWER_TOO_LARGE beyond ANSWER_BYTES.
  */
-export function encodeDiscover(selected: Selected, stamp: ReadStamp): Uint8Array {
+export function encodeDiscover(selected: Selected, stamp: ReadStamp): Pieces {
   let body = bodies.get(selected);
   if (!body) {
     const { instances, hiddenCount, protection } = selected;
@@ -21,7 +22,7 @@ export function encodeDiscover(selected: Selected, stamp: ReadStamp): Uint8Array
     bodies.set(selected, body);
   }
   assertSize(body.length);
-  return Buffer.concat([body, DiscoverResponse.encode({ ...nothing, ...readFields(stamp) }).finish()]);
+  return new Pieces(body, DiscoverResponse.encode({ ...nothing, ...readFields(stamp) }).finish());
 }
 
 function assertSize(bytes: number): void {

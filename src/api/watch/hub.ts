@@ -13,6 +13,7 @@ import { RollcallError } from '../../model/errors.js';
 import type { Item } from '../../model/item.js';
 import { LIMITS, READ_REVISION_WAIT_MS } from '../../model/limits.js';
 import { encodeResumeToken, type ResumeToken, type Unfinished } from '../../model/tokens.js';
+import { Pieces } from '../call/message.js';
 import type { Sink } from '../call/sink.js';
 import type { Tail, WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
@@ -236,12 +237,11 @@ export class WatchHub implements Closeable {
     });
     stream.isNew = false;
     stream.hasToken ||= position.resumeToken !== '' || position.continueToken !== '';
-    const bytes = Buffer.concat([shared, tail]);
     stream.lastSentMs = clock.now();
     this.#byLastSent.moveToEnd(stream.lastSent!);
-    this.#flow.written(stream, bytes.length);
     telemetry.counters.add(COUNTERS.watch_messages);
-    stream.sink.write(bytes, () => this.#flow.taken(stream, bytes.length));
+    const bytes = stream.sink.write(new Pieces(shared, tail), () => this.#flow.taken(stream, bytes));
+    this.#flow.written(stream, bytes);
   }
 
   /** Sends bookmarks to quiet streams, and ends the streams whose reader is stuck. */

@@ -1,10 +1,8 @@
 import type { Http2Server, IncomingHttpHeaders } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { assert } from '../../base/assert.js';
+import { grpcTimeoutMs } from '../wire/timeouts.js';
 
-/** Milliseconds in each unit of the header grpc-timeout; see "PROTOCOL-HTTP2" of gRPC. */
-const UNIT_MS = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
-const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
 /** The longest delay of a timer of Node: 24.8 days. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
@@ -24,6 +22,6 @@ export function ignoreFarDeadlines(server: Server): void {
 /** Removes a deadline that no timer can count to. */
 export function dropFarDeadline(headers: IncomingHttpHeaders): void {
   const given = headers['grpc-timeout'];
-  const [, amount, unit] = (typeof given === 'string' && TIMEOUT.exec(given)) || [];
-  if (amount && Number(amount) * UNIT_MS[unit as keyof typeof UNIT_MS] > TIMER_MAX_MS) delete headers['grpc-timeout'];
+  const timeoutMs = typeof given === 'string' ? grpcTimeoutMs(given) : undefined;
+  if (timeoutMs !== undefined && timeoutMs > TIMER_MAX_MS) delete headers['grpc-timeout'];
 }

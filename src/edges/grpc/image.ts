@@ -1,15 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type FileDescriptorProto, FileDescriptorProtoSchema, FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import type { ServiceDefinition } from '@grpc/grpc-js';
 import { loadFileDescriptorSetFromBuffer, type PackageDefinition } from '@grpc/proto-loader';
-
-/** Every proto the server speaks, as buf compiled it. */
-const image = readFileSync(new URL('../../gen/image.binpb', import.meta.url));
+import { IMAGE } from '../wire/image.js';
 
 /** The files of the image, each with its own bytes: what reflection serves. */
 export function imageFiles(): { readonly file: FileDescriptorProto; readonly bytes: Buffer }[] {
-  return fromBinary(FileDescriptorSetSchema, image).file.map((file) => ({
+  return fromBinary(FileDescriptorSetSchema, IMAGE).file.map((file) => ({
     file,
     bytes: Buffer.from(toBinary(FileDescriptorProtoSchema, file)),
   }));
@@ -21,7 +18,7 @@ let loaded: PackageDefinition | undefined;
 
 /** The definition of a third-party service, such as "grpc.health.v1.Health". */
 export function thirdPartyService(name: string): ServiceDefinition {
-  loaded ??= loadFileDescriptorSetFromBuffer(image, LOADER_OPTIONS);
+  loaded ??= loadFileDescriptorSetFromBuffer(Buffer.from(IMAGE), LOADER_OPTIONS);
   const definition = loaded[name];
   if (!definition || 'format' in definition) throw new Error(`the image has no service ${name}`);
   return definition;

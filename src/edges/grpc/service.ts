@@ -9,6 +9,7 @@ import type {
   UntypedHandleCall,
 } from '@grpc/grpc-js';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
+import { type Encoded, sizeOf, whole } from '../../api/call/message.js';
 import type { BidiStreamMethod, Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
 import type { StreamTransport } from '../../api/call/sink.js';
 import { assert } from '../../base/assert.js';
@@ -28,14 +29,15 @@ const COPIED_BYTES_MAX = 1_024;
 const LAST_BYTES_MAX_MS = 10_000;
 
 /** Passes the bytes of a message through grpc-js, which wants a Buffer. The API decodes and encodes. */
-function asBuffer(bytes: Uint8Array): Buffer {
+function asBuffer(message: Encoded): Buffer {
+  const bytes = whole(message);
   if (Buffer.isBuffer(bytes)) return bytes;
   if (bytes.length <= COPIED_BYTES_MAX) return Buffer.from(bytes);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** A method as grpc-js registers it. */
-export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, Uint8Array> {
+export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, Encoded> {
   return {
     path,
     requestStream: kind === 'BIDI_STREAM',
@@ -66,7 +68,7 @@ export class GrpcHandlers {
     }
   }
 
-  #unary(method: UnaryMethod): handleUnaryCall<Buffer, Uint8Array> {
+  #unary(method: UnaryMethod): handleUnaryCall<Buffer, Encoded> {
     return (wire, callback) => {
       const call = new GrpcCall(method, wire, this.random);
       this.dispatcher.unary(method, wire.request, call, (failure, response) => {
@@ -77,14 +79,14 @@ export class GrpcHandlers {
     };
   }
 
-  #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Buffer, Uint8Array> {
+  #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Buffer, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
       this.dispatcher.serverStream(method, wire.request, call, transportOf(wire, call, this.clock));
     };
   }
 
-  #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Uint8Array> {
+  #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
       this.dispatcher.bidiStream(method, requestsOf(wire), call, transportOf(wire, call, this.clock));
@@ -99,7 +101,7 @@ const LAST_REQUEST_EVENTS = ['end', 'cancelled', 'close', 'error'];
  * The requests of a stream, until the stream ends in whatever way. Node's own iterator does not fit: it destroys the
  * stream when its last status is emitted as an error, and the status is then lost if a response is still being written.
  */
-function requestsOf(wire: ServerDuplexStream<Buffer, Uint8Array>): AsyncIterable<Buffer> {
+function requestsOf(wire: ServerDuplexStream<Buffer, Encoded>): AsyncIterable<Buffer> {
   let isOver = false;
   let wake = (): void => undefined;
   wire.on('readable', () => wake());
@@ -122,7 +124,7 @@ function requestsOf(wire: ServerDuplexStream<Buffer, Uint8Array>): AsyncIterable
 }
 
 /** A stream of grpc-js that can be written to. */
-type WritableCall = ServerWritableStream<Buffer, Uint8Array> | ServerDuplexStream<Buffer, Uint8Array>;
+type WritableCall = ServerWritableStream<Buffer, Encoded> | ServerDuplexStream<Buffer, Encoded>;
 
 /** The events of a stream of grpc-js after which nothing more can be sent. */
 const CLOSING_EVENTS = ['cancelled', 'close', 'error', 'finish'];
@@ -135,7 +137,10 @@ function transportOf(wire: WritableCall, call: GrpcCall, clock: Clock): StreamTr
   };
   stream.once('close', () => cut?.cancel());
   return {
-    write: (bytes, onTaken) => void wire.write(bytes, onTaken),
+    write: (message, onTaken) => {
+      wire.write(message, onTaken);
+      return sizeOf(message);
+    },
     end: (failure) => {
       cutLater();
       if (failure) wire.emit('error', toStatusObject(failure));

@@ -4,6 +4,7 @@ import { ANONYMOUS, type Call } from '../../../../src/api/call/call.js';
 import { type CallObserver, Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { Failure } from '../../../../src/api/call/failure.js';
 import type { Gate } from '../../../../src/api/call/gates.js';
+import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../../../src/api/call/method.js';
 import { RollcallError } from '../../../../src/model/errors.js';
 import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
@@ -138,9 +139,10 @@ function transport(): {
     open: true,
     close: (): void => undefined,
     of: {
-      write: (bytes: Uint8Array, onTaken: () => void) => {
-        state.sent.push(`message ${bytes[0]}`);
+      write: (message: Encoded, onTaken: () => void) => {
+        state.sent.push(`message ${whole(message)[0]}`);
         setImmediate(onTaken);
+        return sizeOf(message);
       },
       end: (failure?: Failure) => {
         state.sent.push(failure ? failure.error.reason : 'end');
@@ -159,7 +161,11 @@ function transport(): {
 
 test('when the server drains, open streams end with SHUTTING_DOWN, new ones are refused, and unary calls go on', async () => {
   const { dispatcher, seen } = stage();
-  const watch: ServerStreamMethod = { ...INFO, kind: 'SERVER_STREAM', invoke: (_, __, sink) => sink.write(ANSWER) };
+  const watch: ServerStreamMethod = {
+    ...INFO,
+    kind: 'SERVER_STREAM',
+    invoke: (_, __, sink) => void sink.write(ANSWER),
+  };
   const first = transport();
   dispatcher.serverStream(watch, REQUEST, callOf(watch), first.of);
   assert.equal(dispatcher.openStreams, 1);

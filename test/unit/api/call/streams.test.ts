@@ -76,7 +76,7 @@ class Scene {
       finish();
     };
     const transport = {
-      write: () => undefined,
+      write: () => 0,
       end,
       onClosed: (listener: () => void) => void listeners.push(listener),
       onReleased: (listener: () => void) => void (release = listener),

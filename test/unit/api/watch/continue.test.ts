@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import { Sink } from '../../../../src/api/call/sink.js';
 import { servicesCodec } from '../../../../src/api/watch/codecs.js';
 import { WatchHub } from '../../../../src/api/watch/hub.js';
@@ -186,9 +187,9 @@ function read(server: Server, client: Client, arrive: number): void {
   let arrived = 0;
   let closed = (): void => undefined;
   client.begin();
-  const write = (bytes: Uint8Array, taken: () => void): void => {
-    if (arrived++ < arrive) client.take(flat(WatchServicesResponse.decode(bytes)));
-    taken();
+  const write = (message: Encoded): number => {
+    if (arrived++ < arrive) client.take(flat(WatchServicesResponse.decode(whole(message))));
+    return sizeOf(message);
   };
   const onReleased = (listener: () => void): void => void (closed = listener);
   const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Encoded, whole } from '../../../../src/api/call/message.js';
 import type { ServerStreamMethod } from '../../../../src/api/call/method.js';
 import { Sink } from '../../../../src/api/call/sink.js';
 import { HealthService } from '../../../../src/edges/grpc/health-service.js';
@@ -15,7 +16,7 @@ function watch(health: HealthService, service: string): { states: string[]; clos
   const states: string[] = [];
   let close = (): void => undefined;
   const transport = {
-    write: (bytes: Uint8Array) => void states.push(STATUSES[bytes[1]!]!),
+    write: (message: Encoded) => states.push(STATUSES[whole(message)[1]!]!),
     end: () => undefined,
     onClosed: () => undefined,
     onReleased: (listener: () => void) => void (close = listener),

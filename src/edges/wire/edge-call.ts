@@ -1,0 +1,62 @@
+import { ANONYMOUS, type Call, type Transport } from '../../api/call/call.js';
+import type { MethodInfo } from '../../api/call/method-info.js';
+import type { Random } from '../../base/random.js';
+import { RUN_ID } from '../../model/names.js';
+
+/** The half of a call that is the same for every protocol. Facts are read from the protocol only when they are asked for. */
+export abstract class EdgeCall implements Call {
+  abstract readonly transport: Transport;
+  abstract readonly connection: string;
+  abstract readonly deadlineMs: number | undefined;
+  readonly principal = ANONYMOUS;
+  #requestId: string | undefined;
+  #abort: AbortController | undefined;
+  #ended = false;
+
+  constructor(
+    readonly method: MethodInfo,
+    private readonly random: Random,
+  ) {}
+
+  get peerAddress(): string {
+    return addressOf(this.connection);
+  }
+
+  get requestId(): string {
+    this.#requestId ??= this.#givenId() ?? this.random.id();
+    return this.#requestId;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController();
+      if (this.#ended || this.cancelled) this.#abort.abort();
+    }
+    return this.#abort.signal;
+  }
+
+  /** Notes that the call has ended, however it ended. */
+  end(): void {
+    this.#ended = true;
+    this.#abort?.abort();
+  }
+
+  /** Returns true if the client has gone. */
+  protected abstract readonly cancelled: boolean;
+
+  /** The text of a header of the request, `undefined` if it was not sent. */
+  protected abstract header(name: string): string | undefined;
+
+  #givenId(): string | undefined {
+    const given = this.header('x-request-id');
+    return given !== undefined && RUN_ID.pattern.test(given) ? given : undefined;
+  }
+}
+
+/** The IP address, without port, in the name of a connection such as "10.0.0.1:1234" or "[::1]:1234". */
+function addressOf(connection: string): string {
+  return connection
+    .replace(/:\d+$/, '')
+    .replace(/^\[|\]$/g, '')
+    .replace(/^::ffff:/, '');
+}
