@@ -107,21 +107,23 @@ function signalled(): Promise<NodeJS.Signals> {
 }
 
 /** Reports where the server listens: a log line for programs and, on a terminal, a few lines for a person. */
-function announce({ host, store }: Settings, { grpcPort }: RunningServer, { log }: ProcessTelemetry): void {
+function announce({ host, store }: Settings, { grpcPort, httpPort }: RunningServer, { log }: ProcessTelemetry): void {
   const place =
     store.kind === 'embedded'
       ? `its data in ${store.dataDir}`
       : `its data in etcd at ${store.endpoints.join(', ')}, under ${store.prefix}`;
-  log.info({ version: VERSION, host, grpcPort, store: store.kind }, 'listening');
+  log.info({ version: VERSION, host, grpcPort, httpPort, store: store.kind }, 'listening');
   if (!process.stdout.isTTY) return;
   const near = ANY_ADDRESS.includes(host) ? 'localhost' : host;
-  const address = `${near.includes(':') ? `[${near}]` : near}:${grpcPort}`;
-  process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC), with ${place}. Try:
+  const name = near.includes(':') ? `[${near}]` : near;
+  const address = `${name}:${grpcPort}`;
+  const http = httpPort === undefined ? '' : ` and ${name}:${httpPort} (HTTP)`;
+  process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC)${http}, with ${place}. Try:
 
   grpcurl -plaintext -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
   grpcurl -plaintext -d '{"service":"pay"}' ${address} rollcall.v1.RegistryService/Discover
   grpcurl -plaintext -d '{"all":true}' ${address} rollcall.v1.ConfigService/WatchConfig
-
+${httpPort === undefined ? '' : `  curl http://${name}:${httpPort}/v1/services/pay\n`}
 `);
 }
 

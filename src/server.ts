@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { openApi, openDispatcher } from './api/api.js';
+import { Readiness } from './api/readiness.js';
 import { GrpcEdge } from './edges/grpc/grpc-edge.js';
+import { HttpEdge, type HttpEdgeParts } from './edges/http/http-edge.js';
 import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
 import { peerConnector } from './edges/peer/connector.js';
@@ -14,6 +16,7 @@ import { ThreadInspector } from './domain/config/inspection/thread-inspector.js'
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { MEMBERS } from './model/member.js';
+import { isLoopback } from './settings/rules.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
@@ -26,11 +29,13 @@ const LEAVE_MAX_MS = 4_000;
 /** A server that takes calls. */
 export interface RunningServer extends Closeable {
   readonly grpcPort: number;
+  /** `undefined` if HTTP is off. */
+  readonly httpPort: number | undefined;
 }
 
 /**
- * Starts a server: the store, the replica, the API and its edges, in this order. Health checks answer SERVING last.
- * Closing goes the other way. `onFatal` is called with an error after which the process cannot go on.
+ * Starts a server: the port for HTTP with its probes, the store, the replica, the API and its edges, in this order. Health
+ * checks answer SERVING last. Closing goes the other way. `onFatal` is called with an error after which the process cannot go on.
  */
 export async function startServer(
   settings: Settings,
@@ -40,11 +45,15 @@ export async function startServer(
   const parts = { clock: systemClock, random: systemRandom, telemetry };
   const closers = new Closers();
   try {
-    const store = closers.add(await openStore(settings.store, telemetry, onFatal));
-    const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
     const { streamAgeMs } = settings;
     const dispatcher = openDispatcher({ ...parts, streamAgeMs });
-    const grpc = new GrpcEdge({ ...parts, dispatcher, streamAgeMs });
+    const readiness = new Readiness(NOT_READY);
+    const edgeParts = { ...parts, dispatcher, readiness };
+    const http = settings.httpPort === undefined ? undefined : closers.add(openHttp(settings, edgeParts));
+    const httpPort = await http?.listen(settings.host, settings.httpPort!);
+    const store = closers.add(await openStore(settings.store, telemetry, onFatal));
+    const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
+    const grpc = new GrpcEdge({ ...edgeParts, streamAgeMs });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort);
@@ -53,17 +62,33 @@ export async function startServer(
     const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
     const inspector = closers.add(openInspector(telemetry));
     const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
-    closers.add(grpc);
+    // Both edges at once: each gives calls in flight the same time. The port for HTTP was only first to open.
+    closers.add({ close: async () => void (await Promise.all([grpc.close(), http?.close()])) });
     grpc.offer(api.methods);
+    http?.offer(api.methods);
     await replica.ready;
-    grpc.serve();
-    const follow = (serving: boolean): void => (serving ? grpc.serve() : grpc.stopServing());
+    readiness.set('store');
+    const follow = (serving: boolean): void => readiness.set('cluster', serving ? undefined : NOT_A_MEMBER);
+    readiness.set('cluster');
     replica.membership?.onServing(follow, closers.addSignal());
-    return { grpcPort, close: () => stop(grpc, replica, closers) };
+    return { grpcPort, httpPort, close: () => stop(readiness, replica, closers) };
   } catch (error) {
     await closers.close();
     throw error;
   }
+}
+
+/** The conditions of readiness, and why each does not hold at first. */
+const NOT_READY = { store: 'the store has not been read yet', cluster: 'the server has not joined yet' };
+const NOT_A_MEMBER = 'the server waits before it joins the cluster again, and acknowledges no heartbeats meanwhile';
+
+/** Makes the HTTP edge. */
+function openHttp(
+  { host, httpHosts, httpCorsOrigins }: Settings,
+  parts: Omit<HttpEdgeParts, 'guard' | 'version'>,
+): HttpEdge {
+  const guard = { loopback: isLoopback(host), hosts: httpHosts, origins: httpCorsOrigins };
+  return new HttpEdge({ ...parts, guard, version: VERSION });
 }
 
 /** Starts the thread that parses large configs. */
@@ -83,8 +108,8 @@ function clusterSettings({ host, node, advertise }: Settings, grpcPort: number):
  * Stops: health checks answer NOT_SERVING, the cluster is left while calls are still taken, and then everything is closed.
  * A store that does not answer must not hold up the end.
  */
-async function stop(grpc: GrpcEdge, replica: Replica, closers: Closers): Promise<void> {
-  grpc.stopServing();
+async function stop(readiness: Readiness, replica: Replica, closers: Closers): Promise<void> {
+  readiness.set('shutdown', 'the server is shutting down');
   const timeUp = new AbortController();
   await Promise.race([replica.leave(), delay(systemClock, LEAVE_MAX_MS, timeUp.signal)]);
   timeUp.abort();

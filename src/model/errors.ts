@@ -1,11 +1,14 @@
 /** The gRPC status codes that the product uses; the numbers are gRPC's own. */
 export const Code = {
+  CANCELLED: 1,
   INVALID_ARGUMENT: 3,
   DEADLINE_EXCEEDED: 4,
   NOT_FOUND: 5,
+  PERMISSION_DENIED: 7,
   RESOURCE_EXHAUSTED: 8,
   FAILED_PRECONDITION: 9,
   ABORTED: 10,
+  UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
 } as const;
@@ -24,6 +27,37 @@ export const REASONS = {
     code: 'INVALID_ARGUMENT',
     retry: false,
     meaning: 'The bytes are not a message of this method, or a text in it is not UTF-8.',
+  },
+  REQUEST_TOO_LARGE: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: false,
+    meaning: 'The request is larger than the server takes, before or after decompression.',
+  },
+  UNKNOWN_COMPRESSION: {
+    code: 'UNIMPLEMENTED',
+    retry: false,
+    meaning: 'The request is compressed in a way that the server does not know. It knows gzip.',
+  },
+  COMPRESSION_NOT_NAMED: {
+    code: 'INTERNAL',
+    retry: false,
+    meaning: 'A message is marked as compressed, and no header names the compression. gRPC sets this code for it.',
+  },
+  NOT_ONE_MESSAGE: {
+    code: 'UNIMPLEMENTED',
+    retry: false,
+    meaning: 'The method takes one message, and the request has none or several.',
+  },
+  UNKNOWN_METHOD: { code: 'UNIMPLEMENTED', retry: false, meaning: 'The server has no such method.' },
+  NOT_OVER_HTTP: {
+    code: 'UNIMPLEMENTED',
+    retry: false,
+    meaning: 'The method needs a stream of requests, which only gRPC has. Use gRPC, or call Heartbeat.',
+  },
+  NOT_FROM_THERE: {
+    code: 'PERMISSION_DENIED',
+    retry: false,
+    meaning: 'The HTTP request names a host, or comes from a web page, that the server does not answer.',
   },
   REQUEST_ID_REUSED: {
     code: 'INVALID_ARGUMENT',
@@ -159,6 +193,12 @@ export const REASONS = {
     retry: true,
     meaning: 'The server ended the call after 10 s. A write may have happened or not; repeat the same call.',
   },
+  DEADLINE_PASSED: {
+    code: 'DEADLINE_EXCEEDED',
+    retry: true,
+    meaning: 'The deadline of the client passed first. A write may have happened or not; repeat the same call.',
+  },
+  CANCELLED: { code: 'CANCELLED', retry: false, meaning: 'The client went away before its request had arrived.' },
   INTERNAL: { code: 'INTERNAL', retry: false, meaning: 'A bug in Rollcall. The log of the server holds the error_id.' },
 } as const satisfies Record<string, { code: CodeName; retry: boolean; meaning: string }>;
 

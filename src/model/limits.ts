@@ -116,6 +116,11 @@ export const LIMITS = {
     unit: 'bytes',
     reason: 'The largest request: a full publish with its frame, and room to spare.',
   },
+  HTTP_CONNECTIONS: {
+    value: 10_000,
+    unit: 'connections',
+    reason: 'Open connections of the HTTP port. Each watch over HTTP has one; further clients are turned away.',
+  },
   WATCH_PART_BYTES: {
     value: 1_024 * 1_024,
     unit: 'bytes',

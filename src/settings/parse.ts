@@ -73,6 +73,40 @@ export const urls: Parse<readonly string[]> = (text) => {
   return found;
 };
 
+/** A port, or no port at all. */
+export const portOrOff: Parse<number | 'off'> = (text) => {
+  if (text === 'off') return 'off';
+  try {
+    return wholeNumber(0, 65_535)(text);
+  } catch {
+    throw new BrokenRule('must be "off" or a whole number from 0 to 65535');
+  }
+};
+
+/** Texts with commas between them, each of which matches a pattern; none if there is no text. */
+const listOf =
+  (pattern: RegExp, rule: string): Parse<readonly string[]> =>
+  (text) => {
+    const found = text
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== '');
+    if (!found.every((one) => pattern.test(one))) throw new BrokenRule(rule);
+    return found;
+  };
+
+/** Names of hosts and IP addresses, without ports. */
+export const hostNames = listOf(
+  /^[A-Za-z0-9.:_-]{1,253}$/,
+  'must be names or addresses without ports, separated by commas',
+);
+
+/** Origins of web pages, as browsers send them. */
+export const origins = listOf(
+  /^https?:\/\/(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/,
+  'must be origins such as https://console.example.org, in lower case and without a path, separated by commas',
+);
+
 /** The content of a file. The text is the path. */
 export const file: Parse<Buffer> = (path) => {
   try {

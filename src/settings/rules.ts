@@ -66,6 +66,20 @@ const RULES: readonly CrossRule[] = [
       'must be https, because certificates are set',
     ),
   ),
+  rule(['grpc-port', 'http-port'], (values) =>
+    findIf(
+      values['grpc-port'] === 65_535 && values['http-port'] === undefined,
+      'http-port',
+      'must be set, because the port after --grpc-port 65535 does not exist',
+    ),
+  ),
+  rule(['grpc-port', 'http-port'], (values) =>
+    findIf(
+      values['grpc-port'] !== 0 && values['grpc-port'] === values['http-port'],
+      'http-port',
+      'must differ from --grpc-port',
+    ),
+  ),
   etcdNeeds('etcd-cert', 'etcd-key'),
   etcdNeeds('etcd-key', 'etcd-cert'),
   etcdNeeds('etcd-user', 'etcd-password-file'),
@@ -103,7 +117,8 @@ function findings(rules: readonly CrossRule[], { values, changed, origins }: Rea
     .map(({ setting, text }) => `${origins[setting]?.place ?? `--${setting}`}: ${text}`);
 }
 
-function isLoopback(host: string): boolean {
+/** Returns true for an address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
   if (host === 'localhost') return true;
   return isIP(host) === 4 ? host.startsWith('127.') : host === '::1';
 }

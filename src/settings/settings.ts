@@ -9,6 +9,12 @@ export interface Settings {
   readonly host: string;
   /** 0 for any free port; the start line says which. */
   readonly grpcPort: number;
+  /** 0 for any free port; `undefined` if HTTP is off. */
+  readonly httpPort: number | undefined;
+  /** Names by which HTTP requests may call this server; empty if the address that it listens on decides. */
+  readonly httpHosts: readonly string[];
+  /** Origins of web pages that may call the HTTP port. */
+  readonly httpCorsOrigins: readonly string[];
   readonly store: StoreSettings;
   /** Where the other servers of the cluster reach this one. `undefined` if at the address that it listens on. */
   readonly advertise: string | undefined;
@@ -70,6 +76,9 @@ function settingsOf(values: SettingValues): Settings {
   return {
     host: values.host,
     grpcPort: values['grpc-port'],
+    httpPort: httpPortOf(values),
+    httpHosts: values['http-hosts'],
+    httpCorsOrigins: values['http-cors-origins'],
     store: values.store === 'etcd' ? etcdOf(values) : { kind: 'embedded', dataDir: values['data-dir'] },
     advertise: values.advertise,
     node: values.node,
@@ -77,6 +86,12 @@ function settingsOf(values: SettingValues): Settings {
     streamAgeMs: values['stream-age-seconds'] * 1_000,
     logLevel: values['log-level'],
   };
+}
+
+/** Several servers on one machine differ in one flag: the port for HTTP follows the one for gRPC. */
+function httpPortOf({ 'grpc-port': grpc, 'http-port': http }: SettingValues): number | undefined {
+  if (http === 'off') return undefined;
+  return http ?? (grpc === 0 ? 0 : grpc + 1);
 }
 
 function etcdOf(values: SettingValues): EtcdSettings {

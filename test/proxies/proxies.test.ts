@@ -139,7 +139,7 @@ describe('proxies', { concurrency: 10 }, () => {
         const refused = await failure(discover(far, { service: 'pay' }));
         t.diagnostic(`a call without a server ended with ${refused.code}: ${refused.details}`);
         assert.equal(refused.code, Code.UNAVAILABLE);
-        const second = await startWith(t, ['--data-dir', folder, '--grpc-port', port], []);
+        const second = await startWith(t, ['--data-dir', folder, '--grpc-port', port, '--http-port', '0'], []);
         const later = await register(second, { instance: instance('p2') });
         const again = await eventually(async () => {
           const one = watchServices(far, { services: ['pay'], resumeToken: watch.token });

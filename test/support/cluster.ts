@@ -80,7 +80,7 @@ export class TestCluster {
       const toEtcd = await Promise.all(etcd.nodes.map((member) => Proxy.open(t, member.port)));
       this.ways[at] = { etcd: toEtcd, peers };
       endpoints = toEtcd.map((proxy) => `http://127.0.0.1:${proxy.port}`);
-      args.push('--grpc-port', String(port), '--advertise', `127.0.0.1:${peers.port}`);
+      args.push('--grpc-port', String(port), '--http-port', '0', '--advertise', `127.0.0.1:${peers.port}`);
     }
     const server = await startWith(t, [...onEtcd(endpoints), ...args], options.command?.(at) ?? [], main);
     this.servers[at] = server;

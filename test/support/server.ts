@@ -18,6 +18,8 @@ const PROGRAM_MAX_MS = 20_000;
 /** A built server in a process of its own. */
 export interface ServerProcess {
   readonly address: string;
+  /** The URL of the HTTP port, without a path. */
+  readonly url: string;
   readonly process: ChildProcess;
   readonly registry: RegistryServiceClient;
   readonly config: ConfigServiceClient;
@@ -120,8 +122,10 @@ export async function startWith(
     admin: new AdminServiceClient(address, credentials.createInsecure()),
   };
   const close = (): void => Object.values(clients).forEach((client: Client) => client.close());
+  const { httpPort } = JSON.parse(log.find((line) => line.includes('"listening"'))!) as { httpPort: number };
   const server: ServerProcess = {
     address,
+    url: `http://127.0.0.1:${httpPort}`,
     process: child,
     ...clients,
     log,

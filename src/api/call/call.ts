@@ -10,7 +10,7 @@ export interface Principal {
 export const ANONYMOUS: Principal = { name: 'anonymous' };
 
 /** The protocol that a call arrived by. */
-export type Transport = 'grpc';
+export type Transport = 'grpc' | 'http';
 
 /**
  * One call, whatever protocol it arrived by. An edge makes it. Every field but `method` may be computed on first use, so
@@ -30,4 +30,18 @@ export interface Call {
   readonly requestId: string;
   /** Aborted when the call ends, however it ends. */
   readonly signal: AbortSignal;
+  readonly metadata: CallMetadata;
+}
+
+/**
+ * Metadata that travels beside the messages of a call. No method of the contract uses it, but a protocol must carry it. Values
+ * whose name ends in "-bin" are base64, as on the wire.
+ */
+export interface CallMetadata {
+  /** The headers of the request, by name in lower case. */
+  readonly request: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** Headers of the response. They count until the first message or the end is sent. */
+  readonly headers: [name: string, value: string][];
+  /** Trailers of the response. They count until the end is sent. */
+  readonly trailers: [name: string, value: string][];
 }

@@ -3,6 +3,7 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Call } from './call.js';
+import { deadlinePassed, leftMsOf } from './deadline.js';
 import { type Failure, toFailure } from './failure.js';
 import { type Gate, gatesOf } from './gates.js';
 import type { Encoded } from './message.js';
@@ -98,6 +99,13 @@ export class Dispatcher {
     );
   }
 
+  /** Reports the failure of a call whose request could not be read, and returns it. */
+  refuse(call: Call, error: unknown): Failure {
+    const failure = this.#toFailure(error);
+    this.#observe(call, failure);
+    return failure;
+  }
+
   /** Ends every open stream, and refuses every further one. */
   drain(): void {
     this.#draining = true;
@@ -132,7 +140,10 @@ export class Dispatcher {
       timer.cancel();
       this.#answer(call, failure, message, answer);
     };
-    const timer = this.parts.clock.after(UNARY_MAX_MS, () => close(this.#toFailure(timedOut()), undefined));
+    const { clock } = this.parts;
+    const leftMs = leftMsOf(call, clock);
+    const [ms, error] = leftMs < UNARY_MAX_MS ? [leftMs, deadlinePassed] : [UNARY_MAX_MS, timedOut];
+    const timer = clock.after(ms, () => close(this.#toFailure(error()), undefined));
     response.then(
       (message) => close(undefined, message),
       (error: unknown) => open && close(this.#toFailure(error), undefined),

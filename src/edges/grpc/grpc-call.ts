@@ -1,4 +1,5 @@
 import type { ServerUnaryCall } from '@grpc/grpc-js';
+import type { CallMetadata } from '../../api/call/call.js';
 import type { Encoded } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
@@ -28,6 +29,15 @@ export class GrpcCall extends EdgeCall {
   get deadlineMs(): number | undefined {
     const deadline = Number(this.call.getDeadline());
     return Number.isFinite(deadline) ? deadline : undefined;
+  }
+
+  /** A stream of grpc-js has its own ways to send metadata, which no method needs: what is set here is not sent. */
+  get metadata(): CallMetadata {
+    const names = Object.keys(this.call.metadata.getMap());
+    return {
+      request: Object.fromEntries(names.map((name) => [name, this.call.metadata.get(name).map(String)])),
+      ...{ headers: [], trailers: [] },
+    };
   }
 
   override get signal(): AbortSignal {

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, setLogger } from '@grpc/grpc-js';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import type { Method } from '../../api/call/method.js';
+import type { Readiness } from '../../api/readiness.js';
 import { STREAM_AGE_SPREAD } from '../../api/call/streams.js';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
@@ -41,6 +42,7 @@ export interface GrpcEdgeParts {
   readonly random: Random;
   readonly telemetry: Telemetry;
   readonly dispatcher: Dispatcher;
+  readonly readiness: Readiness;
   /** The least age at which the dispatcher ends a stream. */
   readonly streamAgeMs: number;
 }
@@ -49,10 +51,13 @@ export interface GrpcEdgeParts {
 export class GrpcEdge implements Closeable {
   readonly #server: Server;
   readonly #health: HealthService;
+  readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: GrpcEdgeParts) {
     this.#health = new HealthService(parts.clock);
+    const follow = (ready: boolean): void => this.#health.set(ready ? 'SERVING' : 'NOT_SERVING');
+    parts.readiness.onChange(follow, this.#closed.signal);
     const graceMs = parts.streamAgeMs * (1 + STREAM_AGE_SPREAD) + AGE_GRACE_MS;
     this.#server = new Server({ ...OPTIONS, 'grpc.max_connection_age_grace_ms': graceMs });
     // grpc-js writes to standard error by itself; this program has one log.
@@ -82,16 +87,6 @@ export class GrpcEdge implements Closeable {
     });
   }
 
-  /** Health checks answer SERVING from now on. */
-  serve(): void {
-    this.#health.set('SERVING');
-  }
-
-  /** Health checks answer NOT_SERVING from now on, so that no new client comes. */
-  stopServing(): void {
-    this.#health.set('NOT_SERVING');
-  }
-
   /** Ends the streams, lets calls in flight finish, and cuts the rest. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -100,7 +95,6 @@ export class GrpcEdge implements Closeable {
 
   async #close(): Promise<void> {
     const { clock, telemetry, dispatcher } = this.parts;
-    this.stopServing();
     const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const streams = dispatcher.openStreams;
     dispatcher.drain();
@@ -108,6 +102,7 @@ export class GrpcEdge implements Closeable {
     await Promise.race([finished, delay(clock, FINISH_MAX_MS, timeUp.signal)]);
     timeUp.abort();
     this.#server.forceShutdown();
+    this.#closed.abort();
     telemetry.log.info({ streams }, 'gRPC stopped');
   }
 }

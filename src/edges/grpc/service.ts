@@ -12,6 +12,7 @@ import type { Dispatcher } from '../../api/call/dispatcher.js';
 import { type Encoded, sizeOf, whole } from '../../api/call/message.js';
 import type { BidiStreamMethod, Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
 import type { StreamTransport } from '../../api/call/sink.js';
+import { LAST_BYTES_MAX_MS } from '../../api/call/streams.js';
 import { assert } from '../../base/assert.js';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
@@ -20,13 +21,6 @@ import { toStatusObject } from './status.js';
 
 /** Messages of up to this size are copied: for them a copy into Node's pool costs less than a view of their memory. */
 const COPIED_BYTES_MAX = 1_024;
-
-/**
- * How long the reader of a stream that this server ended has to take the last bytes and the status. After that the
- * stream is cut: HTTP/2 lets a client that reads nothing keep the bytes and one of the connection's streams for ever.
- * Over 1 Mbit/s 1.2 MB arrive in this time, and a stream leaves at most 256 KiB and one part unsent.
- */
-const LAST_BYTES_MAX_MS = 10_000;
 
 /** Passes the bytes of a message through grpc-js, which wants a Buffer. The API decodes and encodes. */
 function asBuffer(message: Encoded): Buffer {

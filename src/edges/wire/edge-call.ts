@@ -1,4 +1,4 @@
-import { ANONYMOUS, type Call, type Transport } from '../../api/call/call.js';
+import { ANONYMOUS, type Call, type CallMetadata, type Transport } from '../../api/call/call.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { RUN_ID } from '../../model/names.js';
@@ -8,6 +8,7 @@ export abstract class EdgeCall implements Call {
   abstract readonly transport: Transport;
   abstract readonly connection: string;
   abstract readonly deadlineMs: number | undefined;
+  abstract readonly metadata: CallMetadata;
   readonly principal = ANONYMOUS;
   #requestId: string | undefined;
   #abort: AbortController | undefined;

@@ -14,6 +14,9 @@ test('without flags and variables every setting has its default', () => {
   assert.deepEqual(settings, {
     host: '127.0.0.1',
     grpcPort: 7400,
+    httpPort: 7401,
+    httpHosts: [],
+    httpCorsOrigins: [],
     store: { kind: 'embedded', dataDir: './data' },
     advertise: undefined,
     node: undefined,
@@ -45,15 +48,15 @@ test('an empty flag unsets a variable', () => {
 });
 
 test('all errors are reported at once, each with the flag or the variable', () => {
-  const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red', '--http-port', '1'];
+  const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red', '--settings', 'f'];
   const env = { ROLLCALL_LOG_LEVEL: 'loud', ROLLCALL_ETCD_USER: 'root', ROLLCALL_PROTECTION_MAX_HOURS: '0' };
   assert.deepEqual(
     errorsOf(args, env).map((line) => line.slice(0, line.indexOf(':'))),
     [
       '--colour',
       '--grpc-port',
-      '--http-port',
       'ROLLCALL_PROTECTION_MAX_HOURS',
+      '--settings',
       'ROLLCALL_LOG_LEVEL',
       'ROLLCALL_ETCD_USER',
       '--host',

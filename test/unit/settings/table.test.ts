@@ -12,7 +12,7 @@ interface Examples<T> {
   readonly anyText?: true;
 }
 
-const port: Examples<number | undefined> = {
+const port: Examples<number> = {
   good: [
     ['0', 0],
     ['7400', 7_400],
@@ -27,8 +27,22 @@ const pem = (path: string, content: string): Examples<Buffer | undefined> => ({
 
 const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> } = {
   host: { good: ['127.0.0.1', '::', 'example.org'].map((host) => [host, host]), bad: [''] },
-  'grpc-port': port as Examples<number>,
-  'http-port': port,
+  'grpc-port': port,
+  'http-port': { ...port, good: [...port.good, ['off', 'off']] },
+  'http-hosts': {
+    good: [
+      ['', []],
+      ['a.example, 10.0.0.1,::1', ['a.example', '10.0.0.1', '::1']],
+    ],
+    bad: ['a b', 'http://a', 'a/b', 'ä'],
+  },
+  'http-cors-origins': {
+    good: [
+      ['', []],
+      ['https://a.example,http://[::1]:8080', ['https://a.example', 'http://[::1]:8080']],
+    ],
+    bad: ['*', 'a.example', 'https://a/', 'https://A', 'ftp://a', 'https://a:1:2'],
+  },
   store: {
     good: [
       ['embedded', 'embedded'],

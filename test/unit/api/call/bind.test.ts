@@ -2,27 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { adminHandlers } from '../../../../src/api/admin/handlers.js';
 import { bind } from '../../../../src/api/call/bind.js';
-import { ANONYMOUS, type Call } from '../../../../src/api/call/call.js';
 import { type Handlers, unary } from '../../../../src/api/call/method.js';
-import type { MethodInfo } from '../../../../src/api/call/method-info.js';
 import { SERVICES } from '../../../../src/api/services.js';
 import {
   type AdminServiceDefinition,
   ReleaseProtectionRequest,
   ReleaseProtectionResponse,
 } from '../../../../src/gen/rollcall/v1/admin_service.js';
+import { callOf } from '../../../support/call.js';
 import { METHODS, pathOf } from '../../../support/wire.js';
-
-const call = (method: MethodInfo): Call => ({
-  method,
-  principal: ANONYMOUS,
-  peerAddress: '',
-  connection: '',
-  transport: 'grpc',
-  deadlineMs: undefined,
-  requestId: '',
-  signal: new AbortController().signal,
-});
 
 /** The handlers of AdminService, with a `run` that only says what it was given. */
 const echo: Handlers<AdminServiceDefinition> = {
@@ -77,13 +65,13 @@ test('gates that see checked input run between check and run, and a refusal keep
     return undefined;
   });
   assert.ok(admitted?.kind === 'UNARY');
-  const response = admitted.invoke(request, call(admitted));
+  const response = admitted.invoke(request, callOf(admitted));
   assert.ok(response instanceof Uint8Array, 'without a wait there is no promise');
   assert.equal(ReleaseProtectionResponse.decode(response).revision, 7n);
   assert.deepEqual(order.splice(0), ['check', 'gate {"checked":"pay"}', 'run pay']);
   const [, refused] = bind(SERVICES.admin, handlers, () => Promise.reject(new Error('no')));
   assert.ok(refused?.kind === 'UNARY');
-  await assert.rejects(async () => refused.invoke(request, call(refused)), /no/);
+  await assert.rejects(async () => refused.invoke(request, callOf(refused)), /no/);
   assert.deepEqual(order, ['check']);
 });
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ANONYMOUS, type Call } from '../../../../src/api/call/call.js';
 import { type CallObserver, Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { Failure } from '../../../../src/api/call/failure.js';
 import type { Gate } from '../../../../src/api/call/gates.js';
 import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../../../src/api/call/method.js';
 import { RollcallError } from '../../../../src/model/errors.js';
+import { callOf } from '../../../support/call.js';
 import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
 import { World } from '../../../sim/world.js';
 
@@ -15,16 +15,6 @@ const ANSWER = new Uint8Array([1]);
 const REQUEST = new Uint8Array();
 
 const method = (invoke: UnaryMethod['invoke']): UnaryMethod => ({ ...INFO, kind: 'UNARY', invoke });
-const callOf = (info: Call['method']): Call => ({
-  method: info,
-  principal: ANONYMOUS,
-  peerAddress: '10.0.0.1',
-  connection: '10.0.0.1:1',
-  transport: 'grpc',
-  deadlineMs: undefined,
-  requestId: 'r1',
-  signal: new AbortController().signal,
-});
 const refuse = (): never => {
   throw new RollcallError('FENCED', 'refused');
 };

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ANONYMOUS, type Call } from '../../../../src/api/call/call.js';
 import { Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { Failure } from '../../../../src/api/call/failure.js';
 import type { BidiStreamMethod, ServerStreamMethod } from '../../../../src/api/call/method.js';
 import type { StreamTransport } from '../../../../src/api/call/sink.js';
 import { LIMITS } from '../../../../src/model/limits.js';
+import { callOf } from '../../../support/call.js';
 import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
 import { World } from '../../../sim/world.js';
 
@@ -18,11 +18,6 @@ const BEATS: BidiStreamMethod = {
   kind: 'BIDI_STREAM',
   invoke: (requests) => requests as AsyncGenerator<Uint8Array>,
 };
-
-const callOf = (method: Call['method'], connection: string): Call => ({
-  ...{ method, connection, principal: ANONYMOUS, peerAddress: '10.0.0.1', transport: 'grpc', requestId: 'r1' },
-  ...{ deadlineMs: undefined, signal: new AbortController().signal },
-});
 
 /** One stream of a client. */
 interface Opened {
@@ -50,7 +45,7 @@ class Scene {
 
   watch(connection = 'a'): Opened {
     const { opened, transport } = this.#transport();
-    this.dispatcher.serverStream(WATCH, new Uint8Array(), callOf(WATCH, connection), transport);
+    this.dispatcher.serverStream(WATCH, new Uint8Array(), callOf(WATCH, { connection }), transport);
     return opened;
   }
 
@@ -60,7 +55,7 @@ class Scene {
     const never: AsyncIterable<Uint8Array> = {
       [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => undefined) }),
     };
-    this.dispatcher.bidiStream(BEATS, never, callOf(BEATS, connection), transport);
+    this.dispatcher.bidiStream(BEATS, never, callOf(BEATS, { connection }), transport);
     return opened;
   }
 
@@ -120,7 +115,12 @@ test('one connection has room for unary calls: further streams of any kind are r
   assert.equal(scene.dispatcher.openStreams, limit);
   assert.equal(scene.watch('b').ended, undefined, 'another connection');
   let answered: Failure | undefined | 'no' = 'no';
-  scene.dispatcher.unary(UNARY, new Uint8Array(), callOf(UNARY, 'a'), (failure) => (answered = failure));
+  scene.dispatcher.unary(
+    UNARY,
+    new Uint8Array(),
+    callOf(UNARY, { connection: 'a' }),
+    (failure) => (answered = failure),
+  );
   assert.equal(answered, undefined);
 });
 

@@ -1,0 +1,69 @@
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { type Encoded, Pieces, sizeOf } from '../../api/call/message.js';
+import type { Method } from '../../api/call/method.js';
+import type { HttpCall } from './http-call.js';
+import type { MessageTypes } from './json.js';
+
+/** One request for a method, and the response to it. */
+export interface Exchange<M extends Method = Method> {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly method: M;
+  readonly types: MessageTypes;
+  readonly call: HttpCall;
+}
+
+/** A whole answer. */
+export interface HttpAnswer {
+  readonly status: number;
+  readonly headers: OutgoingHttpHeaders;
+  readonly body: Encoded;
+}
+
+/** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
+export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
+
+/** A shared piece of up to this size is copied into one buffer with the rest, which costs less than a second write. */
+const COPIED_BYTES_MAX = 16 * 1_024;
+
+/** How long a reader may take for an answer, before its connection is cut. */
+const ANSWER_TAKEN_MAX_MS = 60_000;
+
+/** Sends a whole answer. A request whose body was not read to its end is answered last on its connection. */
+export function send({ request, response }: Pick<Exchange, 'request' | 'response'>, answer: HttpAnswer): void {
+  if (response.headersSent || response.destroyed) return;
+  const { status, headers, body } = answer;
+  const cut = !request.complete && hasBody(request);
+  response.writeHead(status, {
+    ...COMMON_HEADERS,
+    ...headers,
+    'content-length': sizeOf(body),
+    ...(cut && { connection: 'close' }),
+  });
+  if (body instanceof Pieces && body.shared.length > COPIED_BYTES_MAX) {
+    response.write(body.own);
+    response.end(body.shared);
+  } else {
+    response.end(body instanceof Pieces ? Buffer.concat([body.shared, body.own]) : body);
+  }
+  if (cut) response.on('finish', () => request.destroy());
+  if (response.writableLength > 0) cutUnread(response);
+}
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
+
+/** Cuts the connection of a reader that does not take its answer. */
+function cutUnread(response: ServerResponse): void {
+  const timer = setTimeout(() => response.destroy(), ANSWER_TAKEN_MAX_MS);
+  response.on('close', () => clearTimeout(timer));
+}
+
+/** The text of a value as an answer. */
+export function jsonAnswer(status: number, value: unknown, headers: OutgoingHttpHeaders = {}): HttpAnswer {
+  return {
+    status,
+    headers: { 'content-type': 'application/json', ...headers },
+    body: Buffer.from(`${JSON.stringify(value)}\n`),
+  };
+}

@@ -1,0 +1,138 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Dispatcher } from '../../api/call/dispatcher.js';
+import { type Failure, toFailure } from '../../api/call/failure.js';
+import type { Method } from '../../api/call/method.js';
+import type { Readiness } from '../../api/readiness.js';
+import { type Clock, delay } from '../../base/clock.js';
+import type { Closeable } from '../../base/lifecycle.js';
+import type { Random } from '../../base/random.js';
+import type { Telemetry } from '../../base/telemetry.js';
+import { RollcallError } from '../../model/errors.js';
+import { LIMITS } from '../../model/limits.js';
+import { allowOrigin, answerPreflight } from './cors.js';
+import { send } from './exchange.js';
+import { Guard, type GuardParts } from './guard.js';
+import { Probes } from './probes.js';
+import { Routes } from './routes.js';
+import { plainFailure } from './unary-framings.js';
+
+/** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
+const FINISH_MAX_MS = 10_000;
+
+/** The bounds of Node's server, each with its reason. */
+const OPTIONS = {
+  // A URL of parameters and a few headers; the rest of a request is in its body.
+  maxHeaderSize: 16 * 1_024,
+  // A client that sends its headers or its body slowly holds a connection for no longer.
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 5_000,
+  // Longer than the 60 s for which load balancers keep idle connections, so that they close first.
+  keepAliveTimeout: 65_000,
+  requireHostHeader: true,
+};
+
+/** The dependencies of an HttpEdge. */
+export interface HttpEdgeParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Telemetry;
+  readonly dispatcher: Dispatcher;
+  readonly readiness: Readiness;
+  readonly guard: GuardParts;
+  readonly version: string;
+}
+
+/**
+ * The HTTP edge: the methods of the contract as Connect, gRPC-web, plain JSON and event streams, short paths for people,
+ * and probes. It listens before the store answers, so that a probe can tell a server that starts from one that is gone.
+ */
+export class HttpEdge implements Closeable {
+  readonly #server: Server;
+  readonly #guard: Guard;
+  readonly #probes: Probes;
+  #routes: Routes | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(private readonly parts: HttpEdgeParts) {
+    this.#guard = new Guard(parts.guard);
+    this.#probes = new Probes(parts.readiness, parts.version);
+    this.#server = createServer(OPTIONS, (request, response) => this.#handle(request, response));
+    this.#server.maxConnections = LIMITS.HTTP_CONNECTIONS.value;
+  }
+
+  /** Adds the methods. Until then every call is refused with NOT_READY. */
+  offer(methods: readonly Method[]): void {
+    this.#routes = new Routes(methods, this.parts);
+  }
+
+  /** Listens; resolves to the port. */
+  listen(host: string, port: number): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      const failed = (error: NodeJS.ErrnoException): void => reject(notListening(error, host, port));
+      this.#server.once('error', failed);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', failed);
+        this.#server.on('error', (err) => this.parts.telemetry.log.error({ err }, 'the HTTP port failed'));
+        const httpPort = (this.#server.address() as { port: number }).port;
+        this.parts.telemetry.log.info({ host, httpPort }, 'HTTP answers probes; calls follow when the store is open');
+        resolve(httpPort);
+      });
+    });
+  }
+
+  /** Ends the streams, lets calls in flight finish, and cuts the rest. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const { clock, dispatcher } = this.parts;
+    const finished = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    dispatcher.drain();
+    this.#server.closeIdleConnections();
+    const timeUp = new AbortController();
+    await Promise.race([finished, delay(clock, FINISH_MAX_MS, timeUp.signal)]);
+    timeUp.abort();
+    this.#server.closeAllConnections();
+  }
+
+  #handle(request: IncomingMessage, response: ServerResponse): void {
+    // A client that goes away is seen by the events of the response.
+    request.on('error', () => undefined);
+    response.on('error', () => undefined);
+    try {
+      this.#guard.check(request.headers);
+      allowOrigin(this.#guard, request, response);
+      if (request.method === 'OPTIONS') return answerPreflight(response);
+      const { path, query } = partsOf(request.url ?? '/');
+      if (this.#probes.answer(request, response, path, query)) return;
+      if (!this.#routes) throw new RollcallError('NOT_READY', 'the server is starting');
+      this.#routes.handle(request, response, path, query);
+    } catch (error) {
+      send({ request, response }, plainFailure(this.#toFailure(error)));
+    }
+  }
+
+  #toFailure(error: unknown): Failure {
+    return toFailure(error, this.parts.telemetry.log, this.parts.random);
+  }
+}
+
+/** The path and the parameters of a URL, which may be a whole one: proxies send such. */
+function partsOf(url: string): { path: string; query: string } {
+  const local = url.startsWith('/') ? url : url.replace(/^https?:\/\/[^/?]*/i, '');
+  const mark = local.indexOf('?');
+  return mark < 0 ? { path: local, query: '' } : { path: local.slice(0, mark), query: local.slice(mark + 1) };
+}
+
+/** The error of a failed start, in words for a person. */
+function notListening(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  if (error.code !== 'EADDRINUSE') return new Error(`cannot listen on ${address}: ${error.message}`);
+  return new Error(
+    `${address} is in use by another program (EADDRINUSE). It is the port for HTTP: choose another with --http-port, or ` +
+      'with --grpc-port, which it follows, or set --http-port off',
+  );
+}

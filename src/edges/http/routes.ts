@@ -1,0 +1,210 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dispatcher } from '../../api/call/dispatcher.js';
+import type { Failure } from '../../api/call/failure.js';
+import { type Encoded, whole } from '../../api/call/message.js';
+import type { Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
+import type { Clock } from '../../base/clock.js';
+import type { Random } from '../../base/random.js';
+import { invalidRequest, RollcallError } from '../../model/errors.js';
+import { IMAGE } from '../wire/image.js';
+import { connectTimeoutMs, grpcTimeoutMs } from '../wire/timeouts.js';
+import { readBody } from './body.js';
+import { type Exchange, jsonAnswer, send } from './exchange.js';
+import { formatsOf } from './formats.js';
+import { type Framing, Framings, POST_TYPES } from './framings.js';
+import { HttpCall } from './http-call.js';
+import { HttpStream } from './http-stream.js';
+import { Json } from './json.js';
+import { prometheusTargets, type RegistryCall } from './service-discovery.js';
+import { ShortPaths } from './short-paths.js';
+import type { StreamFraming } from './stream-framings.js';
+import { connectFailure, plainFailure, type UnaryFraming } from './unary-framings.js';
+
+/** The dependencies of Routes. */
+export interface RoutesParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly dispatcher: Dispatcher;
+}
+
+const PROMETHEUS = '/v1/sd/prometheus';
+
+/** Hands each request to its method: by the path of the RPC, or by a short path. */
+export class Routes {
+  readonly #methods: ReadonlyMap<string, Method>;
+  readonly #json = new Json(IMAGE);
+  readonly #framings = new Framings(this.#json, formatsOf(this.#json));
+  readonly #shortPaths: ShortPaths;
+
+  constructor(
+    methods: readonly Method[],
+    private readonly parts: RoutesParts,
+  ) {
+    // Members of the cluster speak gRPC with one another.
+    const served = methods.filter(({ audience }) => audience !== 'peer');
+    this.#methods = new Map(served.map((method) => [method.path, method]));
+    this.#shortPaths = new ShortPaths(this.#methods, this.#framings, this.#json);
+  }
+
+  /** Answers a request. Throws a RollcallError for one that is no call of a method. */
+  handle(request: IncomingMessage, response: ServerResponse, path: string, query: string): void {
+    const method = this.#methods.get(path);
+    if (method) return this.#rpc(request, response, method, new URLSearchParams(query));
+    if (path === PROMETHEUS) return void this.#prometheus(request, response, new URLSearchParams(query));
+    const allowed = this.#shortPaths.allowed(path);
+    if (allowed.length === 0) return notFound(request, response, path);
+    if (!allowed.includes(request.method ?? '')) return notAllowed(request, response, allowed);
+    const call = this.#shortPaths.find(request, path, withLastEventId(request, new URLSearchParams(query)));
+    this.#run({ request, response, method: call.method }, call.framing);
+  }
+
+  #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: URLSearchParams): void {
+    const isPost = request.method === 'POST';
+    const isGet = request.method === 'GET' || request.method === 'HEAD';
+    if (!isPost && !(isGet && method.readOnly))
+      return notAllowed(request, response, method.readOnly ? ['GET', 'HEAD', 'POST'] : ['POST']);
+    const framing = isPost
+      ? this.#framings.ofPost(request)
+      : this.#framings.ofGet(request, withLastEventId(request, query), method);
+    if (!framing) return unsupportedType(request, response);
+    this.#run({ request, response, method }, framing);
+  }
+
+  #run({ request, response, method }: Pick<Exchange, 'request' | 'response' | 'method'>, framing: Framing): void {
+    const { clock, random, dispatcher } = this.parts;
+    const timeout = timeoutOf(request);
+    const deadlineMs = typeof timeout === 'number' ? clock.wall() + timeout : undefined;
+    const call = new HttpCall(method, request, deadlineMs, random);
+    const exchange = { request, response, method, types: this.#json.typesOf(method.path), call };
+    response.on('close', () => call.end());
+    if (method.kind === 'BIDI_STREAM') {
+      const failure = dispatcher.refuse(call, notOverHttp());
+      return send(exchange, connectFailure(call, failure, this.#json));
+    }
+    const chosen = method.kind === 'UNARY' ? framing.unary : framing.stream;
+    if (!chosen) return unsupportedType(request, response);
+    const wrong = timeout === 'malformed' ? malformedTimeout() : undefined;
+    if (method.kind === 'UNARY') this.#unary({ ...exchange, method }, framing.unary!, wrong);
+    else this.#stream({ ...exchange, method }, framing.stream!, wrong);
+  }
+
+  #unary(exchange: Exchange<UnaryMethod>, framing: UnaryFraming, wrong: RollcallError | undefined): void {
+    const { dispatcher } = this.parts;
+    const { method, call, request, types } = exchange;
+    const answer = (failure: Failure | undefined, message: Encoded | undefined): void => {
+      call.end();
+      try {
+        send(exchange, failure ? framing.failure(exchange, failure) : framing.success(exchange, message!));
+      } catch (error) {
+        send(exchange, framing.failure(exchange, dispatcher.refuse(call, error)));
+      }
+    };
+    const refuse = (error: unknown): void => answer(dispatcher.refuse(call, error), undefined);
+    if (wrong) return refuse(wrong);
+    bodyOf(request, (error, body) => {
+      if (error !== undefined) return refuse(error);
+      framing.readRequest(types, request.headers, body, (error, bytes) => {
+        if (error !== undefined) return refuse(error);
+        dispatcher.unary(method, bytes, call, answer);
+      });
+    });
+  }
+
+  #stream(exchange: Exchange<ServerStreamMethod>, framing: StreamFraming, wrong: RollcallError | undefined): void {
+    const { dispatcher, clock } = this.parts;
+    const { method, call, request, types } = exchange;
+    const transport = new HttpStream(exchange, framing, clock);
+    const refuse = (error: unknown): void => transport.end(dispatcher.refuse(call, error));
+    if (wrong) return refuse(wrong);
+    bodyOf(request, (error, body) => {
+      if (error !== undefined) return refuse(error);
+      framing.readRequest(types, request.headers, body, (error, bytes) => {
+        if (error !== undefined) return refuse(error);
+        dispatcher.serverStream(method, bytes, call, transport);
+      });
+    });
+  }
+
+  async #prometheus(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): Promise<void> {
+    const exchange = { request, response };
+    if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(request, response, ['GET', 'HEAD']);
+    const unknown = [...query.keys()].find((name) => name !== 'namespace' && name !== 'service');
+    const registry: RegistryCall = (name, bytes) => {
+      const method = this.#methods.get(`/rollcall.v1.RegistryService/${name}`) as UnaryMethod;
+      const call = new HttpCall(method, request, undefined, this.parts.random);
+      return new Promise((resolve, reject) =>
+        this.parts.dispatcher.unary(method, bytes, call, (failure, message) =>
+          failure ? reject(new FailedCall(failure)) : resolve(whole(message!)),
+        ),
+      );
+    };
+    try {
+      if (unknown !== undefined) throw unknownParameter(unknown);
+      const scope = { namespace: query.get('namespace') ?? undefined, service: query.get('service') ?? undefined };
+      send(exchange, jsonAnswer(200, await prometheusTargets(registry, scope)));
+    } catch (error) {
+      const method = this.#methods.get('/rollcall.v1.RegistryService/Discover')!;
+      const call = new HttpCall(method, request, undefined, this.parts.random);
+      const failure = error instanceof FailedCall ? error.failure : this.parts.dispatcher.refuse(call, error);
+      send(exchange, plainFailure(failure));
+    }
+  }
+}
+
+/** A call that failed, for code that awaits it. */
+class FailedCall extends Error {
+  constructor(readonly failure: Failure) {
+    super(failure.message);
+  }
+}
+
+/** Reads the body of a POST or PUT. Any other request has none that counts. */
+function bodyOf(request: IncomingMessage, done: Parameters<typeof readBody>[1]): void {
+  if (request.method === 'POST' || request.method === 'PUT') return readBody(request, done);
+  done(undefined, Buffer.alloc(0));
+}
+
+/** The milliseconds that the client gives the call. */
+function timeoutOf({ headers }: IncomingMessage): number | 'malformed' | undefined {
+  const [connect, grpc] = [headers['connect-timeout-ms'], headers['grpc-timeout']];
+  if (connect !== undefined) return connectTimeoutMs(String(connect)) ?? 'malformed';
+  if (grpc !== undefined) return grpcTimeoutMs(String(grpc)) ?? 'malformed';
+  return undefined;
+}
+
+/** A browser that calls again says where it was in a header, which is newer than the URL. */
+function withLastEventId({ headers }: IncomingMessage, query: URLSearchParams): URLSearchParams {
+  const id = headers['last-event-id'];
+  if (typeof id !== 'string' || id === '') return query;
+  query.delete('resumeToken');
+  query.set('resume_token', id);
+  return query;
+}
+
+function malformedTimeout(): RollcallError {
+  const description = 'must be a timeout as its protocol writes it';
+  return invalidRequest([{ field: 'connect-timeout-ms or grpc-timeout', description }]);
+}
+
+function notOverHttp(): RollcallError {
+  return new RollcallError('NOT_OVER_HTTP', 'the method streams both ways: use gRPC, or call Heartbeat');
+}
+
+const unknownParameter = (field: string): RollcallError =>
+  invalidRequest([{ field, description: 'is not a parameter; use namespace or service' }]);
+
+function notFound(request: IncomingMessage, response: ServerResponse, path: string): void {
+  const message = `there is nothing at ${path}; RPCs are at paths such as /rollcall.v1.RegistryService/Discover`;
+  send({ request, response }, jsonAnswer(404, { code: 'unimplemented', message, reason: 'UNKNOWN_METHOD' }));
+}
+
+function notAllowed(request: IncomingMessage, response: ServerResponse, allowed: readonly string[]): void {
+  const message = `use ${allowed.join(' or ')}`;
+  send({ request, response }, jsonAnswer(405, { code: 'unimplemented', message }, { allow: allowed.join(', ') }));
+}
+
+function unsupportedType(request: IncomingMessage, response: ServerResponse): void {
+  const message = `the content type is not one of this method; with curl, use --json '{...}', or -H 'content-type: application/json'`;
+  const headers = { 'accept-post': POST_TYPES.join(', ') };
+  send({ request, response }, jsonAnswer(415, { code: 'unknown', message }, headers));
+}
