@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { createFileRegistry, type DescService, fromBinary, type JsonObject } from '@bufbuild/protobuf';
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
-import { Code, ConnectError, createClient, type Transport } from '@connectrpc/connect';
+import { Code, type ConnectError, createClient, type Transport } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcWebTransport } from '@connectrpc/connect-node';
 import { EventSource } from 'eventsource';
 import { LIMITS } from '../../src/model/limits.js';
@@ -34,6 +34,9 @@ const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
 const service = (name: string): DescService => registry.getService(`rollcall.v1.${name}`)!;
 
 const json = async (response: Response): Promise<JsonObject> => (await response.json()) as JsonObject;
+/** The message of an error as plain JSON or as Connect writes it. */
+const messageOf = async (response: Response): Promise<string> =>
+  ((await response.json()) as { message: string }).message;
 const post = (server: ServerProcess, method: string, body: unknown, headers = {}): Promise<Response> =>
   fetch(`${server.url}/${method}`, {
     method: 'POST',
@@ -180,7 +183,7 @@ test('a config is served bare, with an ETag that answers 304, in each of its ver
   assert.deepEqual([refused.status, (await json(refused)).reason], [409, 'VERSION_MISMATCH']);
   const broken = await put('{"a":');
   assert.equal(broken.status, 400);
-  assert.match(String((await json(broken)).message), /configs\[0\]\.text: .*line 1, column 6/);
+  assert.match(await messageOf(broken), /configs\[0\]\.text: .*line 1, column 6/);
   const now = await fetch(at);
   assert.deepEqual([await now.text(), now.headers.get('content-type')], ['{"a":2}', 'application/json']);
   const etag = now.headers.get('etag')!;
@@ -222,7 +225,7 @@ test('parameters of a URL are fields, and one that is not is refused by name', a
     ['service=a&service=b', /service: is given twice/],
     ['min_revision=x', /min_revision/],
   ] as const)
-    assert.match(String((await json(await fetch(`${server.url}/${REGISTRY}/Discover?${query}`))).message), message);
+    assert.match(await messageOf(await fetch(`${server.url}/${REGISTRY}/Discover?${query}`)), message);
 });
 
 test('Prometheus finds every instance, and gets an error rather than an empty list', async (t) => {

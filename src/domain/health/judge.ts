@@ -6,6 +6,7 @@ import type { Commits } from '../../catalog/commits.js';
 import { type InstanceItem, silenced } from '../../model/instance.js';
 import { Deadlines, TICK_MS } from './deadlines.js';
 import { Expiry } from './expiry.js';
+import { FallLimit } from './fall-limit.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { LivenessEntry, LivenessTable, Query } from './liveness-table.js';
 import { Outcomes } from './outcomes.js';
@@ -23,6 +24,11 @@ const ROUND_AGAIN_MS = 200;
  * The least wait if another member heard the instance. Its answer is as old as its last tick, so the TTL may be over.
  */
 const HEARD_AGAIN_MS = 100;
+/**
+ * The wait of an instance that was held back until its service may be protected: enough for two commits, and little beside
+ * the 300 ms within which a verdict is promised.
+ */
+const RELEASED_AGAIN_MS = 100;
 /** The wait before the removal of a protected instance is tried again. */
 const HELD_AGAIN_MS = 1_000;
 
@@ -57,13 +63,15 @@ export class Judge implements Closeable {
   readonly #deadlines: Deadlines;
   readonly #expiry: Expiry;
   readonly #outcomes: Outcomes;
+  readonly #limit: FallLimit;
   readonly #postponements: Postponements;
   readonly #rounds = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   #ticking: Timer | undefined;
 
   constructor(private readonly parts: JudgeParts) {
-    const { commits, telemetry } = parts;
+    const { catalog, commits, telemetry } = parts;
+    this.#limit = new FallLimit(catalog);
     this.#deadlines = new Deadlines(parts);
     this.#outcomes = new Outcomes(commits, telemetry);
     this.#expiry = new Expiry({ ...parts, outcomes: this.#outcomes });
@@ -120,19 +128,25 @@ export class Judge implements Closeable {
       const { incarnation } = item.record.instance!;
       return { entry, item, query: { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision } };
     });
+    let chosen: readonly Case[] = [];
+    let held = new Set<LivenessEntry>();
     try {
       if (!jury) this.#postponements.unanswered();
       else {
         const silent = await this.#allSilent(cases, jury, false);
-        const promised = await this.#allSilent(silent, jury, true);
+        chosen = this.#limit.choose(silent);
+        if (chosen.length < silent.length) held = heldBack(silent, chosen);
+        const promised = await this.#allSilent(chosen, jury, true);
         await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item }) =>
           commits.instanceTxn(silenced(item, this.#isSeasoned(entry), commits.stamp()), item.modRevision),
         );
       }
     } catch (error) {
       this.#outcomes.failed(error, 'a verdict could not be committed; retrying');
+    } finally {
+      this.#limit.done(chosen);
     }
-    this.#armAgain(entries);
+    this.#armAgain(entries, held);
   }
 
   async #expire(entries: readonly LivenessEntry[]): Promise<void> {
@@ -173,12 +187,22 @@ export class Judge implements Closeable {
   }
 
   /** After a round, an instance that is still registered keeps a deadline. A round never moves a deadline earlier. */
-  #armAgain(entries: readonly LivenessEntry[]): void {
+  #armAgain(entries: readonly LivenessEntry[], held: ReadonlySet<LivenessEntry> = NONE): void {
     const { table, liveness } = this.parts;
     for (const entry of entries) {
       if (table.entry(entry.item.key) !== entry) continue;
       const wasHeard = entry.heardElsewhereMs + entry.item.ttlMs > liveness.nowMs;
-      this.#deadlines.arm(entry, liveness.nowMs + (wasHeard ? HEARD_AGAIN_MS : ROUND_AGAIN_MS));
+      const waitMs = wasHeard ? HEARD_AGAIN_MS : held.has(entry) ? RELEASED_AGAIN_MS : ROUND_AGAIN_MS;
+      this.#deadlines.arm(entry, liveness.nowMs + waitMs);
     }
   }
+}
+
+const NONE: ReadonlySet<LivenessEntry> = new Set();
+
+/** The instances whose verdicts wait. */
+function heldBack(silent: readonly Case[], chosen: readonly Case[]): Set<LivenessEntry> {
+  const held = new Set(silent.map(({ entry }) => entry));
+  for (const { entry } of chosen) held.delete(entry);
+  return held;
 }

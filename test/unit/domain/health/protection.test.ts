@@ -575,3 +575,16 @@ test('E4: a record of a protection that could not be read, and is gone, does not
   town.stop(named('pay', 1));
   await stage.untilTrue(() => town.registered('pay').length === 7, 30_000 + 6 * TTL_MS + SOON_MS);
 });
+
+test('E4 T6c: ten instances that fall in the same moment: no revision ever shows fewer than four', async () => {
+  const town = await settled(10);
+  const { stage } = town;
+  const scope = stage.replica.catalog.instances.scope('default', 'pay')!;
+  const sizes: number[] = [];
+  scope.listeners.add(() => sizes.push(town.shown('pay').ids.length));
+  // The town sends all heartbeats in one message, as a sidecar or an agent does.
+  town.stop(named('pay', 10));
+  await stage.pass(FALLEN_MS);
+  assert.deepEqual([sizes.length > 0, Math.min(...sizes), sizes.at(-1)], [true, 4, 10]);
+  assert.deepEqual([town.isProtected('pay'), stage.count('verdicts')], [true, 10]);
+});
