@@ -23,21 +23,29 @@ const ANY_ADDRESS = ['0.0.0.0', '::'];
 const Exit = { OK: 0, FAILED: 1, USAGE: 2, SIGNAL: 130 } as const;
 
 async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) return print(HELP);
   switch (command) {
     case 'serve':
-      return args.includes('--help') ? print(HELP) : await serve(args);
+      return await serve(args);
     case 'store':
       return await storeCommand(args);
     case 'version':
     case '--version':
-      return print(`${VERSION}\n`);
+      return args.length > 0
+        ? usage(`version takes no arguments, but has ${JSON.stringify(args[0])}`)
+        : print(`${VERSION}\n`);
     case 'help':
     case '--help':
+    case '-h':
       return print(HELP);
     default:
-      process.stderr.write(`unknown command ${JSON.stringify(command)}; "rollcall help" lists the commands\n`);
-      return Exit.USAGE;
+      return usage(`unknown command ${JSON.stringify(command)}; "rollcall help" lists the commands`);
   }
+}
+
+function usage(text: string): number {
+  process.stderr.write(`rollcall: ${text}\n`);
+  return Exit.USAGE;
 }
 
 function print(text: string): number {
@@ -48,8 +56,7 @@ function print(text: string): number {
 /** Runs a command on the store, without a server. */
 async function storeCommand([command, ...args]: readonly string[]): Promise<number> {
   if (command !== 'new-epoch') {
-    process.stderr.write('rollcall: the command for the store is missing or unknown; use: rollcall store new-epoch\n');
-    return Exit.USAGE;
+    return usage('the command for the store is missing or unknown; use: rollcall store new-epoch');
   }
   const { settings } = readSettings(args, process.env);
   const { epoch, nodes } = await renewEpoch(settings.store, processTelemetry('error', systemClock));

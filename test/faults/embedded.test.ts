@@ -204,13 +204,36 @@ for (const [damage, inflict] of Object.entries(damages)) {
   });
 }
 
-test('damage after a clean end: a flipped byte is told in clear words', async (t) => {
-  const folder = await filledFolder(t, true);
-  const file = join(folder, 'data.mdb');
-  damages['one flipped byte in a record']!(file);
-  const { status, stderr } = runServer(folder);
-  assert.equal(status, 1, stderr);
-  assert.match(stderr, /is damaged: .*checksum/);
+const { 'noise in the middle': _, ...damagesOfCopies } = damages;
+
+for (const [damage, inflict] of Object.entries({
+  ...damagesOfCopies,
+  'a missing file': (file: string) => rmSync(file),
+})) {
+  test(`damage after a clean end: ${damage} is told in clear words, twice, and nothing is changed`, async (t) => {
+    const folder = await filledFolder(t, true);
+    const file = join(folder, 'data.mdb');
+    inflict(file);
+    const before = existsSync(file) ? readFileSync(file) : undefined;
+    for (const command of ['serve', 'serve', 'new-epoch']) {
+      const { status, stderr } =
+        command === 'serve' ? runServer(folder) : runProgram('store', 'new-epoch', '--data-dir', folder);
+      assert.equal(status, 1, stderr);
+      assert.match(stderr, /the data in .* is damaged: /);
+    }
+    assert.deepEqual(existsSync(file) ? readFileSync(file) : undefined, before);
+  });
+}
+
+test('a data file that replaces the one of a clean end is checked, and used if it is whole', async (t) => {
+  const [one, other] = [await filledFolder(t, true), await filledFolder(t, true)];
+  const server = await startServer(t, other);
+  await register(server, { instance: { service: 'other', id: 'o', address: '10.0.0.1' } });
+  await server.stop();
+  copyFileSync(join(other, 'data.mdb'), join(one, 'data.mdb'));
+  const again = await startServer(t, one);
+  assert.equal((await discover(again, { service: 'other' })).instances.length, 1);
+  assert.ok(again.log.some((line) => line.includes('not the one that the last run left; checking the data')));
 });
 
 test('a copy of the folder of a stopped server is a backup', async (t) => {

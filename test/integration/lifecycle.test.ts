@@ -136,12 +136,16 @@ test('bad settings end the program with what is wrong, and exit code 2', () => {
     [['serve', '--colour', 'red'], /--colour/],
     [['serve', '--log-level', 'loud'], /--log-level/],
     [['sevre'], /sevre/],
+    [['version', '--bogus'], /--bogus/],
+    [['store'], /new-epoch/],
   ];
   for (const [args, message] of cases) {
     const { status, stderr } = runProgram(...args);
     assert.equal(status, 2, args.join(' '));
     assert.match(stderr, message);
   }
+  for (const args of [['-h'], ['store', 'new-epoch', '--help'], ['serve', '-h']])
+    assert.equal(runProgram(...args).status, 0);
   const help = runProgram('help');
   assert.equal(help.status, 0);
   assert.match(help.stdout, /--grpc-port/);

@@ -231,7 +231,7 @@ function assertUndoes({ replacesRevision, instance }: Registration, current: Ins
   if (replacesRevision === revision) return;
   const time = new Date(current.removedAtMs!).toISOString();
   const { service, id } = instance;
-  const message = `this incarnation of ${service}/${id} was deregistered at ${time}: draw a new one to come back`;
+  const message = `this incarnation of ${service}/${id} was deregistered at ${time}: draw a new one to come back, or undo the removal with replaces_revision ${revision}`;
   throw new RollcallError('DEREGISTERED', message, { metadata: { revision: String(revision), time } });
 }
 

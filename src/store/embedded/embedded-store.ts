@@ -1,4 +1,4 @@
-import { statSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { FullDisk } from '../full-disk.js';
@@ -26,7 +26,8 @@ import {
 import type { Database } from './database.js';
 import { hasRoom, isDiskFull, reasonOf } from './failed-batch.js';
 import { FlushQueue } from './flush-queue.js';
-import { cleanMarker, DamagedStore, dataFile } from './folder.js';
+import { writeCleanMarker } from './clean-end.js';
+import { DamagedStore, dataFile } from './folder.js';
 import type { FolderLock } from './folder-lock.js';
 import { Records } from './records.js';
 
@@ -160,7 +161,7 @@ export class EmbeddedStore implements Store {
     await this.#disk.close();
     try {
       await database.close();
-      writeFileSync(cleanMarker(folder), `${this.#records.revision}\n`);
+      writeCleanMarker(folder, this.#records.revision);
     } finally {
       await lock.close();
     }

@@ -1,10 +1,11 @@
-import { accessSync, constants, existsSync, rmSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import type { Clock } from '../../base/clock.js';
 import type { Log, Telemetry } from '../../base/telemetry.js';
 import { checkFolder } from './check.js';
 import { openDatabase } from './database.js';
 import { EmbeddedStore } from './embedded-store.js';
-import { cleanMarker, DamagedStore, dataFile } from './folder.js';
+import { lastEnd, removeCleanMarker } from './clean-end.js';
+import { DamagedStore } from './folder.js';
 import { FolderLock } from './folder-lock.js';
 
 /** The options of the embedded store. */
@@ -20,7 +21,7 @@ export interface EmbeddedOptions {
 }
 
 /**
- * Opens the embedded store of a folder: takes the folder, checks it after an unclean end, and removes the members of
+ * Opens the embedded store of a folder: takes the folder, checks it unless it is as a clean end left it, and removes the members of
  * the previous process. Throws FolderHeld, DamagedStore, or an error that says what is wrong with the folder.
  */
 export async function openEmbeddedStore(options: EmbeddedOptions): Promise<EmbeddedStore> {
@@ -40,8 +41,8 @@ async function openLocked({ telemetry, ...options }: EmbeddedOptions, lock: Fold
   const { folder } = options;
   const log = telemetry.log.child('store');
   accessSync(folder, constants.R_OK | constants.W_OK);
-  await checkAfterUncleanEnd(folder, log);
-  rmSync(cleanMarker(folder), { force: true });
+  await checkUnlessClean(folder, log);
+  removeCleanMarker(folder);
   const database = openDatabase(folder);
   const store = new EmbeddedStore({ ...options, database, lock, telemetry: { ...telemetry, log } });
   await store.removeMembers();
@@ -49,10 +50,13 @@ async function openLocked({ telemetry, ...options }: EmbeddedOptions, lock: Fold
   return store;
 }
 
-/** Checks the data unless the marker file says that the last run ended cleanly. */
-async function checkAfterUncleanEnd(folder: string, log: Log): Promise<void> {
-  if (existsSync(cleanMarker(folder)) || !existsSync(dataFile(folder))) return;
-  log.warn({ folder }, 'the last run did not end cleanly; checking the data');
+/** Checks the data unless they are as a clean end left them. */
+async function checkUnlessClean(folder: string, log: Log): Promise<void> {
+  const end = lastEnd(folder);
+  if (end === 'NEW' || end === 'CLEAN') return;
+  const why =
+    end === 'CHANGED' ? 'the data file is not the one that the last run left' : 'the last run did not end cleanly';
+  log.warn({ folder }, `${why}; checking the data`);
   await checkFolder(folder);
 }
 
