@@ -4,6 +4,7 @@ import { openApi, openDispatcher } from './api/api.js';
 import { Readiness } from './api/readiness.js';
 import { GrpcEdge } from './edges/grpc/grpc-edge.js';
 import { HttpEdge, type HttpEdgeParts } from './edges/http/http-edge.js';
+import { IMAGE } from './edges/wire/image.js';
 import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
 import { peerConnector } from './edges/peer/connector.js';
@@ -85,10 +86,10 @@ const NOT_A_MEMBER = 'the server waits before it joins the cluster again, and ac
 /** Makes the HTTP edge. */
 function openHttp(
   { host, httpHosts, httpCorsOrigins }: Settings,
-  parts: Omit<HttpEdgeParts, 'guard' | 'version'>,
+  parts: Omit<HttpEdgeParts, 'guard' | 'version' | 'image'>,
 ): HttpEdge {
   const guard = { loopback: isLoopback(host), hosts: httpHosts, origins: httpCorsOrigins };
-  return new HttpEdge({ ...parts, guard, version: VERSION });
+  return new HttpEdge({ ...parts, guard, image: IMAGE, version: VERSION });
 }
 
 /** Starts the thread that parses large configs. */

@@ -426,4 +426,8 @@ test('probes answer while the store is out, and calls get an error with a reason
   const call = await fetch(`${url}/v1/services`);
   assert.deepEqual([call.status, (await json(call)).reason, call.headers.get('retry-after')], [503, 'NOT_READY', '1']);
   assert.equal((await fetch(`${url}/v1/sd/prometheus`)).status, 503);
+  // Another answer than 200 would end an EventSource for good.
+  const events = await fetch(`${url}/v1/watch/services/pay`, { headers: { accept: 'text/event-stream' } });
+  assert.equal(events.status, 200);
+  assert.match(await events.text(), /^retry: 1000\n[^]*event: status\ndata: \{.*"reason":"NOT_READY"/);
 });

@@ -59,7 +59,16 @@ function cutUnread(response: ServerResponse): void {
   response.on('close', () => clearTimeout(timer));
 }
 
-/** The text of a value as an answer. */
+/** One line of text as an answer. */
+export function textAnswer(status: number, text: string, headers: OutgoingHttpHeaders = {}): HttpAnswer {
+  return {
+    status,
+    headers: { 'content-type': 'text/plain; charset=utf-8', ...headers },
+    body: Buffer.from(`${text}\n`),
+  };
+}
+
+/** A value as an answer. */
 export function jsonAnswer(status: number, value: unknown, headers: OutgoingHttpHeaders = {}): HttpAnswer {
   return {
     status,

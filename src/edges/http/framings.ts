@@ -5,7 +5,14 @@ import { RollcallError } from '../../model/errors.js';
 import type { Formats } from './formats.js';
 import type { Json } from './json.js';
 import { jsonOfQuery } from './query.js';
-import { connectStream, grpcWebStream, jsonLines, serverSentEvents, type StreamFraming } from './stream-framings.js';
+import {
+  connectStream,
+  grpcWebStream,
+  jsonLines,
+  serverSentEvents,
+  type StreamFraming,
+  wantsEvents,
+} from './stream-framings.js';
 import {
   connectFailure,
   connectUnary,
@@ -82,7 +89,7 @@ export class Framings {
     const { json } = this;
     const refuse: Parameters<typeof jsonLines>[0]['refuse'] = (failure) =>
       isShort ? plainFailure(failure) : connectFailure(undefined, failure, json);
-    const make = accept?.includes('text/event-stream') ? serverSentEvents : jsonLines;
+    const make = wantsEvents({ accept }) ? serverSentEvents : jsonLines;
     return make({ json, request, refuse });
   }
 }

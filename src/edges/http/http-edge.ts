@@ -14,6 +14,7 @@ import { send } from './exchange.js';
 import { Guard, type GuardParts } from './guard.js';
 import { Probes } from './probes.js';
 import { Routes } from './routes.js';
+import { eventsRefused, wantsEvents } from './stream-framings.js';
 import { plainFailure } from './unary-framings.js';
 
 /** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
@@ -37,7 +38,9 @@ export interface HttpEdgeParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: Pick<Dispatcher, 'unary' | 'serverStream' | 'refuse' | 'drain'>;
+  /** The protos of the methods: a google.protobuf.FileDescriptorSet. */
+  readonly image: Uint8Array;
   readonly readiness: Readiness;
   readonly guard: GuardParts;
   readonly version: string;
@@ -111,7 +114,9 @@ export class HttpEdge implements Closeable {
       if (!this.#routes) throw new RollcallError('NOT_READY', 'the server is starting');
       this.#routes.handle(request, response, path, query);
     } catch (error) {
-      send({ request, response }, plainFailure(this.#toFailure(error)));
+      const failure = this.#toFailure(error);
+      const events = wantsEvents(request.headers) ? eventsRefused(failure) : undefined;
+      send({ request, response }, events ?? plainFailure(failure));
     }
   }
 

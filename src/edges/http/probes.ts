@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readiness } from '../../api/readiness.js';
-import { type HttpAnswer, jsonAnswer, send } from './exchange.js';
+import { type HttpAnswer, jsonAnswer, send, textAnswer } from './exchange.js';
 
 /** The probes of an orchestrator. They are answered from the moment at which the port is open. */
 export class Probes {
@@ -21,7 +21,7 @@ export class Probes {
   #answerTo(path: string, isVerbose: boolean): HttpAnswer | undefined {
     switch (path) {
       case '/livez':
-        return plain(200, 'ok\n');
+        return textAnswer(200, 'ok');
       case '/readyz':
         return this.#readyz(isVerbose);
       case '/version':
@@ -37,12 +37,6 @@ export class Probes {
       .checks()
       .filter(({ failure }) => isVerbose || failure !== undefined)
       .map(({ name, failure }) => (failure === undefined ? `[+] ${name} ok\n` : `[-] ${name}: ${failure}\n`));
-    return plain(ready ? 200 : 503, `${lines.join('')}${ready ? 'ok' : 'not ready'}\n`);
+    return textAnswer(ready ? 200 : 503, `${lines.join('')}${ready ? 'ok' : 'not ready'}`);
   }
 }
-
-const plain = (status: number, text: string): HttpAnswer => ({
-  status,
-  headers: { 'content-type': 'text/plain; charset=utf-8' },
-  body: Buffer.from(text),
-});

@@ -6,10 +6,9 @@ import type { Method, ServerStreamMethod, UnaryMethod } from '../../api/call/met
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import { invalidRequest, RollcallError } from '../../model/errors.js';
-import { IMAGE } from '../wire/image.js';
 import { connectTimeoutMs, grpcTimeoutMs } from '../wire/timeouts.js';
 import { readBody } from './body.js';
-import { type Exchange, jsonAnswer, send } from './exchange.js';
+import { type Exchange, jsonAnswer, send, textAnswer } from './exchange.js';
 import { formatsOf } from './formats.js';
 import { type Framing, Framings, POST_TYPES } from './framings.js';
 import { HttpCall } from './http-call.js';
@@ -24,7 +23,9 @@ import { connectFailure, plainFailure, type UnaryFraming } from './unary-framing
 export interface RoutesParts {
   readonly clock: Clock;
   readonly random: Random;
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: Pick<Dispatcher, 'unary' | 'serverStream' | 'refuse'>;
+  /** The protos of the methods: a google.protobuf.FileDescriptorSet. */
+  readonly image: Uint8Array;
 }
 
 const PROMETHEUS = '/v1/sd/prometheus';
@@ -32,14 +33,16 @@ const PROMETHEUS = '/v1/sd/prometheus';
 /** Hands each request to its method: by the path of the RPC, or by a short path. */
 export class Routes {
   readonly #methods: ReadonlyMap<string, Method>;
-  readonly #json = new Json(IMAGE);
-  readonly #framings = new Framings(this.#json, formatsOf(this.#json));
+  readonly #json: Json;
+  readonly #framings: Framings;
   readonly #shortPaths: ShortPaths;
 
   constructor(
     methods: readonly Method[],
     private readonly parts: RoutesParts,
   ) {
+    this.#json = new Json(parts.image);
+    this.#framings = new Framings(this.#json, formatsOf(this.#json));
     // Members of the cluster speak gRPC with one another.
     const served = methods.filter(({ audience }) => audience !== 'peer');
     this.#methods = new Map(served.map((method) => [method.path, method]));
@@ -193,18 +196,32 @@ function notOverHttp(): RollcallError {
 const unknownParameter = (field: string): RollcallError =>
   invalidRequest([{ field, description: 'is not a parameter; use namespace or service' }]);
 
+/** Where people are answered: with JSON. On the paths of RPCs a body that is not of its protocol must be plain text. */
+const PEOPLE = /^\/v1(\/|$)/;
+
 function notFound(request: IncomingMessage, response: ServerResponse, path: string): void {
   const message = `there is nothing at ${path}; RPCs are at paths such as /rollcall.v1.RegistryService/Discover`;
-  send({ request, response }, jsonAnswer(404, { code: 'unimplemented', message, reason: 'UNKNOWN_METHOD' }));
+  sendRefusal(request, response, { status: 404, message, headers: {} });
 }
 
 function notAllowed(request: IncomingMessage, response: ServerResponse, allowed: readonly string[]): void {
-  const message = `use ${allowed.join(' or ')}`;
-  send({ request, response }, jsonAnswer(405, { code: 'unimplemented', message }, { allow: allowed.join(', ') }));
+  const message = `${request.method} is not taken here; use ${allowed.join(' or ')}`;
+  sendRefusal(request, response, { status: 405, message, headers: { allow: allowed.join(', ') } });
 }
 
 function unsupportedType(request: IncomingMessage, response: ServerResponse): void {
   const message = `the content type is not one of this method; with curl, use --json '{...}', or -H 'content-type: application/json'`;
-  const headers = { 'accept-post': POST_TYPES.join(', ') };
-  send({ request, response }, jsonAnswer(415, { code: 'unknown', message }, headers));
+  sendRefusal(request, response, { status: 415, message, headers: { 'accept-post': POST_TYPES.join(', ') } });
+}
+
+/** Answers a request that is no call of a method. */
+function sendRefusal(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, message, headers }: { status: number; message: string; headers: Record<string, string> },
+): void {
+  const answer = PEOPLE.test(request.url ?? '')
+    ? jsonAnswer(status, { code: 'unimplemented', message, reason: 'UNKNOWN_METHOD' }, headers)
+    : textAnswer(status, message, headers);
+  send({ request, response }, answer);
 }

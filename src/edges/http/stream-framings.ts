@@ -108,14 +108,28 @@ export function serverSentEvents(parts: TextStreamParts): StreamFraming {
       const token = tokenOf(own);
       return Buffer.concat([Buffer.from(`${token === '' ? '' : `id: ${token}\n`}data: `), text, EVENT_END]);
     },
-    end: (_, failure) => {
-      if (!failure) return NOTHING;
-      const { retryAfterMs } = failure.error;
-      const retry = retryAfterMs === undefined ? '' : `retry: ${Math.max(retryAfterMs, RETRY_LEAST_MS)}\n`;
-      return Buffer.from(`${retry}event: status\ndata: ${JSON.stringify(plainError(failure))}\n\n`);
-    },
-    refusal: (_, failure) => (failure.error.retryAfterMs === undefined ? refuse(failure) : undefined),
+    end: (_, failure) => (failure ? Buffer.from(statusEvent(failure)) : NOTHING),
+    refusal: (_, failure) => (isPassing(failure) ? undefined : refuse(failure)),
   };
+}
+
+/** Returns true if a request asks for server-sent events. */
+export const wantsEvents = ({ accept }: IncomingHttpHeaders): boolean => accept?.includes('text/event-stream') ?? false;
+
+/** The answer to a request for events that fails before its method is known. */
+export function eventsRefused(failure: Failure): HttpAnswer | undefined {
+  if (!isPassing(failure)) return undefined;
+  return { status: 200, headers: { 'content-type': 'text/event-stream' }, body: Buffer.from(statusEvent(failure)) };
+}
+
+/** Returns true for an error that another call may not meet. */
+const isPassing = ({ error }: Failure): boolean => error.retryAfterMs !== undefined;
+
+/** The event that says why a stream ends. */
+function statusEvent(failure: Failure): string {
+  const { retryAfterMs } = failure.error;
+  const retry = retryAfterMs === undefined ? '' : `retry: ${Math.max(retryAfterMs, RETRY_LEAST_MS)}\n`;
+  return `${retry}event: status\ndata: ${JSON.stringify(plainError(failure))}\n\n`;
 }
 
 /** The least delay after which a browser should call again. */

@@ -24,6 +24,9 @@ export function requestTooLarge(): RollcallError {
   });
 }
 
+/** Returns true for a compression that requests can have. */
+export const isKnownCompression = (name: string): boolean => name === 'identity' || name === 'gzip';
+
 /** The error for a compression other than gzip. */
 export function unknownCompression(name: string): RollcallError {
   return new RollcallError(
