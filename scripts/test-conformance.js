@@ -18,7 +18,7 @@ const folder = filled(`conformance-${VERSION}`, (work) => {
 });
 
 const server = [process.execPath, '--import', 'tsx', path('test/conformance/server.ts'), join(folder, 'image.binpb')];
-for (const config of ['http1.yaml']) {
+for (const config of ['http1.yaml', 'http2.yaml']) {
   const args = ['--mode', 'server', '--conf', path(`test/conformance/${config}`), '--', ...server];
   const { status } = spawnSync(join(folder, 'connectconformance'), args, { stdio: 'inherit', cwd: path('.') });
   if (status !== 0) process.exit(status ?? 1);

@@ -20,6 +20,7 @@ import type { Sink } from '../../src/api/call/sink.js';
 import { Readiness } from '../../src/api/readiness.js';
 import { delay, systemClock } from '../../src/base/clock.js';
 import { systemRandom } from '../../src/base/random.js';
+import { GrpcEdge } from '../../src/edges/grpc/grpc-edge.js';
 import { HttpEdge } from '../../src/edges/http/http-edge.js';
 import { RollcallError } from '../../src/model/errors.js';
 import { processTelemetry } from '../../src/telemetry/telemetry.js';
@@ -172,12 +173,20 @@ async function readSized(input: NodeJS.ReadableStream): Promise<Buffer> {
   return bytes.subarray(4, 4 + bytes.readUInt32BE());
 }
 
-fromBinary(type('ServerCompatRequest'), await readSized(process.stdin));
+/** The value of PROTOCOL_GRPC. */
+const GRPC = 2;
+
+const wanted = fromBinary(type('ServerCompatRequest'), await readSized(process.stdin)) as unknown as {
+  protocol: number;
+};
 const parts = { clock: systemClock, random: systemRandom, telemetry: processTelemetry('warn', systemClock) };
 const dispatcher = new SuiteDispatcher({ ...parts, streamAgeMs: 600_000, gates: [], observers: [] });
-const readiness = new Readiness({});
+const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}) };
 const guard = { loopback: true, hosts: [], origins: [] };
-const edge = new HttpEdge({ ...parts, dispatcher, readiness, guard, image, version: 'conformance' });
+const edge =
+  wanted.protocol === GRPC
+    ? new GrpcEdge({ ...edgeParts, streamAgeMs: 600_000 })
+    : new HttpEdge({ ...edgeParts, guard, image, version: 'conformance' });
 edge.offer([unary('Unary'), unary('IdempotentUnary'), serverStream()]);
 const port = await edge.listen('127.0.0.1', 0);
 const responseType = type('ServerCompatResponse');

@@ -12,6 +12,12 @@ import { BadRequest, ErrorInfo, RetryInfo } from '../../src/gen/google/rpc/error
 
 /** The built program. */
 export const MAIN = new URL('../../dist/main.js', import.meta.url).pathname;
+/** Flags of Node with which a server leaves all of gRPC to grpc-js: ROLLCALL_TEST_GRPC=library runs a suite on that path. */
+const GRPC_JS_ALONE: readonly string[] =
+  process.env['ROLLCALL_TEST_GRPC'] === 'library'
+    ? ['--import', new URL('../../scripts/grpc-js-alone.js', import.meta.url).pathname]
+    : [];
+
 /** A program that only does something and ends is done by then, or hangs. */
 const PROGRAM_MAX_MS = 20_000;
 
@@ -82,7 +88,7 @@ export function launchServer(
   main: string = MAIN,
 ): LaunchedServer {
   const [program, ...before] = [...command, process.execPath];
-  const child = spawn(program, [...before, main, 'serve', '--grpc-port', '0', ...args], {
+  const child = spawn(program, [...before, ...GRPC_JS_ALONE, main, 'serve', '--grpc-port', '0', ...args], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const exited = once(child, 'exit').then(
@@ -115,6 +121,8 @@ export async function startWith(
 ): Promise<ServerProcess> {
   const { process: child, log, exited, listening } = launchServer(args, command, main);
   const port = await listening;
+  const isAlone = log.some((line) => line.includes('grpc-js is another one than expected'));
+  if (isAlone !== GRPC_JS_ALONE.length > 0) throw new Error('the server takes unary calls on the other path');
   const address = `127.0.0.1:${port}`;
   const clients = {
     registry: new RegistryServiceClient(address, credentials.createInsecure()),

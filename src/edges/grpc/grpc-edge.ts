@@ -10,6 +10,8 @@ import type { Telemetry } from '../../base/telemetry.js';
 import { LIMITS } from '../../model/limits.js';
 import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
+import { http2ServersOf } from './http2-servers.js';
+import { LeanUnary } from './lean-unary.js';
 import { reflectionMethods } from './reflection-service.js';
 import { definitionOf, GrpcHandlers } from './service.js';
 
@@ -51,11 +53,13 @@ export interface GrpcEdgeParts {
 export class GrpcEdge implements Closeable {
   readonly #server: Server;
   readonly #health: HealthService;
+  readonly #lean: LeanUnary;
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: GrpcEdgeParts) {
     this.#health = new HealthService(parts.clock);
+    this.#lean = new LeanUnary(parts);
     const follow = (ready: boolean): void => this.#health.set(ready ? 'SERVING' : 'NOT_SERVING');
     parts.readiness.onChange(follow, this.#closed.signal);
     const graceMs = parts.streamAgeMs * (1 + STREAM_AGE_SPREAD) + AGE_GRACE_MS;
@@ -69,6 +73,7 @@ export class GrpcEdge implements Closeable {
   /** Adds the methods. Health checks may ask about the services that are not for peers. */
   offer(methods: readonly Method[]): void {
     const asked = methods.filter(({ audience }) => audience !== 'peer').map(({ path }) => path.split('/')[1]!);
+    this.#lean.offer(methods);
     const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random, this.parts.clock);
     for (const method of [...methods, ...this.#health.methods(new Set(asked)), ...reflectionMethods()]) {
       this.#server.addService({ [method.path]: definitionOf(method) }, { [method.path]: handlers.of(method) });
@@ -81,10 +86,20 @@ export class GrpcEdge implements Closeable {
       const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) => {
         if (error) return reject(notListening(error, address));
-        ignoreFarDeadlines(this.#server);
+        this.#reachInto();
         resolve(actual);
       });
     });
+  }
+
+  /** Takes over what grpc-js has no public way for. Without it every call still works, at the cost of grpc-js. */
+  #reachInto(): void {
+    const { log } = this.parts.telemetry;
+    const http2Servers = http2ServersOf(this.#server);
+    const taken = http2Servers.filter((http2Server) => this.#lean.takeOver(http2Server));
+    http2Servers.forEach(ignoreFarDeadlines);
+    if (taken.length === 0 || taken.length < http2Servers.length)
+      log.warn({}, 'grpc-js is another one than expected: unary calls cost more, and far deadlines pass at once');
   }
 
   /** Ends the streams, lets calls in flight finish, and cuts the rest. */

@@ -1,16 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
+import type { BytesReceiver } from '../wire/frame-requests.js';
 import { gunzipRequest, requestTooLarge, unknownCompression } from '../wire/gunzip.js';
-
-/** Receives bytes, or the error for which there are none: a RollcallError, or a bug of this program. */
-export type BodyReceiver = (error: unknown, bytes: Uint8Array) => void;
 
 /**
  * Reads the body of a request, up to RECEIVE_BYTES, and calls `done` once: in the turn in which the last byte arrives, so
  * that a call that waits for nothing needs no promise. After an error the rest of the body is not read.
  */
-export function readBody(request: IncomingMessage, done: BodyReceiver): void {
+export function readBody(request: IncomingMessage, done: BytesReceiver): void {
   const limit = LIMITS.RECEIVE_BYTES.value;
   if (Number(request.headers['content-length'] ?? 0) > limit) return done(requestTooLarge(), NOTHING);
   const chunks: Buffer[] = [];
@@ -33,14 +31,14 @@ export function readBody(request: IncomingMessage, done: BodyReceiver): void {
 }
 
 /** Undoes the compression that a header names. */
-export function decompress(encoding: string | undefined, body: Uint8Array, done: BodyReceiver): void {
+export function decompress(encoding: string | undefined, body: Uint8Array, done: BytesReceiver): void {
   if (encoding === undefined || encoding === 'identity' || encoding === '') return done(undefined, body);
   if (encoding === 'gzip') return gunzipRequest(body, done);
   done(unknownCompression(encoding), NOTHING);
 }
 
 /** Passes on what `decode` makes, or the error that it throws. */
-export function decoded(decode: () => Uint8Array, done: BodyReceiver): void {
+export function decoded(decode: () => Uint8Array, done: BytesReceiver): void {
   let bytes: Uint8Array;
   try {
     bytes = decode();

@@ -2,19 +2,19 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, Pieces, whole } from '../../api/call/message.js';
+import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
 import { framed } from '../wire/frames.js';
-import { type BodyReceiver, decoded } from './body.js';
+import { decoded } from './body.js';
 import { connectError, plainError } from './errors.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
 import type { Format } from './formats.js';
-import { unwrapFrame } from './frame-requests.js';
 import type { Json, MessageTypes } from './json.js';
 import { fromBase64, grouped, grpcWebTrailers } from './unary-framings.js';
 
 /** How the request and the messages of a server stream lie in HTTP. */
 export interface StreamFraming {
   /** Turns the body of the request into the bytes of its message, or reports the error. */
-  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BodyReceiver): void;
+  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BytesReceiver): void;
   /** The headers with which the stream begins. */
   headers(exchange: Exchange): Record<string, string | string[]>;
   /** The bytes before the first message. */

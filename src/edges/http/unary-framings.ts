@@ -1,20 +1,20 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, whole } from '../../api/call/message.js';
+import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
 import { framed } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
-import { type BodyReceiver, decoded, decompress } from './body.js';
+import { decoded, decompress } from './body.js';
 import { connectError, httpStatusOf, plainError, retryAfter } from './errors.js';
 import { type Exchange, type HttpAnswer, jsonAnswer } from './exchange.js';
 import type { Format } from './formats.js';
 import type { HttpCall } from './http-call.js';
 import type { Json, MessageTypes } from './json.js';
-import { unwrapFrame } from './frame-requests.js';
 
 /** How the request and the answer of a unary call lie in HTTP. */
 export interface UnaryFraming {
   /** Turns the body of the request into the bytes of its message, or reports the error. */
-  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BodyReceiver): void;
+  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BytesReceiver): void;
   success(exchange: Exchange, message: Encoded): HttpAnswer;
   failure(exchange: Exchange, failure: Failure): HttpAnswer;
 }

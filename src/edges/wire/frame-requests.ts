@@ -1,31 +1,37 @@
 import { malformed } from '../../api/call/wire.js';
 import { RollcallError } from '../../model/errors.js';
-import { hasSecondFrame, onlyFrame } from '../wire/frames.js';
-import { isKnownCompression, unknownCompression } from '../wire/gunzip.js';
-import { type BodyReceiver, decompress } from './body.js';
+import { hasSecondFrame, onlyFrame } from './frames.js';
+import { gunzipRequest, isKnownCompression, unknownCompression } from './gunzip.js';
 
 /** The flag of a compressed message. */
 const COMPRESSED = 1;
 
-/** Takes the one message of a request out of its frame, and decompresses it. */
+/** Receives bytes, or the error for which there are none: a RollcallError, or a bug of this program. */
+export type BytesReceiver = (error: unknown, bytes: Uint8Array) => void;
+
+/**
+ * Takes the one message of a request out of its frame, and decompresses it. `compression` is what a header names. Calls
+ * `done` at once unless the message is compressed.
+ */
 export function unwrapFrame(
   bytes: Uint8Array,
-  named: string | readonly string[] | undefined,
-  done: BodyReceiver,
+  compression: string | readonly string[] | undefined,
+  done: BytesReceiver,
 ): void {
-  const encoding = named === undefined ? 'identity' : String(named);
-  if (!isKnownCompression(encoding)) return done(unknownCompression(encoding), NOTHING);
+  const named = compression === undefined ? 'identity' : String(compression);
+  if (!isKnownCompression(named)) return done(unknownCompression(named), NOTHING);
   const body = asBuffer(bytes);
   const frame = onlyFrame(body);
   if (!frame) return done(isNotOne(body) ? notOneMessage() : malformed('the frame is cut'), NOTHING);
   const { flags, data } = frame;
   if (flags > COMPRESSED) return done(malformed('the flags of the frame'), NOTHING);
   if (flags === 0) return done(undefined, data);
-  if (encoding === 'identity') return done(compressionNotNamed(), NOTHING);
-  decompress(encoding, data, done);
+  if (named === 'identity') return done(compressionNotNamed(), NOTHING);
+  gunzipRequest(data, done);
 }
 
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const asBuffer = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 const isNotOne = (body: Buffer): boolean => body.length === 0 || hasSecondFrame(body);
 

@@ -1,0 +1,6 @@
+// Loaded into a server before its code: keeps the gRPC edge from taking unary calls from grpc-js. A second listener makes the
+// HTTP/2 server of grpc-js look otherwise than the edge expects.
+import http2 from 'node:http2';
+
+const { createServer } = http2;
+http2.createServer = (...given) => createServer(...given).on('stream', () => undefined);
