@@ -391,7 +391,7 @@ test('a reader of events that stops holds a bounded amount and is ended, and the
   const stuck = sendSlowly(
     t,
     server,
-    'GET /rollcall.v1.ConfigService/WatchConfig?all HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n',
+    'GET /rollcall.v1.ConfigService/WatchConfig?all HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n',
   );
   // A socket that is not read from: its events are what pauses.
   const socket = connectSocket(Number(new URL(server.url).port), '127.0.0.1');
@@ -399,7 +399,9 @@ test('a reader of events that stops holds a bounded amount and is ended, and the
   socket.pause();
   socket.on('error', () => undefined);
   const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));
-  socket.write('GET /rollcall.v1.ConfigService/WatchConfig?all HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n');
+  socket.write(
+    'GET /rollcall.v1.ConfigService/WatchConfig?all HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n',
+  );
   await eventually(() => stuck.received().includes('"revision"'), 20_000);
   const watches = async (): Promise<number> =>
     Number(((await json(await fetch(`${server.url}/v1/status`))).counts as JsonObject).watches ?? 0);
