@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { systemClock } from './base/clock.js';
+import { bracketed } from './base/hosts.js';
 import { isHandledElsewhere, renewEpoch, type RunningServer, startServer } from './server.js';
 import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
@@ -122,7 +123,7 @@ function announce({ host, store }: Settings, { grpcPort, httpPort }: RunningServ
   log.info({ version: VERSION, host, grpcPort, httpPort, store: store.kind }, 'listening');
   if (!process.stdout.isTTY) return;
   const near = ANY_ADDRESS.includes(host) ? 'localhost' : host;
-  const name = near.includes(':') ? `[${near}]` : near;
+  const name = bracketed(near);
   const address = `${name}:${grpcPort}`;
   const http = httpPort === undefined ? '' : ` and ${name}:${httpPort} (HTTP)`;
   process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC)${http}, with ${place}. Try:

@@ -8,7 +8,8 @@ import { IMAGE } from './edges/wire/image.js';
 import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
 import { peerConnector } from './edges/peer/connector.js';
-import { delay, systemClock } from './base/clock.js';
+import { settledWithin, systemClock } from './base/clock.js';
+import { bracketed, isLoopbackHost } from './base/hosts.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
@@ -17,7 +18,6 @@ import { ThreadInspector } from './domain/config/inspection/thread-inspector.js'
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { MEMBERS } from './model/member.js';
-import { isLoopback } from './settings/rules.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
@@ -88,7 +88,7 @@ function openHttp(
   { host, httpHosts, httpCorsOrigins }: Settings,
   parts: Omit<HttpEdgeParts, 'guard' | 'version' | 'image'>,
 ): HttpEdge {
-  const guard = { loopback: isLoopback(host), hosts: httpHosts, origins: httpCorsOrigins };
+  const guard = { loopback: isLoopbackHost(host), hosts: httpHosts, origins: httpCorsOrigins };
   return new HttpEdge({ ...parts, guard, image: IMAGE, version: VERSION });
 }
 
@@ -111,16 +111,14 @@ function clusterSettings({ host, node, advertise }: Settings, grpcPort: number):
  */
 async function stop(readiness: Readiness, replica: Replica, closers: Closers): Promise<void> {
   readiness.set('shutdown', 'the server is shutting down');
-  const timeUp = new AbortController();
-  await Promise.race([replica.leave(), delay(systemClock, LEAVE_MAX_MS, timeUp.signal)]);
-  timeUp.abort();
+  await settledWithin(systemClock, LEAVE_MAX_MS, replica.leave());
   await closers.close();
 }
 
 /** The host at which others reach this server. A host that means every address of the machine cannot be called. */
 function advertisedHost(host: string): string {
   if (host === '0.0.0.0' || host === '::') return hostname();
-  return host.includes(':') ? `[${host}]` : host;
+  return bracketed(host);
 }
 
 /**

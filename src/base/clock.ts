@@ -34,6 +34,16 @@ export const systemClock: Clock = {
   },
 };
 
+/** Resolves once `promise` has settled as fulfilled, or after `ms`. Rejects with it if it rejects before. */
+export async function settledWithin(clock: Clock, ms: number, promise: Promise<unknown>): Promise<void> {
+  const timeUp = new AbortController();
+  try {
+    await Promise.race([promise, delay(clock, ms, timeUp.signal)]);
+  } finally {
+    timeUp.abort();
+  }
+}
+
 /** Resolves after `ms`, or at once when `signal` is aborted. */
 export function delay(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

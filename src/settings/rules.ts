@@ -1,4 +1,4 @@
-import { isIP } from 'node:net';
+import { isLoopbackHost } from '../base/hosts.js';
 import { type Reading } from './row.js';
 import { ROWS, type SettingName, type SettingValues } from './table.js';
 
@@ -86,7 +86,7 @@ const RULES: readonly CrossRule[] = [
   etcdNeeds('etcd-password-file', 'etcd-user'),
   rule(['host', 'insecure'], ({ host, insecure }) =>
     findIf(
-      !isLoopback(host) && !insecure,
+      !isLoopbackHost(host) && !insecure,
       'host',
       `${host} is reachable from other machines, and there is no TLS and no authentication yet; add --insecure to allow it`,
     ),
@@ -97,7 +97,7 @@ const RULES: readonly CrossRule[] = [
 const DOUBTS: readonly CrossRule[] = [
   rule(['host'], ({ host }) =>
     findIf(
-      !isLoopback(host),
+      !isLoopbackHost(host),
       'host',
       `the server listens on ${host} without TLS and authentication; any client that reaches it can do anything`,
     ),
@@ -115,10 +115,4 @@ function findings(rules: readonly CrossRule[], { values, changed, origins }: Rea
     .filter(({ reads }) => reads.every((name) => Object.hasOwn(values, name)))
     .flatMap(({ check }) => check(values as SettingValues, changed)) // as: what a rule reads is there
     .map(({ setting, text }) => `${origins[setting]?.place ?? `--${setting}`}: ${text}`);
-}
-
-/** Returns true for an address that only this machine can reach. */
-export function isLoopback(host: string): boolean {
-  if (host === 'localhost') return true;
-  return isIP(host) === 4 ? host.startsWith('127.') : host === '::1';
 }

@@ -2,12 +2,6 @@ import type { Catalog } from '../../catalog/catalog.js';
 import { recordedProtection } from '../../catalog/kinds.js';
 import type { InstanceItem } from '../../model/instance.js';
 
-/** The falls of one service that this member may record at once, and those that it has chosen and not yet seen. */
-interface Share {
-  left: number;
-  chosen: number;
-}
-
 /**
  * Limits the verdicts that one service gets at once, to as many as leave fewer than half of its instances up. That is
  * where a protection begins. The rest are recorded afterwards, and a protection shows them: so no view of the service is
@@ -23,18 +17,17 @@ export class FallLimit {
 
   /** Chooses those cases whose verdicts may be recorded now. Call `done` with them when their outcome is visible. */
   choose<C extends { readonly item: InstanceItem }>(cases: readonly C[]): readonly C[] {
-    const shares = new Map<string, Share>();
-    const chosen = cases.filter(({ item }) => {
+    const limits = new Map<string, number>();
+    return cases.filter(({ item }) => {
       if (!item.isUp) return true; // it is left out of the default view already
       const key = serviceOf(item);
-      let share = shares.get(key);
-      if (!share) shares.set(key, (share = { left: this.#room(item), chosen: 0 }));
-      if (share.left <= share.chosen) return false;
-      share.chosen++;
+      let limit = limits.get(key);
+      if (limit === undefined) limits.set(key, (limit = this.#limitOf(item)));
+      const falling = this.#falling.get(key) ?? 0;
+      if (falling >= limit) return false;
+      this.#falling.set(key, falling + 1);
       return true;
     });
-    for (const [key, share] of shares) this.#falling.set(key, (this.#falling.get(key) ?? 0) + share.chosen);
-    return chosen;
   }
 
   /** Notes that the outcome of chosen cases is visible, or that they came to nothing. */
@@ -48,15 +41,14 @@ export class FallLimit {
     }
   }
 
-  /** The number of instances of a service that may fall now. */
-  #room({ namespace, scope: name }: InstanceItem): number {
+  /** The number of instances of a service that may be falling at once. */
+  #limitOf({ namespace, scope: name }: InstanceItem): number {
     const scope = this.catalog.instances.scope(namespace, name);
     if (!scope || recordedProtection(scope)?.record.active) return Infinity;
     let up = 0;
     for (const { isUp, expectsHeartbeats } of scope.live()) if (isUp && expectsHeartbeats) up++;
     // One more than leaves exactly half.
-    const falls = Math.floor(up / 2) + 1;
-    return falls - (this.#falling.get(`${namespace}/${name}`) ?? 0);
+    return Math.floor(up / 2) + 1;
   }
 }
 

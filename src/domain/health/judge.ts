@@ -129,13 +129,12 @@ export class Judge implements Closeable {
       return { entry, item, query: { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision } };
     });
     let chosen: readonly Case[] = [];
-    let held = new Set<LivenessEntry>();
+    let silent: readonly Case[] = [];
     try {
       if (!jury) this.#postponements.unanswered();
       else {
-        const silent = await this.#allSilent(cases, jury, false);
+        silent = await this.#allSilent(cases, jury, false);
         chosen = this.#limit.choose(silent);
-        if (chosen.length < silent.length) held = heldBack(silent, chosen);
         const promised = await this.#allSilent(chosen, jury, true);
         await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item }) =>
           commits.instanceTxn(silenced(item, this.#isSeasoned(entry), commits.stamp()), item.modRevision),
@@ -146,7 +145,7 @@ export class Judge implements Closeable {
     } finally {
       this.#limit.done(chosen);
     }
-    this.#armAgain(entries, held);
+    this.#armAgain(entries, chosen.length < silent.length ? heldBack(silent, chosen) : NONE);
   }
 
   async #expire(entries: readonly LivenessEntry[]): Promise<void> {

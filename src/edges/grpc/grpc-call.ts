@@ -40,15 +40,12 @@ export class GrpcCall extends EdgeCall {
     };
   }
 
-  override get signal(): AbortSignal {
-    if (!this.#isFollowed) this.call.once('cancelled', () => this.end());
-    this.#isFollowed = true;
-    return super.signal;
-  }
-  #isFollowed = false;
-
   protected get cancelled(): boolean {
     return this.call.cancelled;
+  }
+
+  protected onCancelled(listener: () => void): void {
+    this.call.once('cancelled', listener);
   }
 
   protected header(name: string): string | undefined {

@@ -3,20 +3,19 @@ import type { Dispatcher } from '../../api/call/dispatcher.js';
 import type { Method } from '../../api/call/method.js';
 import type { Readiness } from '../../api/readiness.js';
 import { STREAM_AGE_SPREAD } from '../../api/call/streams.js';
-import { type Clock, delay } from '../../base/clock.js';
+import type { Clock } from '../../base/clock.js';
+import { bracketed } from '../../base/hosts.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { LIMITS } from '../../model/limits.js';
+import { finishInTime } from '../wire/finish.js';
 import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
 import { http2ServersOf } from './http2-servers.js';
 import { LeanUnary } from './lean-unary.js';
 import { reflectionMethods } from './reflection-service.js';
 import { definitionOf, GrpcHandlers } from './service.js';
-
-/** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
-const FINISH_MAX_MS = 10_000;
 
 /**
  * How much longer than any stream a connection lives after its age, so that the server ends its streams itself: a stream
@@ -83,7 +82,7 @@ export class GrpcEdge implements Closeable {
   /** Listens; resolves to the port. */
   listen(host: string, port: number): Promise<number> {
     return new Promise<number>((resolve, reject) => {
-      const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+      const address = `${bracketed(host)}:${port}`;
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) => {
         if (error) return reject(notListening(error, address));
         this.#reachInto();
@@ -113,9 +112,7 @@ export class GrpcEdge implements Closeable {
     const finished = new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
     const streams = dispatcher.openStreams;
     dispatcher.drain();
-    const timeUp = new AbortController();
-    await Promise.race([finished, delay(clock, FINISH_MAX_MS, timeUp.signal)]);
-    timeUp.abort();
+    await finishInTime(clock, finished);
     this.#server.forceShutdown();
     this.#closed.abort();
     telemetry.log.info({ streams }, 'gRPC stopped');

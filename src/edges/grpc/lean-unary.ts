@@ -1,13 +1,7 @@
-import {
-  constants,
-  type Http2Server,
-  type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
-  type ServerHttp2Stream,
-} from 'node:http2';
+import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import type { Failure } from '../../api/call/failure.js';
-import { type Encoded, Pieces, sizeOf } from '../../api/call/message.js';
+import { type Encoded, sizeOf } from '../../api/call/message.js';
 import type { Method, UnaryMethod } from '../../api/call/method.js';
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
@@ -16,11 +10,10 @@ import { unwrapFrame } from '../wire/frame-requests.js';
 import { PREFIX_BYTES, prefixOf } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
 import { requestTooLarge } from '../wire/gunzip.js';
+import { headersOf } from '../wire/metadata.js';
 import { grpcTimeoutMs } from '../wire/timeouts.js';
+import { endWith } from '../wire/write.js';
 import { LeanCall } from './lean-call.js';
-
-/** A shared piece of up to this size is copied into one buffer with the rest, which costs less than a second write. */
-const COPIED_BYTES_MAX = 16 * 1_024;
 
 /** The content types of gRPC with protobuf. */
 const CONTENT_TYPE = /^application\/grpc(?:\+proto)?(?:;|$)/;
@@ -155,34 +148,20 @@ function answer(
   if (stream.destroyed || stream.closed) return;
   const { given } = call;
   if (failure || !message) {
-    const trailers = { ...grpcTrailers(failure), ...merged(given?.headers), ...merged(given?.trailers) };
+    const trailers = { ...grpcTrailers(failure), ...headersOf(given?.headers), ...headersOf(given?.trailers) };
     stream.respond({ ...HEADERS, ...trailers }, { endStream: true, sendDate: false } as never);
     return;
   }
-  stream.respond(given ? { ...HEADERS, ...merged(given.headers) } : HEADERS, WAIT_FOR_TRAILERS);
-  stream.on('wantTrailers', given ? () => stream.sendTrailers({ ...OK_TRAILERS, ...merged(given.trailers) }) : sendOk);
-  writeFrame(stream, message);
-}
-
-/** Sends a message in its frame. A large piece that others share is not copied. */
-function writeFrame(stream: ServerHttp2Stream, message: Encoded): void {
-  const prefix = prefixOf(0, sizeOf(message));
-  if (!(message instanceof Pieces)) return void stream.end(Buffer.concat([prefix, message]));
-  const { shared, own } = message;
-  if (shared.length <= COPIED_BYTES_MAX) return void stream.end(Buffer.concat([prefix, shared, own]));
-  stream.write(Buffer.concat([prefix, own]));
-  stream.end(shared);
+  stream.respond(given ? { ...HEADERS, ...headersOf(given.headers) } : HEADERS, WAIT_FOR_TRAILERS);
+  stream.on(
+    'wantTrailers',
+    given ? () => stream.sendTrailers({ ...OK_TRAILERS, ...headersOf(given.trailers) }) : sendOk,
+  );
+  endWith(stream, message, prefixOf(0, sizeOf(message)));
 }
 
 function sendOk(this: ServerHttp2Stream): void {
   this.sendTrailers(OK_TRAILERS);
-}
-
-/** Metadata as headers of HTTP/2; a name may have several values. */
-function merged(pairs: readonly [string, string][] = []): OutgoingHttpHeaders {
-  const headers: Record<string, string[]> = {};
-  for (const [name, value] of pairs) (headers[name] ??= []).push(value);
-  return headers;
 }
 
 const WAIT_FOR_TRAILERS = { waitForTrailers: true, sendDate: false } as { waitForTrailers: true };

@@ -1,5 +1,4 @@
 import type { Failure } from '../../api/call/failure.js';
-import type { CodeName } from '../../model/errors.js';
 import { unpaddedBase64 } from '../wire/grpc-status.js';
 import type { Json } from './json.js';
 
@@ -59,6 +58,3 @@ export function plainError(failure: Failure): object {
 export function retryAfter({ error: { retryAfterMs } }: Failure): Record<string, string> {
   return retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) };
 }
-
-/** The name of a code as Connect writes it. */
-export const connectName = (code: CodeName): string => code.toLowerCase().replace('cancelled', 'canceled');

@@ -1,6 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { type Encoded, Pieces, sizeOf } from '../../api/call/message.js';
+import { type Encoded, sizeOf } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
+import { endWith } from '../wire/write.js';
 import type { HttpCall } from './http-call.js';
 import type { MessageTypes } from './json.js';
 
@@ -23,9 +24,6 @@ export interface HttpAnswer {
 /** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
 export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
 
-/** A shared piece of up to this size is copied into one buffer with the rest, which costs less than a second write. */
-const COPIED_BYTES_MAX = 16 * 1_024;
-
 /** How long a reader may take for an answer, before its connection is cut. */
 const ANSWER_TAKEN_MAX_MS = 60_000;
 
@@ -40,12 +38,7 @@ export function send({ request, response }: Pick<Exchange, 'request' | 'response
     'content-length': sizeOf(body),
     ...(cut && { connection: 'close' }),
   });
-  if (body instanceof Pieces && body.shared.length > COPIED_BYTES_MAX) {
-    response.write(body.own);
-    response.end(body.shared);
-  } else {
-    response.end(body instanceof Pieces ? Buffer.concat([body.shared, body.own]) : body);
-  }
+  endWith(response, body);
   if (cut) response.on('finish', () => request.destroy());
   if (response.writableLength > 0) cutUnread(response);
 }

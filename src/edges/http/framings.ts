@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Method } from '../../api/call/method.js';
 import { RollcallError } from '../../model/errors.js';
-import type { Formats } from './formats.js';
+import type { Format, Formats } from './formats.js';
 import type { Json } from './json.js';
 import { jsonOfQuery } from './query.js';
 import {
@@ -29,38 +29,49 @@ export interface Framing {
   readonly stream?: StreamFraming;
 }
 
-/** The types that a POST may have, as the header Accept-Post names them. */
-export const POST_TYPES = [
-  ...['application/json', 'application/proto', 'application/connect+json', 'application/connect+proto'],
-  ...['application/grpc-web', 'application/grpc-web+proto', 'application/grpc-web+json', 'application/grpc-web-text'],
-];
-
 /** Chooses how the request and the answers of a call lie in HTTP. */
 export class Framings {
+  /** The framings of a POST by its content type: made once, for every request. */
+  readonly #ofPost: ReadonlyMap<string, Framing>;
+  /** The framing of a POST of JSON that asks for server-sent events. */
+  readonly #events: Framing;
+
   constructor(
     private readonly json: Json,
     private readonly formats: Formats,
-  ) {}
+  ) {
+    const unary = connectUnary(formats.json, json);
+    const textStream = (headers: IncomingHttpHeaders): StreamFraming => this.#textStream(headers, undefined, false);
+    this.#events = { unary, stream: textStream({ accept: 'text/event-stream' }) };
+    this.#ofPost = new Map<string, Framing>([
+      ['application/json', { unary, stream: textStream({}) }],
+      ['application/proto', { unary: connectUnary(formats.proto, json) }],
+      ['application/connect+json', { stream: connectStream(formats.json, json) }],
+      ['application/connect+proto', { stream: connectStream(formats.proto, json) }],
+      ...['application/grpc-web', 'application/grpc-web-text'].flatMap((type) => {
+        const isText = type.endsWith('-text');
+        const framing = (format: Format, name: string): [string, Framing] => [
+          name,
+          { unary: grpcWebUnary(format, name, isText), stream: grpcWebStream(format, name, isText) },
+        ];
+        return [
+          framing(formats.proto, type),
+          framing(formats.proto, `${type}+proto`),
+          framing(formats.json, `${type}+json`),
+        ];
+      }),
+    ]);
+  }
+
+  /** The types that a POST may have, as the header Accept-Post names them. */
+  get postTypes(): string {
+    return [...this.#ofPost.keys()].join(', ');
+  }
 
   /** The framing of a POST. `undefined` if no protocol has its content type. */
   ofPost({ headers }: IncomingMessage): Framing | undefined {
-    const { json, formats } = this;
     const type = mediaType(headers['content-type']);
-    switch (type) {
-      case 'application/json':
-        return { unary: connectUnary(formats.json, json), stream: this.#textStream(headers.accept, undefined, false) };
-      case 'application/proto':
-        return { unary: connectUnary(formats.proto, json) };
-      case 'application/connect+json':
-        return { stream: connectStream(formats.json, json) };
-      case 'application/connect+proto':
-        return { stream: connectStream(formats.proto, json) };
-    }
-    const [isGrpcWeb, text, format = 'proto'] = GRPC_WEB.exec(type) ?? [];
-    if (!isGrpcWeb) return undefined;
-    const known = formats[format as keyof Formats];
-    const isText = text !== undefined;
-    return { unary: grpcWebUnary(known, type, isText), stream: grpcWebStream(known, type, isText) };
+    return type === 'application/json' && wantsEvents(headers) ? this.#events : this.#ofPost.get(type);
   }
 
   /** The framing of a GET: of Connect if it names an encoding and a message, else the parameters are fields. */
@@ -74,7 +85,7 @@ export class Framings {
       return { unary: compressedGet(query, message, connectUnary(format, json)) };
     }
     const request = (): Uint8Array => json.bytesOf(input, jsonOfQuery(input, query));
-    return { unary: getUnary(request, formats.json, json), stream: this.#textStream(headers.accept, request, false) };
+    return { unary: getUnary(request, formats.json, json), stream: this.#textStream(headers, request, false) };
   }
 
   /** The framing of a GET on a short path, which gives some fields itself. */
@@ -82,22 +93,20 @@ export class Framings {
     const { json, formats } = this;
     const { input } = json.typesOf(path);
     const request = (): Uint8Array => json.bytesOf(input, jsonOfQuery(input, query, given));
-    return { unary: shortUnary(request, formats.json, json), stream: this.#textStream(headers.accept, request, true) };
+    return { unary: shortUnary(request, formats.json, json), stream: this.#textStream(headers, request, true) };
   }
 
-  #textStream(accept: string | undefined, request: (() => Uint8Array) | undefined, isShort: boolean): StreamFraming {
+  #textStream(headers: IncomingHttpHeaders, request: (() => Uint8Array) | undefined, isShort: boolean): StreamFraming {
     const { json } = this;
     const refuse: Parameters<typeof jsonLines>[0]['refuse'] = (failure) =>
       isShort ? plainFailure(failure) : connectFailure(undefined, failure, json);
-    const make = wantsEvents({ accept }) ? serverSentEvents : jsonLines;
+    const make = wantsEvents(headers) ? serverSentEvents : jsonLines;
     return make({ json, request, refuse });
   }
 }
 
-const GRPC_WEB = /^application\/grpc-web(-text)?(?:\+(proto|json))?$/;
-
 /** A media type without parameters, in lower case. */
-export const mediaType = (header: string | undefined): string => (header ?? '').split(';', 1)[0]!.trim().toLowerCase();
+const mediaType = (header: string | undefined): string => (header ?? '').split(';', 1)[0]!.trim().toLowerCase();
 
 /** A GET of Connect has its message in the URL, compressed or not. */
 function compressedGet(query: URLSearchParams, message: Buffer, framing: UnaryFraming): UnaryFraming {

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { isIP } from 'node:net';
+import { isLoopbackHost } from '../../base/hosts.js';
 import { RollcallError } from '../../model/errors.js';
 
 /** The hosts and web pages that the HTTP port answers. */
@@ -47,7 +47,7 @@ export class Guard {
     const { loopback, hosts } = this.parts;
     if (!loopback && hosts.length === 0) return true;
     const name = nameOf(host);
-    return this.#hosts.has(name) || name === 'localhost' || isLoopbackAddress(name);
+    return this.#hosts.has(name) || isLoopbackHost(name);
   }
 }
 
@@ -57,11 +57,6 @@ function nameOf(host: string): string {
     .toLowerCase()
     .replace(/:\d+$/, '')
     .replace(/^\[(.*)\]$/, '$1');
-}
-
-/** Returns true for an address that only this machine can reach. */
-export function isLoopbackAddress(address: string): boolean {
-  return isIP(address) === 4 ? address.startsWith('127.') : address === '::1';
 }
 
 /** The host and port of an origin; empty for an opaque one. */

@@ -1,44 +1,31 @@
-import type { IncomingMessage } from 'node:http';
-import type { CallMetadata } from '../../api/call/call.js';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
-import { EdgeCall } from '../wire/edge-call.js';
+import { bracketed } from '../../base/hosts.js';
+import { HeaderCall } from '../wire/header-call.js';
 
 /** A call that arrived over HTTP. */
-export class HttpCall extends EdgeCall {
+export class HttpCall extends HeaderCall {
   readonly transport = 'http';
   readonly connection: string;
-  #metadata: CallMetadata | undefined;
 
   constructor(
     method: MethodInfo,
     private readonly request: IncomingMessage,
-    readonly deadlineMs: number | undefined,
+    private readonly response: ServerResponse,
+    deadlineMs: number | undefined,
     random: Random,
   ) {
-    super(method, random);
+    super(method, request.headers, deadlineMs, random);
     const { remoteAddress = '', remotePort = 0 } = request.socket;
-    this.connection = remoteAddress.includes(':')
-      ? `[${remoteAddress}]:${remotePort}`
-      : `${remoteAddress}:${remotePort}`;
-  }
-
-  override get metadata(): CallMetadata {
-    this.#metadata ??= { request: this.request.headers, headers: [], trailers: [] };
-    return this.#metadata;
-  }
-
-  /** The metadata that a handler has set; `undefined` if it set none. */
-  get given(): CallMetadata | undefined {
-    return this.#metadata;
+    this.connection = `${bracketed(remoteAddress)}:${remotePort}`;
   }
 
   protected get cancelled(): boolean {
     return this.request.socket.destroyed;
   }
 
-  protected header(name: string): string | undefined {
-    const value = this.request.headers[name];
-    return typeof value === 'string' ? value : undefined;
+  protected onCancelled(listener: () => void): void {
+    this.response.once('close', listener);
   }
 }

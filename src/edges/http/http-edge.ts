@@ -3,12 +3,14 @@ import type { Dispatcher } from '../../api/call/dispatcher.js';
 import { type Failure, toFailure } from '../../api/call/failure.js';
 import type { Method } from '../../api/call/method.js';
 import type { Readiness } from '../../api/readiness.js';
-import { type Clock, delay } from '../../base/clock.js';
+import type { Clock } from '../../base/clock.js';
+import { bracketed } from '../../base/hosts.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
+import { finishInTime } from '../wire/finish.js';
 import { allowOrigin, answerPreflight } from './cors.js';
 import { send } from './exchange.js';
 import { Guard, type GuardParts } from './guard.js';
@@ -16,9 +18,6 @@ import { Probes } from './probes.js';
 import { Routes } from './routes.js';
 import { eventsRefused, wantsEvents } from './stream-framings.js';
 import { plainFailure } from './unary-framings.js';
-
-/** How long calls in flight may take to finish after a shutdown began; the process is gone within 15 s. */
-const FINISH_MAX_MS = 10_000;
 
 /** The bounds of Node's server, each with its reason. */
 const OPTIONS = {
@@ -95,9 +94,7 @@ export class HttpEdge implements Closeable {
     const finished = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     dispatcher.drain();
     this.#server.closeIdleConnections();
-    const timeUp = new AbortController();
-    await Promise.race([finished, delay(clock, FINISH_MAX_MS, timeUp.signal)]);
-    timeUp.abort();
+    await finishInTime(clock, finished);
     this.#server.closeAllConnections();
   }
 
@@ -134,7 +131,7 @@ function partsOf(url: string): { path: string; query: string } {
 
 /** The error of a failed start, in words for a person. */
 function notListening(error: NodeJS.ErrnoException, host: string, port: number): Error {
-  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const address = `${bracketed(host)}:${port}`;
   if (error.code !== 'EADDRINUSE') return new Error(`cannot listen on ${address}: ${error.message}`);
   return new Error(
     `${address} is in use by another program (EADDRINUSE). It is the port for HTTP: choose another with --http-port, or ` +

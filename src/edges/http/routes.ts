@@ -6,11 +6,12 @@ import type { Method, ServerStreamMethod, UnaryMethod } from '../../api/call/met
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import { invalidRequest, RollcallError } from '../../model/errors.js';
+import type { BytesReceiver } from '../wire/frame-requests.js';
 import { connectTimeoutMs, grpcTimeoutMs } from '../wire/timeouts.js';
 import { readBody } from './body.js';
 import { type Exchange, jsonAnswer, send, textAnswer } from './exchange.js';
 import { formatsOf } from './formats.js';
-import { type Framing, Framings, POST_TYPES } from './framings.js';
+import { type Framing, Framings } from './framings.js';
 import { HttpCall } from './http-call.js';
 import { HttpStream } from './http-stream.js';
 import { Json } from './json.js';
@@ -52,7 +53,7 @@ export class Routes {
   /** Answers a request. Throws a RollcallError for one that is no call of a method. */
   handle(request: IncomingMessage, response: ServerResponse, path: string, query: string): void {
     const method = this.#methods.get(path);
-    if (method) return this.#rpc(request, response, method, new URLSearchParams(query));
+    if (method) return this.#rpc(request, response, method, query);
     if (path === PROMETHEUS) return void this.#prometheus(request, response, new URLSearchParams(query));
     const allowed = this.#shortPaths.allowed(path);
     if (allowed.length === 0) return notFound(request, response, path);
@@ -61,15 +62,15 @@ export class Routes {
     this.#run({ request, response, method: call.method }, call.framing);
   }
 
-  #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: URLSearchParams): void {
+  #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: string): void {
     const isPost = request.method === 'POST';
     const isGet = request.method === 'GET' || request.method === 'HEAD';
     if (!isPost && !(isGet && method.readOnly))
       return notAllowed(request, response, method.readOnly ? ['GET', 'HEAD', 'POST'] : ['POST']);
     const framing = isPost
       ? this.#framings.ofPost(request)
-      : this.#framings.ofGet(request, withLastEventId(request, query), method);
-    if (!framing) return unsupportedType(request, response);
+      : this.#framings.ofGet(request, withLastEventId(request, new URLSearchParams(query)), method);
+    if (!framing) return unsupportedType(request, response, this.#framings.postTypes);
     this.#run({ request, response, method }, framing);
   }
 
@@ -77,15 +78,14 @@ export class Routes {
     const { clock, random, dispatcher } = this.parts;
     const timeout = timeoutOf(request);
     const deadlineMs = typeof timeout === 'number' ? clock.wall() + timeout : undefined;
-    const call = new HttpCall(method, request, deadlineMs, random);
+    const call = new HttpCall(method, request, response, deadlineMs, random);
     const exchange = { request, response, method, types: this.#json.typesOf(method.path), call };
-    response.on('close', () => call.end());
     if (method.kind === 'BIDI_STREAM') {
       const failure = dispatcher.refuse(call, notOverHttp());
       return send(exchange, connectFailure(call, failure, this.#json));
     }
     const chosen = method.kind === 'UNARY' ? framing.unary : framing.stream;
-    if (!chosen) return unsupportedType(request, response);
+    if (!chosen) return unsupportedType(request, response, this.#framings.postTypes);
     const wrong = timeout === 'malformed' ? malformedTimeout() : undefined;
     if (method.kind === 'UNARY') this.#unary({ ...exchange, method }, framing.unary!, wrong);
     else this.#stream({ ...exchange, method }, framing.stream!, wrong);
@@ -93,7 +93,7 @@ export class Routes {
 
   #unary(exchange: Exchange<UnaryMethod>, framing: UnaryFraming, wrong: RollcallError | undefined): void {
     const { dispatcher } = this.parts;
-    const { method, call, request, types } = exchange;
+    const { method, call } = exchange;
     const answer = (failure: Failure | undefined, message: Encoded | undefined): void => {
       call.end();
       try {
@@ -102,29 +102,19 @@ export class Routes {
         send(exchange, framing.failure(exchange, dispatcher.refuse(call, error)));
       }
     };
-    const refuse = (error: unknown): void => answer(dispatcher.refuse(call, error), undefined);
-    if (wrong) return refuse(wrong);
-    bodyOf(request, (error, body) => {
-      if (error !== undefined) return refuse(error);
-      framing.readRequest(types, request.headers, body, (error, bytes) => {
-        if (error !== undefined) return refuse(error);
-        dispatcher.unary(method, bytes, call, answer);
-      });
+    read(exchange, framing, wrong, (error, bytes) => {
+      if (error !== undefined) answer(dispatcher.refuse(call, error), undefined);
+      else dispatcher.unary(method, bytes, call, answer);
     });
   }
 
   #stream(exchange: Exchange<ServerStreamMethod>, framing: StreamFraming, wrong: RollcallError | undefined): void {
     const { dispatcher, clock } = this.parts;
-    const { method, call, request, types } = exchange;
+    const { method, call } = exchange;
     const transport = new HttpStream(exchange, framing, clock);
-    const refuse = (error: unknown): void => transport.end(dispatcher.refuse(call, error));
-    if (wrong) return refuse(wrong);
-    bodyOf(request, (error, body) => {
-      if (error !== undefined) return refuse(error);
-      framing.readRequest(types, request.headers, body, (error, bytes) => {
-        if (error !== undefined) return refuse(error);
-        dispatcher.serverStream(method, bytes, call, transport);
-      });
+    read(exchange, framing, wrong, (error, bytes) => {
+      if (error !== undefined) transport.end(dispatcher.refuse(call, error));
+      else dispatcher.serverStream(method, bytes, call, transport);
     });
   }
 
@@ -134,7 +124,7 @@ export class Routes {
     const unknown = [...query.keys()].find((name) => name !== 'namespace' && name !== 'service');
     const registry: RegistryCall = (name, bytes) => {
       const method = this.#methods.get(`/rollcall.v1.RegistryService/${name}`) as UnaryMethod;
-      const call = new HttpCall(method, request, undefined, this.parts.random);
+      const call = new HttpCall(method, request, response, undefined, this.parts.random);
       return new Promise((resolve, reject) =>
         this.parts.dispatcher.unary(method, bytes, call, (failure, message) =>
           failure ? reject(new FailedCall(failure)) : resolve(whole(message!)),
@@ -147,7 +137,7 @@ export class Routes {
       send(exchange, jsonAnswer(200, await prometheusTargets(registry, scope)));
     } catch (error) {
       const method = this.#methods.get('/rollcall.v1.RegistryService/Discover')!;
-      const call = new HttpCall(method, request, undefined, this.parts.random);
+      const call = new HttpCall(method, request, response, undefined, this.parts.random);
       const failure = error instanceof FailedCall ? error.failure : this.parts.dispatcher.refuse(call, error);
       send(exchange, plainFailure(failure));
     }
@@ -161,10 +151,23 @@ class FailedCall extends Error {
   }
 }
 
+/** Reads the message of a request, or passes on the error: `wrong` if the request has one already. */
+function read(
+  { request, types }: Exchange,
+  { readRequest }: Pick<UnaryFraming, 'readRequest'>,
+  wrong: RollcallError | undefined,
+  done: BytesReceiver,
+): void {
+  if (wrong) return done(wrong, NOTHING);
+  bodyOf(request, (error, body) =>
+    error === undefined ? readRequest(types, request.headers, body, done) : done(error, body),
+  );
+}
+
 /** Reads the body of a POST or PUT. Any other request has none that counts. */
-function bodyOf(request: IncomingMessage, done: Parameters<typeof readBody>[1]): void {
+function bodyOf(request: IncomingMessage, done: BytesReceiver): void {
   if (request.method === 'POST' || request.method === 'PUT') return readBody(request, done);
-  done(undefined, Buffer.alloc(0));
+  done(undefined, NOTHING);
 }
 
 /** The milliseconds that the client gives the call. */
@@ -183,6 +186,8 @@ function withLastEventId({ headers }: IncomingMessage, query: URLSearchParams): 
   query.set('resume_token', id);
   return query;
 }
+
+const NOTHING = Buffer.alloc(0);
 
 function malformedTimeout(): RollcallError {
   const description = 'must be a timeout as its protocol writes it';
@@ -209,9 +214,9 @@ function notAllowed(request: IncomingMessage, response: ServerResponse, allowed:
   sendRefusal(request, response, { status: 405, message, headers: { allow: allowed.join(', ') } });
 }
 
-function unsupportedType(request: IncomingMessage, response: ServerResponse): void {
+function unsupportedType(request: IncomingMessage, response: ServerResponse, types: string): void {
   const message = `the content type is not one of this method; with curl, use --json '{...}', or -H 'content-type: application/json'`;
-  sendRefusal(request, response, { status: 415, message, headers: { 'accept-post': POST_TYPES.join(', ') } });
+  sendRefusal(request, response, { status: 415, message, headers: { 'accept-post': types } });
 }
 
 /** Answers a request that is no call of a method. */

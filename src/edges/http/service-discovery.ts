@@ -1,4 +1,5 @@
 import type { JsonObject } from '@bufbuild/protobuf';
+import { bracketed } from '../../base/hosts.js';
 import type { Instance } from '../../gen/rollcall/v1/instance.js';
 import {
   DiscoverRequest,
@@ -73,5 +74,5 @@ function toTarget(instance: Instance): TargetGroup {
     __meta_rollcall_zone: locality?.zone ?? '',
   };
   for (const [name, value] of metadata) labels[`__meta_rollcall_metadata_${name.replace(/\W/g, '_')}`] = value;
-  return { targets: [`${address.includes(':') ? `[${address}]` : address}:${port}`], labels };
+  return { targets: [`${bracketed(address)}:${port}`], labels };
 }

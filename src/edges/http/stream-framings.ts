@@ -2,19 +2,19 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, Pieces, whole } from '../../api/call/message.js';
-import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
 import { framed } from '../wire/frames.js';
+import { headersOf } from '../wire/metadata.js';
 import { decoded } from './body.js';
 import { connectError, plainError } from './errors.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
 import type { Format } from './formats.js';
-import type { Json, MessageTypes } from './json.js';
-import { fromBase64, grouped, grpcWebTrailers } from './unary-framings.js';
+import type { Json } from './json.js';
+import { framedRequest, type ReadRequest } from './requests.js';
+import { grpcWebBytes, grpcWebTrailers } from './unary-framings.js';
 
 /** How the request and the messages of a server stream lie in HTTP. */
 export interface StreamFraming {
-  /** Turns the body of the request into the bytes of its message, or reports the error. */
-  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BytesReceiver): void;
+  readonly readRequest: ReadRequest;
   /** The headers with which the stream begins. */
   headers(exchange: Exchange): Record<string, string | string[]>;
   /** The bytes before the first message. */
@@ -32,17 +32,14 @@ const END_OF_STREAM = 2;
 /** The Connect protocol: each message in an envelope, and a last one that says how the call ended. */
 export function connectStream(format: Format, json: Json): StreamFraming {
   return {
-    readRequest: (types, headers, body, done) =>
-      unwrapFrame(body, headers['connect-content-encoding'], (error, plain) =>
-        error ? done(error, plain) : decoded(() => format.read(types.input, plain), done),
-      ),
+    readRequest: framedRequest(format, 'connect-content-encoding'),
     headers: ({ call }) => ({
       'content-type': `application/connect+${format.name}`,
-      ...grouped(call.given?.headers ?? []),
+      ...headersOf(call.given?.headers),
     }),
     message: ({ types }, message) => framed(0, whole(format.write(types.output, message))),
     end: ({ call }, failure) => {
-      const metadata = grouped(call.given?.trailers ?? []);
+      const metadata = headersOf(call.given?.trailers);
       const end = { ...(failure && { error: connectError(failure, json) }), metadata };
       return framed(END_OF_STREAM, Buffer.from(JSON.stringify(end)));
     },
@@ -52,15 +49,11 @@ export function connectStream(format: Format, json: Json): StreamFraming {
 
 /** gRPC-web, binary or as text. */
 export function grpcWebStream(format: Format, contentType: string, isText: boolean): StreamFraming {
-  const asSent = (bytes: Buffer): Buffer => (isText ? Buffer.from(bytes.toString('base64')) : bytes);
   return {
-    readRequest: (types, headers, body, done) =>
-      unwrapFrame(isText ? fromBase64(body) : body, headers['grpc-encoding'], (error, plain) =>
-        error ? done(error, plain) : decoded(() => format.read(types.input, plain), done),
-      ),
-    headers: ({ call }) => ({ 'content-type': contentType, ...grouped(call.given?.headers ?? []) }),
-    message: ({ types }, message) => asSent(framed(0, whole(format.write(types.output, message)))),
-    end: ({ call }, failure) => asSent(grpcWebTrailers(call, failure)),
+    readRequest: framedRequest(format, 'grpc-encoding', isText),
+    headers: ({ call }) => ({ 'content-type': contentType, ...headersOf(call.given?.headers) }),
+    message: ({ types }, message) => grpcWebBytes(framed(0, whole(format.write(types.output, message))), isText),
+    end: ({ call }, failure) => grpcWebBytes(grpcWebTrailers(call, failure), isText),
     refusal: () => undefined,
   };
 }
@@ -75,7 +68,7 @@ interface TextStreamParts {
 }
 
 const readTextRequest =
-  ({ json, request }: TextStreamParts): StreamFraming['readRequest'] =>
+  ({ json, request }: TextStreamParts): ReadRequest =>
   (types, _, body, done) =>
     decoded(() => (request ? request() : json.bytesOfText(types.input, body)), done);
 

@@ -1,20 +1,19 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, whole } from '../../api/call/message.js';
-import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
 import { framed } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
-import { decoded, decompress } from './body.js';
+import { headersOf } from '../wire/metadata.js';
+import { decoded } from './body.js';
 import { connectError, httpStatusOf, plainError, retryAfter } from './errors.js';
 import { type Exchange, type HttpAnswer, jsonAnswer } from './exchange.js';
 import type { Format } from './formats.js';
 import type { HttpCall } from './http-call.js';
-import type { Json, MessageTypes } from './json.js';
+import type { Json } from './json.js';
+import { bareRequest, framedRequest, type ReadRequest } from './requests.js';
 
 /** How the request and the answer of a unary call lie in HTTP. */
 export interface UnaryFraming {
-  /** Turns the body of the request into the bytes of its message, or reports the error. */
-  readRequest(types: MessageTypes, headers: IncomingHttpHeaders, body: Uint8Array, done: BytesReceiver): void;
+  readonly readRequest: ReadRequest;
   success(exchange: Exchange, message: Encoded): HttpAnswer;
   failure(exchange: Exchange, failure: Failure): HttpAnswer;
 }
@@ -22,10 +21,7 @@ export interface UnaryFraming {
 /** The Connect protocol: https://connectrpc.com/docs/protocol. */
 export function connectUnary(format: Format, json: Json): UnaryFraming {
   return {
-    readRequest: (types, headers, body, done) =>
-      decompress(headers['content-encoding'], body, (error, plain) =>
-        error ? done(error, plain) : decoded(() => format.read(types.input, plain), done),
-      ),
+    readRequest: bareRequest(format),
     success: ({ call, types }, message) => ({
       status: 200,
       headers: { 'content-type': `application/${format.name}`, ...connectMetadata(call) },
@@ -47,17 +43,13 @@ export function shortUnary(bytes: () => Uint8Array, format: Format, json: Json):
 
 /** gRPC-web, binary or as text. */
 export function grpcWebUnary(format: Format, contentType: string, isText: boolean): UnaryFraming {
-  const asSent = (bytes: Buffer): Buffer => (isText ? Buffer.from(bytes.toString('base64')) : bytes);
   const answer = (call: HttpCall, frames: readonly Buffer[]): HttpAnswer => ({
     status: 200,
-    headers: { 'content-type': contentType, ...grouped(call.given?.headers ?? []) },
-    body: asSent(Buffer.concat(frames)),
+    headers: { 'content-type': contentType, ...headersOf(call.given?.headers) },
+    body: grpcWebBytes(Buffer.concat(frames), isText),
   });
   return {
-    readRequest: (types, headers, body, done) =>
-      unwrapFrame(isText ? fromBase64(body) : body, headers['grpc-encoding'], (error, plain) =>
-        error ? done(error, plain) : decoded(() => format.read(types.input, plain), done),
-      ),
+    readRequest: framedRequest(format, 'grpc-encoding', isText),
     success: ({ call, types }, message) =>
       answer(call, [framed(0, whole(format.write(types.output, message))), grpcWebTrailers(call, undefined)]),
     failure: ({ call }, failure) => answer(call, [grpcWebTrailers(call, failure)]),
@@ -74,6 +66,10 @@ export function connectFailure(call: HttpCall | undefined, failure: Failure, jso
   return jsonAnswer(httpStatusOf(failure), connectError(failure, json), headers);
 }
 
+/** The bytes of gRPC-web as they are sent: base64 in its form as text. */
+export const grpcWebBytes = (bytes: Buffer, isText: boolean): Buffer =>
+  isText ? Buffer.from(bytes.toString('base64')) : bytes;
+
 /** The last frame of gRPC-web: the trailers as a block of text. */
 export function grpcWebTrailers(call: HttpCall, failure: Failure | undefined): Buffer {
   const own = Object.entries(grpcTrailers(failure));
@@ -81,23 +77,7 @@ export function grpcWebTrailers(call: HttpCall, failure: Failure | undefined): B
   return framed(0x80, Buffer.from(lines.join('')));
 }
 
-/** Metadata as headers of HTTP; a name may have several values. */
-export function grouped(pairs: readonly [string, string][], prefix = ''): Record<string, string[]> {
-  const headers: Record<string, string[]> = {};
-  for (const [name, value] of pairs) (headers[prefix + name] ??= []).push(value);
-  return headers;
-}
-
-/** Text of base64, of one or several padded pieces. */
-export function fromBase64(body: Uint8Array): Buffer {
-  const pieces =
-    Buffer.from(body)
-      .toString('latin1')
-      .match(/[^=]+=*/g) ?? [];
-  return Buffer.concat(pieces.map((piece) => Buffer.from(piece, 'base64')));
-}
-
 /** A unary answer of Connect has its trailers among the headers. */
 function connectMetadata({ given }: HttpCall): Record<string, string[]> {
-  return given ? { ...grouped(given.headers), ...grouped(given.trailers, 'trailer-') } : {};
+  return given ? { ...headersOf(given.headers), ...headersOf(given.trailers, 'trailer-') } : {};
 }

@@ -32,6 +32,7 @@ export abstract class EdgeCall implements Call {
     if (!this.#abort) {
       this.#abort = new AbortController();
       if (this.#ended || this.cancelled) this.#abort.abort();
+      else this.onCancelled(() => this.end());
     }
     return this.#abort.signal;
   }
@@ -44,6 +45,9 @@ export abstract class EdgeCall implements Call {
 
   /** Returns true if the client has gone. */
   protected abstract readonly cancelled: boolean;
+
+  /** Calls `listener` when the client goes. */
+  protected abstract onCancelled(listener: () => void): void;
 
   /** The text of a header of the request, `undefined` if it was not sent. */
   protected abstract header(name: string): string | undefined;

@@ -1,10 +1,7 @@
-import { closeSync, existsSync, openSync, readFileSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import type { Revision } from '../store.js';
-import { cleanMarker, DamagedStore, dataFile } from './folder.js';
-
-/** The beginning of the data file that is compared: LMDB's two meta pages, which every commit changes. */
-const BEGINNING_BYTES = 2 * 4_096;
+import { cleanMarker, DamagedStore, dataFile, readBeginning } from './folder.js';
 
 /** Notes in a file that the store was closed cleanly, and how it left the data. */
 export function writeCleanMarker(folder: string, revision: Revision): void {
@@ -38,12 +35,5 @@ export function lastEnd(folder: string): LastEnd {
 
 /** The size of a data file, and a checksum of its beginning. */
 function stateOf(file: string): string {
-  const beginning = Buffer.alloc(BEGINNING_BYTES);
-  const descriptor = openSync(file, 'r');
-  try {
-    readSync(descriptor, beginning, 0, BEGINNING_BYTES, 0);
-  } finally {
-    closeSync(descriptor);
-  }
-  return `${statSync(file).size} ${crc32(beginning)}`;
+  return `${statSync(file).size} ${crc32(readBeginning(file))}`;
 }

@@ -1,9 +1,8 @@
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { openDatabase } from './database.js';
-import { dataFile } from './folder.js';
+import { dataFile, PAGE_BYTES, readBeginning } from './folder.js';
 import { DATA_RANGE, decodeEntry, decodeMeta, fromDataKey, META_KEY } from './layout.js';
 
-const PAGE_BYTES = 4_096;
 /** The offsets in a meta page of LMDB: a page header of 24 bytes, then magic, version, address, size and two trees. */
 const META = { magic: 24, lastPage: 144, transaction: 152 } as const;
 const MAGIC = 0xbeefc0de;
@@ -35,21 +34,12 @@ export function findDamage(folder: string): string | undefined {
  */
 function readMetaPages(file: string): { damage: string | undefined; transactions: bigint } {
   const { size } = statSync(file);
-  const bytes = readBeginning(file, 2 * PAGE_BYTES);
+  const bytes = readBeginning(file);
   const metas = [readMetaPage(bytes, 0), readMetaPage(bytes, PAGE_BYTES)].filter((meta) => meta !== undefined);
   if (metas.length === 0) return { damage: 'the file has no readable beginning', transactions: 0n };
   const { lastPage, transaction } = metas.reduce((a, b) => (a.transaction > b.transaction ? a : b));
   const needed = (Number(lastPage) + 1) * PAGE_BYTES;
   return { damage: size < needed ? `the file has ${size} bytes of ${needed}` : undefined, transactions: transaction };
-}
-
-/** Reads the first `length` bytes of a file. A shorter file is filled up with zeros. */
-function readBeginning(file: string, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  const descriptor = openSync(file, 'r');
-  readSync(descriptor, bytes, 0, length, 0);
-  closeSync(descriptor);
-  return bytes;
 }
 
 /** Reads one meta page. `undefined` if the bytes are not a meta page. */

@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** The data folder is damaged. The text says how, and what to do. */
@@ -16,3 +17,18 @@ export const dataFile = (folder: string): string => join(folder, 'data.mdb');
 export const cleanMarker = (folder: string): string => join(folder, 'clean');
 /** The file by which processes that share the folder, but not the network, see its holder. */
 export const lockFile = (folder: string): string => join(folder, 'lock');
+
+/** A page of LMDB. */
+export const PAGE_BYTES = 4_096;
+
+/** Reads the beginning of a data file: LMDB's two meta pages, which every commit changes. A shorter file is filled up with zeros. */
+export function readBeginning(file: string): Buffer {
+  const bytes = Buffer.alloc(2 * PAGE_BYTES);
+  const descriptor = openSync(file, 'r');
+  try {
+    readSync(descriptor, bytes, 0, bytes.length, 0);
+  } finally {
+    closeSync(descriptor);
+  }
+  return bytes;
+}

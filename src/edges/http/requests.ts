@@ -1,0 +1,40 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
+import { decoded, decompress } from './body.js';
+import type { Format } from './formats.js';
+import type { MessageTypes } from './json.js';
+
+/** Turns the body of a request into the bytes of its message, or reports the error. */
+export type ReadRequest = (
+  types: MessageTypes,
+  headers: IncomingHttpHeaders,
+  body: Uint8Array,
+  done: BytesReceiver,
+) => void;
+
+/** A request whose body is the message, as Connect sends unary calls. */
+export const bareRequest =
+  (format: Format): ReadRequest =>
+  (types, headers, body, done) =>
+    decompress(headers['content-encoding'], body, afterwards(format, types, done));
+
+/** A request whose message is in a frame. `header` names the compression. */
+export const framedRequest =
+  (format: Format, header: 'connect-content-encoding' | 'grpc-encoding', isText = false): ReadRequest =>
+  (types, headers, body, done) =>
+    unwrapFrame(isText ? fromBase64(body) : body, headers[header], afterwards(format, types, done));
+
+/** Reads the message in its format, unless there was an error before. */
+const afterwards =
+  (format: Format, { input }: MessageTypes, done: BytesReceiver): BytesReceiver =>
+  (error, bytes) =>
+    error === undefined ? decoded(() => format.read(input, bytes), done) : done(error, bytes);
+
+/** Text of base64, of one or several padded pieces. */
+function fromBase64(body: Uint8Array): Buffer {
+  const pieces =
+    Buffer.from(body)
+      .toString('latin1')
+      .match(/[^=]+=*/g) ?? [];
+  return Buffer.concat(pieces.map((piece) => Buffer.from(piece, 'base64')));
+}
