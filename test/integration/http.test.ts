@@ -279,6 +279,7 @@ test('a request for nothing, of a wrong method or type, or of one message too fe
       /call Heartbeat/,
     ],
     ['/v1/configs/%ff', {}, 400, /percent-encoded/],
+    [`/${REGISTRY}/Discover?encoding=constructor&message=`, {}, 400, /encoding must be json or proto/],
     [
       `/${REGISTRY}/Discover`,
       { method: 'POST', body: '{}', headers: { 'content-type': 'application/json', 'content-encoding': 'br' } },

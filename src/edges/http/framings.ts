@@ -79,7 +79,8 @@ export class Framings {
     const { json, formats } = this;
     const { input } = json.typesOf(path);
     if (query.has('encoding') && query.has('message')) {
-      const format = formats[query.get('encoding') as keyof Formats];
+      const name = query.get('encoding')!;
+      const format = Object.hasOwn(formats, name) ? formats[name as keyof Formats] : undefined;
       if (!format) throw unknownParameter(`encoding must be json or proto`);
       const message = Buffer.from(query.get('message')!, query.get('base64') === '1' ? 'base64url' : 'utf8');
       return { unary: compressedGet(query, message, connectUnary(format, json)) };
