@@ -70,7 +70,11 @@ export const REASONS = {
     meaning: 'A health check asked about a service that this server does not have.',
   },
   INSTANCE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No such instance is registered.' },
-  CONFIG_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No such config exists.' },
+  CONFIG_NOT_FOUND: {
+    code: 'NOT_FOUND',
+    retry: false,
+    meaning: 'No such config exists. The text and the metadata say whether it was deleted.',
+  },
   VERSION_NOT_FOUND: {
     code: 'NOT_FOUND',
     retry: false,

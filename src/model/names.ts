@@ -24,7 +24,7 @@ const proposeId =
     trim(name.normalize('NFKD').replace(/[^A-Za-z0-9._:-]+/g, '-'), /^-+|-+$/g, max);
 
 const scopePattern = new RegExp(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,${nameChars - 2}}[A-Za-z0-9])?$`);
-const scopeWords = `must be 1 to ${nameChars} letters, digits, ".", "_" or "-", with a letter or digit first and last`;
+const scopeWords = `must be 1 to ${nameChars} ASCII letters, digits, ".", "_" or "-", with a letter or digit first and last`;
 
 export const NAMESPACE: NameRule = {
   pattern: new RegExp(`^[a-z0-9]([a-z0-9-]{0,${LIMITS.NAMESPACE_CHARS.value - 2}}[a-z0-9])?$`),
@@ -49,14 +49,14 @@ export const GROUP: NameRule = SERVICE;
 /** Instance ids. */
 export const INSTANCE_ID: NameRule = {
   pattern: idPattern(nameChars),
-  words: `must be 1 to ${nameChars} letters, digits, ".", "_", ":" or "-"`,
+  words: `must be 1 to ${nameChars} ASCII letters, digits, ".", "_", ":" or "-"`,
   propose: proposeId(nameChars),
 };
 
 /** Incarnations and request ids. */
 export const RUN_ID: NameRule = {
   pattern: idPattern(LIMITS.INCARNATION_CHARS.value),
-  words: `must be 1 to ${LIMITS.INCARNATION_CHARS.value} letters, digits, ".", "_", ":" or "-"`,
+  words: `must be 1 to ${LIMITS.INCARNATION_CHARS.value} ASCII letters, digits, ".", "_", ":" or "-"`,
   propose: proposeId(LIMITS.INCARNATION_CHARS.value),
 };
 

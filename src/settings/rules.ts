@@ -88,7 +88,7 @@ const RULES: readonly CrossRule[] = [
     findIf(
       !isLoopbackHost(host) && !insecure,
       'host',
-      `${host} is reachable from other machines, and there is no TLS and no authentication yet; add --insecure to allow it`,
+      `${host} is no address of loopback, so other machines may reach it, and there is no TLS and no authentication yet; add --insecure to allow it`,
     ),
   ),
 ];

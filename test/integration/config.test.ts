@@ -162,6 +162,12 @@ test('a rollback publishes old content as a new version', async (t) => {
   assert.equal(await reasonOf(rollbackConfig(server, { key: 'a', version: 9n })), 'VERSION_NOT_FOUND');
   assert.equal(await reasonOf(rollbackConfig(server, { key: 'b', version: 1n })), 'CONFIG_NOT_FOUND');
   await deleteConfig(server, { key: 'a' });
+  const deleted = await failure(getConfig(server, { key: 'a' }));
+  assert.match(deleted.message, /config a .*was deleted at 20.*version 5 records it/);
+  assert.deepEqual(
+    [detailsOf(deleted).reason, detailsOf(deleted).metadata.get('deleted_version')],
+    ['CONFIG_NOT_FOUND', '5'],
+  );
   assert.equal(await reasonOf(rollbackConfig(server, { key: 'a', version: 5n })), 'VERSION_DELETED');
   assert.equal((await rollbackConfig(server, { key: 'a', version: 2n })).config?.version, 6n);
 });

@@ -189,6 +189,8 @@ test('I3: a goodbye sticks: the incarnation is told to stop, and cannot register
   assert.equal(await beat('run-1'), DEREGISTERED);
   assert.equal(await beat(), NOT_REGISTERED, 'it may come from the next process');
   assert.equal(await beat('run-2'), NOT_REGISTERED);
+  const { rejected } = await heartbeat(server, { instances: [{ service: 'pay', id: 'p1', incarnation: 'run-1' }] });
+  assert.match(rejected[0]!.message, /this run .* was deregistered: stop/);
   for (const replacesRevision of [undefined, 0n, revision - 1n]) {
     const request = {
       instance: pay('p1'),

@@ -82,6 +82,16 @@ export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
   return { items: positions.map((index) => items[index]!), positions, invalid, warnings };
 }
 
+/** For a person who sees a rejection in a log; programs go by the reason. */
+const WHAT_TO_DO: Partial<Record<RejectionReason, string>> = {
+  [RejectionReason.REJECTION_REASON_NOT_REGISTERED]:
+    'no such instance is registered: register it, then send heartbeats',
+  [RejectionReason.REJECTION_REASON_SUPERSEDED]: 'another process registered with this id: stop sending heartbeats',
+  [RejectionReason.REJECTION_REASON_DEREGISTERED]:
+    'this run of the process was deregistered: stop sending heartbeats, and do not register again',
+  [RejectionReason.REJECTION_REASON_RETRY]: 'the heartbeat did not count: send it again soon',
+};
+
 /** The reply to checked items. */
 export function toResponse(
   { items, positions, invalid, warnings }: CheckedBeats,
@@ -89,7 +99,7 @@ export function toResponse(
 ): HeartbeatResponse {
   const settled = rejected.map(({ index, reason }) => {
     const { service, id } = items[index]!;
-    return { index: positions?.[index] ?? index, service, id, reason, message: '' };
+    return { index: positions?.[index] ?? index, service, id, reason, message: WHAT_TO_DO[reason] ?? '' };
   });
   const all = invalid.length === 0 ? settled : [...settled, ...invalid].sort((a, b) => a.index - b.index);
   return { heartbeatInterval: toDuration(intervalMs), rejected: all, warnings: warnings.slice(0, WARNINGS_MAX) };

@@ -44,7 +44,7 @@ export async function prepareStore(
       return;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
-      log.warn({ err: error }, 'the schema and epoch of the store cannot be checked yet; retrying');
+      log.warn({ reason: error.message }, 'the schema and epoch of the store cannot be checked yet; retrying');
       await delay(clock, backoff.nextMs(), signal);
     }
   }

@@ -1,5 +1,6 @@
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { RollcallError } from '../../model/errors.js';
+import { fromTimestamp } from '../../model/time.js';
 
 /** The config without its content, for lists and for replies to writes. */
 export function withoutContent(config: Config): Config {
@@ -19,12 +20,17 @@ export function headBytes({ namespace, group, key, comment, author, labels }: Co
   return bytes;
 }
 
-export function configNotFound(namespace: string, group: string, key: string): RollcallError {
-  return new RollcallError(
-    'CONFIG_NOT_FOUND',
-    `config ${key} does not exist in group ${group} of namespace ${namespace}`,
-    {
+/** The error for a config that does not exist. `deleted` is its last record, if it was deleted and is still remembered. */
+export function configNotFound(namespace: string, group: string, key: string, deleted?: Config): RollcallError {
+  const place = `group ${group} of namespace ${namespace}`;
+  if (!deleted)
+    return new RollcallError('CONFIG_NOT_FOUND', `config ${key} does not exist in ${place}`, {
       metadata: { namespace, group, key },
-    },
-  );
+    });
+  const { version, publishTime } = deleted;
+  const time = new Date(fromTimestamp(publishTime ?? { seconds: 0n, nanos: 0 })).toISOString();
+  const message = `config ${key} of ${place} was deleted at ${time}; version ${version} records it, and RollbackConfig can bring back the one before`;
+  return new RollcallError('CONFIG_NOT_FOUND', message, {
+    metadata: { namespace, group, key, deleted_version: String(version), delete_time: time },
+  });
 }

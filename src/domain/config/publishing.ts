@@ -103,7 +103,9 @@ export class Publishing {
   async delete(request: WriteRequest, key: string, expectedVersion: bigint | undefined): Promise<Written> {
     const next = (current: ConfigItem | undefined): Partial<Config> => {
       assertVersion(key, current, expectedVersion);
-      if (!current || current.config.deleted) throw configNotFound(request.namespace, request.group, key);
+      if (!current || current.config.deleted) {
+        throw configNotFound(request.namespace, request.group, key, current?.config);
+      }
       return { deleted: true, format: current.config.format };
     };
     return this.#write(request, ['delete', key, String(expectedVersion)], () => [{ key, next }]);

@@ -23,7 +23,7 @@ export class Versions {
   /** The current version. */
   current(namespace: string, group: string, key: string): Config {
     const item = this.catalog.configs.get(namespace, group, key);
-    if (!item || item.config.deleted) throw configNotFound(namespace, group, key);
+    if (!item || item.config.deleted) throw configNotFound(namespace, group, key, item?.config);
     return item.config;
   }
 

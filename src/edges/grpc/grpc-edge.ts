@@ -55,6 +55,7 @@ export class GrpcEdge implements Closeable {
   readonly #lean: LeanUnary;
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
+  #isListening = false;
 
   constructor(private readonly parts: GrpcEdgeParts) {
     this.#health = new HealthService(parts.clock);
@@ -65,7 +66,10 @@ export class GrpcEdge implements Closeable {
     this.#server = new Server({ ...OPTIONS, 'grpc.max_connection_age_grace_ms': graceMs });
     // grpc-js writes to standard error by itself; this program has one log.
     const log = parts.telemetry.log.child('grpc');
-    const warn = (...words: unknown[]): void => log.warn({}, words.map(String).join(' '));
+    const warn = (...words: unknown[]): void => {
+      if (!this.#isListening) return; // the error of a failed start says it better
+      log.warn({}, words.map(String).join(' '));
+    };
     setLogger({ error: warn, info: () => undefined, debug: () => undefined });
   }
 
@@ -85,6 +89,7 @@ export class GrpcEdge implements Closeable {
       const address = `${bracketed(host)}:${port}`;
       this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) => {
         if (error) return reject(notListening(error, address));
+        this.#isListening = true;
         this.#reachInto();
         resolve(actual);
       });

@@ -67,6 +67,8 @@ function describeFolderError(folder: string, error: unknown): unknown {
     return new Error(`the data folder ${folder} cannot be written: ${message}`, { cause: error });
   if (code === 'ENOTDIR' || code === 'EEXIST')
     return new Error(`the data folder ${folder} is not a folder`, { cause: error });
+  if (code === 'ENOENT' || code === 'ENOSPC')
+    return new Error(`the data folder ${folder} cannot be made: ${message}`, { cause: error });
   if (name === 'DamagedRecord') return new DamagedStore(folder, message);
   return error;
 }

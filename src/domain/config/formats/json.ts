@@ -9,6 +9,7 @@ const INTEGER_DIGITS_MAX = 4_300;
 
 /** JSON.parse decides, and two rules that it does not have. It does not report places, so jsonc-parser finds them. */
 export function inspectJson(text: string): Inspection {
+  if (text.startsWith('\uFEFF')) return { fault: faultAt(text, 0, 'a byte order mark is not JSON'), warnings: [] };
   try {
     JSON.parse(text);
   } catch {

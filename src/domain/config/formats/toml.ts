@@ -38,6 +38,8 @@ function findParserFault(text: string, moves: number): SyntaxFault | undefined {
     return undefined;
   } catch (error) {
     if (!(error instanceof TomlError)) return { line: 1, column: 1, message: 'is not TOML' };
+    if (/excessively nested/.test(error.message))
+      return { line: error.line, column: error.column, message: `is nested deeper than ${DEPTH_MAX}` };
     const moved = moves > 0 && /redefine/.test(error.message) ? moveTableUp(text, error.line) : undefined;
     if (moved !== undefined && !findParserFault(moved, moves - 1)) return undefined;
     return { line: error.line, column: error.column, message: reason(error) };

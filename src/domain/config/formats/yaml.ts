@@ -100,9 +100,25 @@ function parse(source: string): YamlNode | undefined {
     if (!(error instanceof FaultAt)) throw error;
     // js-yaml refuses "|" and ">" at the end of a text.
     if (error.message === 'missing indentation for block scalar' && error.offset >= source.length) return undefined;
-    if (/exceeded maxDepth/.test(error.message)) throw new FaultAt(error.offset, `is nested deeper than ${DEPTH_MAX}`);
-    throw error;
+    throw inOurWords(source, error);
   }
+}
+
+/** A plain text cannot begin with these; see "indicators" in YAML. */
+const RESERVED = /[@`%]/y;
+
+/** The fault with a message that says what to do, where the one of js-yaml says only where it stopped. */
+function inOurWords(source: string, { offset, message }: FaultAt): FaultAt {
+  if (/exceeded maxDepth/.test(message)) return new FaultAt(offset, `is nested deeper than ${DEPTH_MAX}`);
+  if (/unacceptable YAML version/.test(message)) return new FaultAt(0, 'the version of YAML must be 1.1 or 1.2');
+  const alias = /^unidentified alias "(.*)"$/.exec(message)?.[1];
+  if (alias !== undefined)
+    return new FaultAt(source.lastIndexOf(`*${alias}`, offset), `the alias *${alias} has no anchor before it`);
+  RESERVED.lastIndex = offset;
+  const isBegin = /[\s[{,]/.test(source[offset - 1] ?? ' ');
+  if (isBegin && RESERVED.test(source))
+    return new FaultAt(offset, `a text that begins with "${source[offset]}" needs quotes`);
+  return new FaultAt(offset, message);
 }
 
 /** The rules about the nodes of one document. */

@@ -55,6 +55,22 @@ test('a fault has its line and column: YAML', () => {
   for (const [text, place] of cases) assert.equal(placeOf(YAML, text), place, JSON.stringify(text));
 });
 
+test('a fault says what to do where the parser only says where it stopped', () => {
+  const cases: readonly (readonly [format: ConfigFormat, text: string, fault: string])[] = [
+    [YAML, 'a: @x\n', '1:4 a text that begins with "@" needs quotes'],
+    [YAML, 'a: [1, `x]\n', '1:8 a text that begins with "`" needs quotes'],
+    [YAML, 'a: 1\nb: %x\n', '2:4 a text that begins with "%" needs quotes'],
+    [YAML, '@a: 1\n', '1:1 a text that begins with "@" needs quotes'],
+    [YAML, 'foo:  *bar\n', '1:7 the alias *bar has no anchor before it'],
+    [YAML, 'a: 1\n---\nb: *c\n', '3:4 the alias *c has no anchor before it'],
+    [YAML, '%YAML 2.0\n---\na: 1\n', '1:1 the version of YAML must be 1.1 or 1.2'],
+    [YAML, '['.repeat(310) + ']'.repeat(310), '1:302 is nested deeper than 300'],
+    [JSON_, '\uFEFF{}', '1:1 a byte order mark is not JSON'],
+    [TOML, `a = ${'['.repeat(1_001)}${']'.repeat(1_001)}`, '1:1005 is nested deeper than 1000'],
+  ];
+  for (const [format, text, fault] of cases) assert.equal(faultOf(format, text), fault, JSON.stringify(text));
+});
+
 test('a fault has its line and column: TOML', () => {
   const cases: readonly (readonly [text: string, fault: string])[] = [
     ['a = 1\nb = = 2\n', '2:5'],
