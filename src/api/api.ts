@@ -39,7 +39,8 @@ export function openApi(
   parts: ApiParts & { readonly inspector: Inspector },
 ): Api {
   const { catalog, freshness } = replica;
-  const hub = new WatchHub({ ...parts, catalog, freshness, partBytes: LIMITS.WATCH_PART_BYTES.value });
+  const { unsent } = dispatcher;
+  const hub = new WatchHub({ ...parts, catalog, freshness, unsent, partBytes: LIMITS.WATCH_PART_BYTES.value });
   hub.start();
   const admit = dispatcher.admitChecked;
   return {

@@ -144,6 +144,11 @@ export const REASONS = {
     retry: true,
     meaning: 'The client read nothing for 60 s, or for 10 s while memory was short. It can resume from its last token.',
   },
+  UNREAD_ANSWERS: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: true,
+    meaning: 'For 10 s, answers of 16 MiB on the connection, or of 128 MiB in all with watches, were not read.',
+  },
   VALIDATION_TOO_COSTLY: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,

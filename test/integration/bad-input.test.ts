@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -52,7 +51,7 @@ import {
   text,
 } from '../support/client.js';
 import { reflectionClient } from '../support/reflection.js';
-import { eventually, failure, type ServerProcess, startServer } from '../support/server.js';
+import { eventually, failure, peakMemoryOf, type ServerProcess, startServer } from '../support/server.js';
 import { framed, METHODS, openSession, pathOf, type Place, placesIn, send, sendRaw } from '../support/wire.js';
 
 /** The fields of a message by their names in TypeScript, as protobuf-es takes them. */
@@ -479,21 +478,16 @@ test('a payload of 10 MB is refused by every method, also when it comes compress
   const session = openSession(t, server.address);
   const payload = Buffer.alloc(10 * 1_024 * 1_024);
   const compressed = framed(gzipSync(payload), 1);
-  const before = peakMemory(server);
+  const before = peakMemoryOf(server);
   for (const method of METHODS) {
     assert.equal((await send(server.registry, pathOf(method), payload)).code, status.RESOURCE_EXHAUSTED, method.name);
     const answer = await sendRaw(session, { ':path': pathOf(method), 'grpc-encoding': 'gzip' }, compressed);
     assert.equal(answer['grpc-status'], String(status.RESOURCE_EXHAUSTED), method.name);
   }
-  const grown = peakMemory(server) - before;
+  const grown = peakMemoryOf(server) - before;
   assert.ok(grown < 10 * payload.length, `${grown} bytes for ${2 * METHODS.length} payloads of ${payload.length}`);
   await assertNothingStored(server);
 });
-
-/** The most memory that a process has had so far, in bytes. */
-function peakMemory({ process: { pid } }: ServerProcess): number {
-  return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
-}
 
 test('however much is wrong, the answer fits in the headers that clients take, and says how much it leaves out', async (t) => {
   const server = await startServer(t);

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { constants } from 'node:http2';
 import { test } from 'node:test';
-import { credentials } from '@grpc/grpc-js';
+import { credentials, status } from '@grpc/grpc-js';
 import { WatchConfigRequest } from '../../src/gen/rollcall/v1/config_service.js';
+import { DiscoverRequest, DiscoverResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { LIMITS } from '../../src/model/limits.js';
 import { RegistryServiceClient } from '../support/clients.js';
-import { discover, getStatus, publishConfig, text } from '../support/client.js';
+import { discover, getStatus, publishConfig, register, text } from '../support/client.js';
 import {
   detailsOf,
   eventually,
+  memoryOf,
   type ServerProcess,
   startServer,
   startWith,
@@ -78,4 +80,53 @@ test('a client that reads nothing is cut soon after its streams have ended, and 
   assert.equal(codes.length, 0, 'a reader has some time for the last bytes');
   await eventually(() => codes.length === streams, 20_000);
   assert.deepEqual(new Set(codes), new Set([constants.NGHTTP2_CANCEL]));
+});
+
+const MIB = 1_024 * 1_024;
+
+/** Registers instances whose answer has about 2.7 MB. */
+async function fill(server: ServerProcess): Promise<void> {
+  const metadata = new Map(Array.from({ length: 6 }, (_, i) => [`k${i}`, 'x'.repeat(1_000)]));
+  await Promise.all(
+    Array.from({ length: 430 }, (_, i) =>
+      register(server, { instance: { service: 'large', id: `i${i}`, address: '127.0.0.1', port: 1, metadata } }),
+    ),
+  );
+}
+
+test('2,000 answers of 2.7 MB that nobody reads cost little memory, and others are served meanwhile', async (t) => {
+  const server = await startServer(t);
+  await fill(server);
+  const answerBytes = DiscoverResponse.encode(await discover(server, { service: 'large' })).finish().length;
+  assert.ok(answerBytes > 2.5 * MIB, `${answerBytes}`);
+  const before = memoryOf(server);
+  const session = openSession(t, server.address);
+  const request = framed(DiscoverRequest.encode(DiscoverRequest.fromPartial({ service: 'large' })).finish());
+  const outcomes = new Map<string, number>();
+  const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+  for (let i = 0; i < 2_000; i++) {
+    const stream = session.request({
+      ...{ ':method': 'POST', ':path': '/rollcall.v1.RegistryService/Discover' },
+      ...{ 'content-type': 'application/grpc', te: 'trailers' },
+    });
+    stream.on('error', () => undefined);
+    stream.on('response', (headers) => count(String(headers['grpc-status'] ?? 'begun')));
+    stream.pause();
+    stream.end(request);
+  }
+  // The calls that wait are refused after 10 s. Meanwhile another client is answered at once.
+  const slowest = { ms: 0 };
+  await eventually(async () => {
+    const since = performance.now();
+    await discover(server, { service: 'other' });
+    slowest.ms = Math.max(slowest.ms, performance.now() - since);
+    return (outcomes.get(String(status.RESOURCE_EXHAUSTED)) ?? 0) > 1_900;
+  }, 25_000);
+  const grown = memoryOf(server) - before;
+  assert.ok(grown < 200 * MIB, `${grown} bytes`);
+  assert.ok(slowest.ms < 5_000, `${slowest.ms} ms`);
+  const answered = outcomes.get('begun')!;
+  assert.equal(answered, Math.ceil((16 * MIB) / answerBytes));
+  session.destroy();
+  await eventually(async () => (await discover(server, { service: 'large' })).instances.length === 430);
 });

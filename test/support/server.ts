@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync, type SpawnSyncReturns } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -210,4 +210,13 @@ export async function eventually<T>(
     if (performance.now() > until) throw new Error(`not within ${within} ms: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, every));
   }
+}
+
+/** The memory of a server's process in bytes: now, and the most that it has had so far. */
+export const memoryOf = (server: ServerProcess): number => fieldOfStatus(server, 'VmRSS');
+export const peakMemoryOf = (server: ServerProcess): number => fieldOfStatus(server, 'VmHWM');
+
+function fieldOfStatus({ process: { pid } }: ServerProcess, field: string): number {
+  const text = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(text)![1]) * 1_024;
 }

@@ -3,6 +3,7 @@ import { type Encoded, whole } from '../../src/api/call/message.js';
 import { Sink } from '../../src/api/call/sink.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
 import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
+import { UnsentBytes } from '../../src/api/call/unsent-bytes.js';
 import { WatchHub } from '../../src/api/watch/hub.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
@@ -90,6 +91,7 @@ export class Stage {
       clock,
       random,
       telemetry,
+      unsent: new UnsentBytes(),
       partBytes: LIMITS.WATCH_PART_BYTES.value,
     });
     this.hub.start();

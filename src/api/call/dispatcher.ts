@@ -6,10 +6,12 @@ import type { Call } from './call.js';
 import { deadlinePassed, leftMsOf } from './deadline.js';
 import { type Failure, toFailure } from './failure.js';
 import { type Gate, gatesOf } from './gates.js';
-import type { Encoded } from './message.js';
+import { type Encoded, sizeOf } from './message.js';
 import type { Admit, BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
 import type { Sink, StreamTransport } from './sink.js';
 import { Streams } from './streams.js';
+import { UnreadAnswers } from './unread-answers.js';
+import { UnsentBytes } from './unsent-bytes.js';
 
 /** A unary call is given up after this: longer than any wait inside the server, shorter than a client's patience. */
 const UNARY_MAX_MS = 10_000;
@@ -29,7 +31,7 @@ export interface DispatcherParts {
   readonly telemetry: Telemetry;
   /** The least age at which a stream is ended. */
   readonly streamAgeMs: number;
-  /** The gates in the order in which they are asked. The dispatcher's own gates, of streams, come before them. */
+  /** The gates in the order in which they are asked. The dispatcher's own gates come before them. */
   readonly gates: readonly Gate[];
   readonly observers: readonly CallObserver[];
 }
@@ -43,13 +45,18 @@ export interface DispatcherParts {
 export class Dispatcher {
   /** The gates that see the checked input. `bind` needs it. */
   readonly admitChecked: Admit;
+  /** The bytes that clients have not read yet, of watches and answers together. */
+  readonly unsent = new UnsentBytes();
+  /** The answers among it. An edge reports each answer that it writes. */
+  readonly unread: UnreadAnswers;
   readonly #admitReceived: Admit;
   readonly #streams: Streams;
   #draining = false;
 
   constructor(private readonly parts: DispatcherParts) {
     this.#streams = new Streams(parts);
-    const gates: Gate[] = [this.#drainingGate(), this.#roomGate(), ...parts.gates];
+    this.unread = new UnreadAnswers(parts.clock, this.unsent);
+    const gates: Gate[] = [this.#drainingGate(), this.#roomGate(), this.unread, ...parts.gates];
     this.#admitReceived = gatesOf(gates, 'RECEIVED');
     this.admitChecked = gatesOf(gates, 'CHECKED');
   }
@@ -145,7 +152,11 @@ export class Dispatcher {
     const [ms, error] = leftMs < UNARY_MAX_MS ? [leftMs, deadlinePassed] : [UNARY_MAX_MS, timedOut];
     const timer = clock.after(ms, () => close(this.#toFailure(error()), undefined));
     response.then(
-      (message) => close(undefined, message),
+      (message) => {
+        const refusal = this.unread.refusalOf(call, sizeOf(message));
+        if (refusal) close(this.#toFailure(refusal), undefined);
+        else close(undefined, message);
+      },
       (error: unknown) => open && close(this.#toFailure(error), undefined),
     );
   }

@@ -1,11 +1,10 @@
 import type { Clock } from '../../base/clock.js';
+import type { UnsentBytes } from '../call/unsent-bytes.js';
 import { LinkedList } from '../../base/linked-list.js';
 import type { WatchStream } from './stream.js';
 
 /** A stream is written to until it has this many unsent bytes: enough to keep it busy, little to hold in memory. */
 const UNSENT_BYTES_MAX = 256 * 1_024;
-/** All streams together hold at most this many unsent bytes, and one part for each stream that is being served. */
-const UNSENT_TOTAL_BYTES_MAX = 128 * 1_024 * 1_024;
 /** A reader that takes nothing for this long is stuck. */
 const NO_PROGRESS_MAX_MS = 60_000;
 /** The same bound while other streams wait for memory. */
@@ -20,18 +19,20 @@ const TURN_MS = 5;
  */
 export class Flow {
   readonly #woken = new Set<WatchStream>();
-  /** Streams with something to send that wait until fewer bytes of all streams are unsent. Longest wait first. */
+  /** Streams with something to send that wait until fewer bytes of all clients are unsent. Longest wait first. */
   readonly #held = new Set<WatchStream>();
   /** Streams with unsent bytes. Longest without progress first. */
   readonly #waiting = new LinkedList<WatchStream>();
-  #unsentBytes = 0;
   #turnIsDue = false;
 
   constructor(
     private readonly clock: Clock,
+    private readonly unsent: UnsentBytes,
     /** Sends to a stream as much as this flow control allows now. */
     private readonly serve: (stream: WatchStream) => void,
-  ) {}
+  ) {
+    unsent.onRoom(() => this.resumeHeld());
+  }
 
   /** Serves a stream in a later turn of the event loop. */
   wake(stream: WatchStream): void {
@@ -46,9 +47,9 @@ export class Flow {
     return stream.unsentBytes < UNSENT_BYTES_MAX;
   }
 
-  /** Returns true if all streams together have too many unsent bytes: the stream is woken when there is room. */
+  /** Returns true if too many bytes of all clients are unsent: the stream is woken when there is room. */
   holds(stream: WatchStream): boolean {
-    if (this.#unsentBytes < UNSENT_TOTAL_BYTES_MAX) return false;
+    if (!this.unsent.isFull) return false;
     this.#held.add(stream);
     return true;
   }
@@ -56,7 +57,7 @@ export class Flow {
   /** Accounts for a message that was written. */
   written(stream: WatchStream, bytes: number): void {
     stream.unsentBytes += bytes;
-    this.#unsentBytes += bytes;
+    this.unsent.add(bytes);
     if (stream.waiting) return;
     stream.waiting = this.#waiting.push(stream);
     stream.waitingSinceMs = this.clock.now();
@@ -66,8 +67,7 @@ export class Flow {
   taken(stream: WatchStream, bytes: number): void {
     if (stream.sink.released) return;
     stream.unsentBytes -= bytes;
-    this.#unsentBytes -= bytes;
-    this.resumeHeld();
+    this.unsent.remove(bytes);
     if (stream.sink.ended) return;
     this.#stopWaiting(stream);
     if (stream.unsentBytes > 0) {
@@ -79,7 +79,7 @@ export class Flow {
 
   /** Wakes the stream that was held longest, if there is room again. Each call wakes one stream. */
   resumeHeld(): void {
-    if (this.#held.size === 0 || this.#unsentBytes >= UNSENT_TOTAL_BYTES_MAX) return;
+    if (this.#held.size === 0 || this.unsent.isFull) return;
     const [first] = this.#held;
     this.#held.delete(first!);
     this.wake(first!);
@@ -94,9 +94,9 @@ export class Flow {
 
   /** Accounts for the bytes of a stream that were dropped. */
   release(stream: WatchStream): void {
-    this.#unsentBytes -= stream.unsentBytes;
+    const { unsentBytes } = stream;
     stream.unsentBytes = 0;
-    this.resumeHeld();
+    this.unsent.remove(unsentBytes);
   }
 
   /** Takes out the streams whose reader is stuck, and returns them with the bound in milliseconds that they exceeded. */

@@ -15,6 +15,7 @@ import { LIMITS, READ_REVISION_WAIT_MS } from '../../model/limits.js';
 import { encodeResumeToken, type ResumeToken, type Unfinished } from '../../model/tokens.js';
 import { Pieces } from '../call/message.js';
 import type { Sink } from '../call/sink.js';
+import type { UnsentBytes } from '../call/unsent-bytes.js';
 import type { Tail, WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
 import { beginningOf, readToken, revisionAhead } from './resume.js';
@@ -45,6 +46,7 @@ export interface WatchHubParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
+  readonly unsent: UnsentBytes;
   /** The size that a part of a snapshot or of a change aims at. */
   readonly partBytes: number;
 }
@@ -67,7 +69,7 @@ export class WatchHub implements Closeable {
   #nextNumber = 1;
 
   constructor(private readonly parts: WatchHubParts) {
-    this.#flow = new Flow(parts.clock, (stream) => this.#serve(stream));
+    this.#flow = new Flow(parts.clock, parts.unsent, (stream) => this.#serve(stream));
   }
 
   /** The number of open watches, those included that wait for their beginning. */

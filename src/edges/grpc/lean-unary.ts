@@ -36,7 +36,7 @@ type StreamListener = (
 export interface LeanUnaryParts {
   readonly clock: Clock;
   readonly random: Random;
-  readonly dispatcher: Pick<Dispatcher, 'unary' | 'refuse'>;
+  readonly dispatcher: Pick<Dispatcher, 'unary' | 'refuse' | 'unread'>;
 }
 
 /**
@@ -119,14 +119,18 @@ export class LeanUnary {
     body: Buffer | undefined,
   ): void {
     const { dispatcher } = this.parts;
-    const refuse = (error: unknown): void => answer(stream, call, dispatcher.refuse(call, error), undefined);
+    const refuse = (error: unknown): void => fail(stream, call, dispatcher.refuse(call, error));
     if (!body) {
       refuse(requestTooLarge());
       return stream.close(constants.NGHTTP2_NO_ERROR); // the rest is not read
     }
     unwrapFrame(body, headers['grpc-encoding'], (error, bytes) => {
       if (error !== undefined) return refuse(error);
-      dispatcher.unary(method, bytes, call, (failure, message) => answer(stream, call, failure, message));
+      dispatcher.unary(method, bytes, call, (failure, message) => {
+        if (failure) return fail(stream, call, failure);
+        const sent = answer(stream, call, message!);
+        dispatcher.unread.written(call, sent, stream, () => stream.close(constants.NGHTTP2_CANCEL));
+      });
     });
   }
 }
@@ -137,27 +141,28 @@ function refusalOf(headers: IncomingHttpHeaders): number | undefined {
   return CONTENT_TYPE.test(headers['content-type'] ?? '') ? undefined : 415;
 }
 
-/** Sends the answer of a call, unless the client has gone. */
-function answer(
-  stream: ServerHttp2Stream,
-  call: LeanCall,
-  failure: Failure | undefined,
-  message: Encoded | undefined,
-): void {
+/** Sends the failure of a call, unless the client has gone. */
+function fail(stream: ServerHttp2Stream, call: LeanCall, failure: Failure): void {
   call.end();
   if (stream.destroyed || stream.closed) return;
   const { given } = call;
-  if (failure || !message) {
-    const trailers = { ...grpcTrailers(failure), ...headersOf(given?.headers), ...headersOf(given?.trailers) };
-    stream.respond({ ...HEADERS, ...trailers }, { endStream: true, sendDate: false } as never);
-    return;
-  }
+  const trailers = { ...grpcTrailers(failure), ...headersOf(given?.headers), ...headersOf(given?.trailers) };
+  stream.respond({ ...HEADERS, ...trailers }, { endStream: true, sendDate: false } as never);
+}
+
+/** Sends the answer of a call, unless the client has gone. Returns its bytes. */
+function answer(stream: ServerHttp2Stream, call: LeanCall, message: Encoded): number {
+  call.end();
+  if (stream.destroyed || stream.closed) return 0;
+  const { given } = call;
   stream.respond(given ? { ...HEADERS, ...headersOf(given.headers) } : HEADERS, WAIT_FOR_TRAILERS);
   stream.on(
     'wantTrailers',
     given ? () => stream.sendTrailers({ ...OK_TRAILERS, ...headersOf(given.trailers) }) : sendOk,
   );
-  endWith(stream, message, prefixOf(0, sizeOf(message)));
+  const bytes = sizeOf(message);
+  endWith(stream, message, prefixOf(0, bytes));
+  return bytes;
 }
 
 function sendOk(this: ServerHttp2Stream): void {

@@ -5,6 +5,7 @@ import type {
   handleUnaryCall,
   MethodDefinition,
   ServerDuplexStream,
+  ServerUnaryCall,
   ServerWritableStream,
   UntypedHandleCall,
 } from '@grpc/grpc-js';
@@ -67,8 +68,11 @@ export class GrpcHandlers {
       const call = new GrpcCall(method, wire, this.random);
       this.dispatcher.unary(method, wire.request, call, (failure, response) => {
         call.end();
-        if (failure) callback(toStatusObject(failure));
-        else callback(null, response);
+        if (failure) return callback(toStatusObject(failure));
+        callback(null, response);
+        const stream = http2StreamOf(wire);
+        const cut = (): void => stream.close(constants.NGHTTP2_CANCEL);
+        this.dispatcher.unread.written(call, sizeOf(response!), stream, cut);
       });
     };
   }
@@ -156,7 +160,7 @@ function transportOf(wire: WritableCall, call: GrpcCall, clock: Clock): StreamTr
 }
 
 /** The HTTP/2 stream of a call, reached by fields that grpc-js does not publish: no public event reports that bytes are gone. */
-function http2StreamOf(wire: WritableCall): ServerHttp2Stream {
+function http2StreamOf(wire: WritableCall | ServerUnaryCall<Buffer, Encoded>): ServerHttp2Stream {
   const { stream } = (wire as unknown as { readonly call: { readonly stream?: ServerHttp2Stream } }).call;
   assert(typeof stream?.close === 'function', 'grpc-js keeps the stream of a call elsewhere than it did');
   return stream;

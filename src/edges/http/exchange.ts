@@ -27,20 +27,25 @@ export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-cont
 /** How long a reader may take for an answer, before its connection is cut. */
 const ANSWER_TAKEN_MAX_MS = 60_000;
 
-/** Sends a whole answer. A request whose body was not read to its end is answered last on its connection. */
-export function send({ request, response }: Pick<Exchange, 'request' | 'response'>, answer: HttpAnswer): void {
-  if (response.headersSent || response.destroyed) return;
+/**
+ * Sends a whole answer, and returns the bytes of its body. A request whose body was not read to its end is answered last on
+ * its connection.
+ */
+export function send({ request, response }: Pick<Exchange, 'request' | 'response'>, answer: HttpAnswer): number {
+  if (response.headersSent || response.destroyed) return 0;
   const { status, headers, body } = answer;
+  const bytes = sizeOf(body);
   const cut = !request.complete && hasBody(request);
   response.writeHead(status, {
     ...COMMON_HEADERS,
     ...headers,
-    'content-length': sizeOf(body),
+    'content-length': bytes,
     ...(cut && { connection: 'close' }),
   });
   endWith(response, body);
   if (cut) response.on('finish', () => request.destroy());
   if (response.writableLength > 0) cutUnread(response);
+  return bytes;
 }
 
 const hasBody = ({ headers }: IncomingMessage): boolean =>

@@ -31,7 +31,7 @@ export class HttpStream implements StreamTransport {
   end(failure?: Failure): void {
     const { exchange, framing } = this;
     const refusal = failure && !this.#begun ? framing.refusal(exchange, failure) : undefined;
-    if (refusal) return send(exchange, refusal);
+    if (refusal) return void send(exchange, refusal);
     this.#begin();
     exchange.response.end(framing.end(exchange, failure));
     this.#cutLater();

@@ -9,7 +9,7 @@ import { invalidRequest, RollcallError } from '../../model/errors.js';
 import type { BytesReceiver } from '../wire/frame-requests.js';
 import { connectTimeoutMs, grpcTimeoutMs } from '../wire/timeouts.js';
 import { readBody } from './body.js';
-import { type Exchange, jsonAnswer, send, textAnswer } from './exchange.js';
+import { type Exchange, type HttpAnswer, jsonAnswer, send, textAnswer } from './exchange.js';
 import { formatsOf } from './formats.js';
 import { type Framing, Framings } from './framings.js';
 import { HttpCall } from './http-call.js';
@@ -24,7 +24,7 @@ import { connectFailure, plainFailure, type UnaryFraming } from './unary-framing
 export interface RoutesParts {
   readonly clock: Clock;
   readonly random: Random;
-  readonly dispatcher: Pick<Dispatcher, 'unary' | 'serverStream' | 'refuse'>;
+  readonly dispatcher: Pick<Dispatcher, 'unary' | 'serverStream' | 'refuse' | 'unread'>;
   /** The protos of the methods: a google.protobuf.FileDescriptorSet. */
   readonly image: Uint8Array;
 }
@@ -82,7 +82,7 @@ export class Routes {
     const exchange = { request, response, method, types: this.#json.typesOf(method.path), call };
     if (method.kind === 'BIDI_STREAM') {
       const failure = dispatcher.refuse(call, notOverHttp());
-      return send(exchange, connectFailure(call, failure, this.#json));
+      return void send(exchange, connectFailure(call, failure, this.#json));
     }
     const chosen = method.kind === 'UNARY' ? framing.unary : framing.stream;
     if (!chosen) return unsupportedType(request, response, this.#framings.postTypes);
@@ -97,7 +97,8 @@ export class Routes {
     const answer = (failure: Failure | undefined, message: Encoded | undefined): void => {
       call.end();
       try {
-        send(exchange, failure ? framing.failure(exchange, failure) : framing.success(exchange, message!));
+        if (failure) send(exchange, framing.failure(exchange, failure));
+        else this.#sendCounted(exchange, framing.success(exchange, message!));
       } catch (error) {
         send(exchange, framing.failure(exchange, dispatcher.refuse(call, error)));
       }
@@ -118,9 +119,17 @@ export class Routes {
     });
   }
 
+  /** Sends the answer of a call, which is held until the client has read it. */
+  #sendCounted(exchange: Pick<Exchange, 'request' | 'response' | 'call'>, answer: HttpAnswer): void {
+    const { response, call } = exchange;
+    this.parts.dispatcher.unread.written(call, send(exchange, answer), response, () => response.destroy());
+  }
+
   async #prometheus(request: IncomingMessage, response: ServerResponse, query: URLSearchParams): Promise<void> {
     const exchange = { request, response };
     if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(request, response, ['GET', 'HEAD']);
+    const discover = this.#methods.get('/rollcall.v1.RegistryService/Discover')!;
+    const call = new HttpCall(discover, request, response, undefined, this.parts.random);
     const unknown = [...query.keys()].find((name) => name !== 'namespace' && name !== 'service');
     const registry: RegistryCall = (name, bytes) => {
       const method = this.#methods.get(`/rollcall.v1.RegistryService/${name}`) as UnaryMethod;
@@ -134,10 +143,8 @@ export class Routes {
     try {
       if (unknown !== undefined) throw unknownParameter(unknown);
       const scope = { namespace: query.get('namespace') ?? undefined, service: query.get('service') ?? undefined };
-      send(exchange, jsonAnswer(200, await prometheusTargets(registry, scope)));
+      this.#sendCounted({ ...exchange, call }, jsonAnswer(200, await prometheusTargets(registry, scope)));
     } catch (error) {
-      const method = this.#methods.get('/rollcall.v1.RegistryService/Discover')!;
-      const call = new HttpCall(method, request, response, undefined, this.parts.random);
       const failure = error instanceof FailedCall ? error.failure : this.parts.dispatcher.refuse(call, error);
       send(exchange, plainFailure(failure));
     }

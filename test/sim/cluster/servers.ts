@@ -1,4 +1,5 @@
 import type { CatalogChange } from '../../../src/catalog/changes.js';
+import { UnsentBytes } from '../../../src/api/call/unsent-bytes.js';
 import { WatchHub } from '../../../src/api/watch/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import type { Answer, HeardNote, Query } from '../../../src/domain/health/liveness-table.js';
@@ -148,7 +149,15 @@ export class Servers {
     };
     catalog.subscribe('other', look, new AbortController().signal);
     server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
-    server.hub = new WatchHub({ catalog, freshness, clock, random, telemetry, partBytes: PART_BYTES });
+    server.hub = new WatchHub({
+      catalog,
+      freshness,
+      clock,
+      random,
+      telemetry,
+      unsent: new UnsentBytes(),
+      partBytes: PART_BYTES,
+    });
     server.hub.start();
     this.byNode.set(node, server);
     this.#all.push(server);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import { Sink } from '../../../../src/api/call/sink.js';
 import { servicesCodec } from '../../../../src/api/watch/codecs.js';
+import { UnsentBytes } from '../../../../src/api/call/unsent-bytes.js';
 import { WatchHub } from '../../../../src/api/watch/hub.js';
 import { Catalog } from '../../../../src/catalog/catalog.js';
 import type { Freshness } from '../../../../src/catalog/freshness.js';
@@ -41,6 +42,7 @@ class Server {
     clock: this.#process.clock,
     random: { id: () => 'id', fraction: () => 0 },
     telemetry: tallyingTelemetry(new Map()),
+    unsent: new UnsentBytes(),
     partBytes: PART_BYTES,
   });
   /** How much of the history it has seen. */
