@@ -26,7 +26,21 @@ const layers = [
   ['settings', ['base', 'telemetry']],
   ['instruments', ['base', 'store/instruments', 'catalog/instruments', 'domain', 'api/instruments']],
   ['version', []],
-  ['server', [...everywhere, 'store', 'catalog/sync', 'domain', 'api', 'edges', 'settings', 'telemetry', 'version']],
+  [
+    'server',
+    [
+      ...everywhere,
+      'store',
+      'catalog/sync',
+      'domain',
+      'api',
+      'edges',
+      'settings',
+      'telemetry',
+      'instruments',
+      'version',
+    ],
+  ],
   ['main', ['base', 'settings', 'server', 'telemetry', 'version']],
 ];
 
@@ -50,6 +64,7 @@ module.exports = {
     })),
     onlyFrom('one-importer-of-lmdb', 'node_modules/(lmdb|@lmdb)/', '^src/store/embedded/'),
     onlyFrom('one-importer-of-pino', 'node_modules/pino/', '^src/telemetry/'),
+    onlyFrom('one-importer-of-prom-client', 'node_modules/prom-client/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
     onlyFrom('grpc-only-in-its-edge-and-in-etcd', 'node_modules/@grpc/', '^src/(edges/grpc|store/etcd)/'),
   ],

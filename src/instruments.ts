@@ -1,5 +1,5 @@
 import * as api from './api/instruments.js';
-import type { Alarm, Counter } from './base/telemetry.js';
+import type { Alarm, Counter, Histogram } from './base/telemetry.js';
 import * as catalog from './catalog/instruments.js';
 import * as cluster from './domain/cluster/instruments.js';
 import * as config from './domain/config/instruments.js';
@@ -20,7 +20,16 @@ export const ALL_COUNTERS: readonly Counter[] = [
   api.COUNTERS,
 ].flatMap((counters) => Object.values<Counter>(counters));
 
-/** Every alarm of the program. */
-export const ALL_ALARMS: readonly Alarm[] = [store.ALARMS, catalog.ALARMS, health.ALARMS, registry.ALARMS].flatMap(
-  (alarms) => Object.values<Alarm>(alarms),
+/** Every histogram of the program. */
+export const ALL_HISTOGRAMS: readonly Histogram[] = [catalog.HISTOGRAMS, cluster.HISTOGRAMS, store.HISTOGRAMS].flatMap(
+  (histograms) => Object.values<Histogram>(histograms),
 );
+
+/** Every alarm of the program. */
+export const ALL_ALARMS: readonly Alarm[] = [
+  store.ALARMS,
+  catalog.ALARMS,
+  health.ALARMS,
+  registry.ALARMS,
+  cluster.ALARMS,
+].flatMap((alarms) => Object.values<Alarm>(alarms));

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { openApi, openDispatcher } from './api/api.js';
+import { GAUGES } from './api/gauges.js';
 import { Readiness } from './api/readiness.js';
 import { GrpcEdge } from './edges/grpc/grpc-edge.js';
 import { HttpEdge, type HttpEdgeParts } from './edges/http/http-edge.js';
@@ -11,16 +12,19 @@ import { peerConnector } from './edges/peer/connector.js';
 import { settledWithin, systemClock } from './base/clock.js';
 import { bracketed, isLoopbackHost } from './base/hosts.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
+import { gaugeMetric } from './base/metrics.js';
 import { systemRandom } from './base/random.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
+import { ALL_ALARMS, ALL_COUNTERS, ALL_HISTOGRAMS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
 import type { Settings, StoreSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
+import { Metrics } from './telemetry/metrics.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 
@@ -50,7 +54,10 @@ export async function startServer(
     const dispatcher = openDispatcher({ ...parts, streamAgeMs });
     const readiness = new Readiness(NOT_READY);
     const edgeParts = { ...parts, dispatcher, readiness };
-    const http = settings.httpPort === undefined ? undefined : closers.add(openHttp(settings, edgeParts));
+    const metrics = new Metrics(INSTRUMENTS, telemetry);
+    metrics.add(dispatcher.stats.metrics());
+    const http =
+      settings.httpPort === undefined ? undefined : closers.add(openHttp(settings, { ...edgeParts, metrics }));
     const httpPort = await http?.listen(settings.host, settings.httpPort!);
     const store = closers.add(await openStore(settings.store, telemetry, onFatal));
     const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
@@ -63,6 +70,8 @@ export async function startServer(
     const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
     const inspector = closers.add(openInspector(telemetry));
     const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
+    const source = { replica, dispatcher, readiness, version: VERSION, watches: () => api.watches() };
+    metrics.add(GAUGES.map((gauge) => gaugeMetric(gauge, source)));
     // Both edges at once: each gives calls in flight the same time. The port for HTTP was only first to open.
     closers.add({ close: async () => void (await Promise.all([grpc.close(), http?.close()])) });
     grpc.offer(api.methods);
@@ -78,6 +87,9 @@ export async function startServer(
     throw error;
   }
 }
+
+/** Everything that the parts of the program declare. */
+const INSTRUMENTS = { counters: ALL_COUNTERS, histograms: ALL_HISTOGRAMS, alarms: ALL_ALARMS };
 
 /** The conditions of readiness, and why each does not hold at first. */
 const NOT_READY = { store: 'the store has not been read yet', cluster: 'the server has not joined yet' };

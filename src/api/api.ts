@@ -19,6 +19,8 @@ import { WatchHub } from './watch/hub.js';
 export interface Api extends Closeable {
   /** Every method of every service. */
   readonly methods: readonly Method[];
+  /** The number of open watches. */
+  watches(): number;
 }
 
 /** The parts of the process that the API needs. */
@@ -42,6 +44,8 @@ export function openApi(
   const { unsent } = dispatcher;
   const hub = new WatchHub({ ...parts, catalog, freshness, unsent, partBytes: LIMITS.WATCH_PART_BYTES.value });
   hub.start();
+  const stop = new AbortController();
+  replica.membership?.onRewrite((reachedWatches) => hub.whenServed(reachedWatches), stop.signal);
   const admit = dispatcher.admitChecked;
   return {
     methods: [
@@ -50,6 +54,10 @@ export function openApi(
       ...bind(SERVICES.admin, adminHandlers(replica, hub, about), admit),
       ...bind(SERVICES.peer, peerHandlers(replica.peer ?? NO_MEMBER), admit),
     ],
-    close: () => hub.close(),
+    watches: () => hub.size,
+    close: () => {
+      stop.abort();
+      return hub.close();
+    },
   };
 }

@@ -2,6 +2,7 @@
 export interface Telemetry {
   readonly log: Log;
   readonly counters: CounterBoard;
+  readonly histograms: HistogramBoard;
   readonly alarms: AlarmBoard;
 }
 
@@ -24,6 +25,21 @@ export interface Counter {
 /** Adds to counters, which only grow. */
 export interface CounterBoard {
   add(counter: Counter, n?: number): void;
+}
+
+/** A distribution of values, declared by the part that measures. Names and labels together are unique in the program. */
+export interface Histogram {
+  /** The name with its unit. */
+  readonly name: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly help: string;
+  /** The upper bounds of the buckets, ascending. */
+  readonly bounds: readonly number[];
+}
+
+/** Adds values to histograms. */
+export interface HistogramBoard {
+  observe(histogram: Histogram, value: number): void;
 }
 
 /** An alarm, declared by the part that raises it. Names are unique in the program. */

@@ -1,6 +1,6 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
-import type { CounterBoard } from '../base/telemetry.js';
+import type { Telemetry } from '../base/telemetry.js';
 import type { Random } from '../base/random.js';
 import type { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../model/errors.js';
@@ -24,7 +24,7 @@ import {
   TXN_WRITES_MAX,
 } from '../store/store.js';
 import type { Catalog } from './catalog.js';
-import { COUNTERS } from './instruments.js';
+import { COUNTERS, HISTOGRAMS } from './instruments.js';
 import { EPOCH } from './kinds.js';
 
 /** How often a write is tried if other writes keep changing its record. After that the caller gets WRITE_CONFLICT. */
@@ -36,7 +36,7 @@ export interface CommitsParts {
   readonly catalog: Catalog;
   readonly clock: Clock;
   readonly random: Random;
-  readonly counters: CounterBoard;
+  readonly telemetry: Pick<Telemetry, 'counters' | 'histograms'>;
 }
 
 /** One attempt of a write: done, or to be decided again because the store holds something else. */
@@ -73,7 +73,7 @@ export class Commits {
       const compares = [...txn.compares, ...history];
       const result = await this.#report(this.parts.store.commit({ ...txn, compares }), 1);
       if (!result.ok && this.#isOutdated(history, result.found[txn.compares.length])) continue;
-      this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
+      this.parts.telemetry.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
       return result.ok ? result : { ...result, found: result.found.slice(0, txn.compares.length) };
     }
   }
@@ -85,7 +85,8 @@ export class Commits {
   async commitEach(guard: readonly Compare[], txns: readonly Txn[]): Promise<CommitResult[]> {
     const history = this.#history();
     const results = await this.#report(this.parts.store.commitEach([...guard, ...history], txns), txns.length);
-    for (const result of results) this.parts.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
+    for (const result of results)
+      this.parts.telemetry.counters.add(result.ok ? COUNTERS.commits : COUNTERS.commits_refused);
     if (results.every(({ ok }) => !ok)) this.#lookAtEpoch(history);
     return results;
   }
@@ -155,11 +156,15 @@ export class Commits {
   }
 
   async #report<T>(answer: Promise<T>, commits: number): Promise<T> {
+    const { clock, telemetry } = this.parts;
+    const sentMs = clock.now();
     try {
       return await answer;
     } catch (error) {
-      this.parts.counters.add(COUNTERS.commits_failed, commits);
+      telemetry.counters.add(COUNTERS.commits_failed, commits);
       throw toRollcallError(error);
+    } finally {
+      if (commits > 0) telemetry.histograms.observe(HISTOGRAMS.commit, (clock.now() - sentMs) / 1_000);
     }
   }
 }

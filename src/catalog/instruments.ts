@@ -1,3 +1,4 @@
+import { SECONDS_BOUNDS } from '../base/metrics.js';
 import { declareAlarms, declareCounters } from '../base/telemetry.js';
 
 /** The counters of the catalog. */
@@ -12,6 +13,15 @@ export const COUNTERS = declareCounters({
   bad_records: 'Stored records that could not be read.',
   foreign_deletes: 'Stored records that were deleted by something other than Rollcall.',
 });
+
+/** The histograms of the catalog. */
+export const HISTOGRAMS = {
+  commit: {
+    name: 'store_commit_duration_seconds',
+    help: 'Time until the store answered a transaction, or a group of them that was sent together.',
+    bounds: SECONDS_BOUNDS,
+  },
+};
 
 /** The alarms of the catalog. */
 export const ALARMS = declareAlarms({

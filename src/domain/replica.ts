@@ -11,6 +11,7 @@ import { ForeignDeleteRepair } from '../catalog/sync/foreign-delete-repair.js';
 import { prepareStore } from '../catalog/sync/schema.js';
 import { StoreSync } from '../catalog/sync/store-sync.js';
 import type { Store } from '../store/store.js';
+import { LostMembers } from './cluster/lost-members.js';
 import { Membership } from './cluster/membership.js';
 import { PeerResponder } from './cluster/peer-responder.js';
 import { Publishing } from './config/publishing.js';
@@ -19,6 +20,7 @@ import { Heartbeats } from './health/heartbeats.js';
 import { Judge } from './health/judge.js';
 import { LivenessClock, type SelfBeat } from './health/liveness-clock.js';
 import { LivenessTable } from './health/liveness-table.js';
+import type { PauseReason } from './health/pause-reason.js';
 import { ALONE, type Cluster, type PeerConnector } from './health/peers.js';
 import { Extent } from './health/extent.js';
 import { ProtectionKeeper } from './health/protection-keeper.js';
@@ -68,6 +70,8 @@ export interface Replica extends Closeable {
   readonly judge: Judge;
   /** `undefined` if this process is alone on its store. */
   readonly membership: Membership | undefined;
+  /** The members that left without a clean departure. `undefined` as for `membership`. */
+  readonly lostMembers: LostMembers | undefined;
   /** The answers of this member to the others. */
   readonly peer: PeerResponder | undefined;
   /** Resolves when the first listing has been taken in and the cluster joined, however long the store takes. */
@@ -84,12 +88,12 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const catalog = new Catalog({ clock, telemetry: named('catalog') });
   const addresses = new Addresses();
-  const commits = new Commits({ store, catalog, clock, random, counters });
+  const commits = new Commits({ store, catalog, clock, random, telemetry });
   const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
   const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
 
   let membership: Membership | undefined;
-  const pauseReasons = (): string[] => reasonsToPause(catalog, store, membership);
+  const pauseReasons = (): PauseReason[] => reasonsToPause(catalog, store, membership);
   const liveness = new LivenessClock(clock, selfBeat, pauseReasons);
   const table = new LivenessTable(liveness);
   if (surroundings.cluster) {
@@ -126,8 +130,10 @@ export function startReplica(surroundings: Surroundings): Replica {
     membership?.start();
     await Promise.all([catalog.whenReady(), membership?.whenJoined()]);
   });
+  const lostMembers = membership && new LostMembers({ catalog, commits, clock, telemetry: named('cluster') });
   closers.add(sync);
   if (membership) closers.add(membership);
+  if (lostMembers) closers.add(lostMembers).start();
   closers.add(collector).start();
   if (!store.exclusive) closers.add(check).start();
   closers.add(repair).start();
@@ -145,6 +151,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     table,
     judge,
     membership,
+    lostMembers,
     peer: membership && new PeerResponder(membership, table),
     ready,
     leave: async () => membership?.leave(),
@@ -153,9 +160,9 @@ export function startReplica(surroundings: Surroundings): Replica {
 }
 
 /** The liveness clock is paused unless this process could have heard beats and could record a verdict. */
-function reasonsToPause(catalog: Catalog, store: Store, membership: Membership | undefined): string[] {
+function reasonsToPause(catalog: Catalog, store: Store, membership: Membership | undefined): PauseReason[] {
   const { unreachableSinceMs, writable } = store.health();
-  const reasons: string[] = [];
+  const reasons: PauseReason[] = [];
   if (!catalog.ready) reasons.push('STARTING');
   if (unreachableSinceMs !== undefined) reasons.push('STORE_UNREACHABLE');
   if (!writable) reasons.push('STORE_NOT_WRITABLE');

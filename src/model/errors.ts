@@ -85,6 +85,12 @@ export const REASONS = {
     retry: false,
     meaning: 'The version records a deletion. It has no content to publish again.',
   },
+  NODE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No member of this node is remembered.' },
+  NODE_IS_MEMBER: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'A server of this node is a member now, so it cannot be forgotten.',
+  },
   NOT_PROTECTED: {
     code: 'FAILED_PRECONDITION',
     retry: false,

@@ -29,6 +29,7 @@ export const LIMITS = {
   LABEL_PAIRS: { value: 64, unit: 'pairs', reason: 'Every filter scans metadata and labels.' },
   TAGS: { value: 64, unit: 'tags', reason: 'Every filter scans the tags.' },
   ENDPOINTS: { value: 16, unit: 'endpoints', reason: 'The named ports of one process.' },
+  NODE_CHARS: { value: 128, unit: 'characters', reason: 'A node is a host or a pod, with a short name.' },
   NOTE_BYTES: { value: 256, unit: 'bytes', reason: 'A short note for the operator.' },
   COMMENT_BYTES: { value: 1_024, unit: 'bytes', reason: 'A comment is as long as a commit message.' },
   WATCHER_LABELS: { value: 16, unit: 'pairs', reason: 'Memory of every open watch.' },

@@ -5,7 +5,10 @@ import { UNWATCHED_ROOT, WATCHED_ROOT } from './keys.js';
 /** The prefix of the key of every member. */
 export const MEMBERS = `${WATCHED_ROOT}m/`;
 /** The prefix of the keys of node records. A node record says how the memberships of its node ended. */
-const NODES = `${UNWATCHED_ROOT}x/`;
+export const NODES = `${UNWATCHED_ROOT}x/`;
+
+/** The prefix of the keys of departures. A departure says when the last membership of a node ended. */
+export const DEPARTURES = `${UNWATCHED_ROOT}d/`;
 
 /** A live member as the catalog holds it. Its name is the id of the member. */
 export interface MemberItem extends Item {
@@ -21,6 +24,16 @@ export function memberKey(id: string): string {
 /** The key of a node's record. The name of a node may hold any character, so it is escaped to printable ASCII. */
 export function nodeKey(node: string): string {
   return NODES + encodeURIComponent(node);
+}
+
+/** The key of the departure of a node. */
+export function departureKey(node: string): string {
+  return DEPARTURES + encodeURIComponent(node);
+}
+
+/** The node of a key that `nodeKey` or `departureKey` made. */
+export function nodeOf(key: string): string {
+  return decodeURIComponent(key.slice(NODES.length));
 }
 
 /** Reads the record at a member key. Throws BadRecord. A rewrite by the same membership is no visible change. */

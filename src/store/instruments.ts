@@ -6,6 +6,15 @@ export const COUNTERS = declareCounters({
   watch_repeats: 'Revisions that the store delivered again and that were dropped.',
 });
 
+/** The histograms of the stores. */
+export const HISTOGRAMS = {
+  group: {
+    name: 'store_group_commits',
+    help: 'Transactions that were written together, with one flush of the disk.',
+    bounds: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512],
+  },
+};
+
 /** The alarms of the stores. */
 export const ALARMS = declareAlarms({
   STORE_UNAVAILABLE: 'The store does not answer. Reads continue from memory; writes are refused.',

@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.js';
 import type { Log, Telemetry } from '../base/telemetry.js';
 import { Alarms } from './alarms.js';
 import { Counters } from './counters.js';
+import { Histograms } from './histograms.js';
 
 /** The levels of the log, from quiet to talkative. */
 export const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
@@ -13,6 +14,7 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 /** Telemetry whose contents can be read. */
 export interface ProcessTelemetry extends Telemetry {
   readonly counters: Counters;
+  readonly histograms: Histograms;
   readonly alarms: Alarms;
 }
 
@@ -34,7 +36,12 @@ export function processTelemetry(
     ),
     'server',
   );
-  return { log, counters: new Counters(), alarms: new Alarms(clock, log.child('alarms')) };
+  return {
+    log,
+    counters: new Counters(),
+    histograms: new Histograms(),
+    alarms: new Alarms(clock, log.child('alarms')),
+  };
 }
 
 /**

@@ -181,7 +181,8 @@ const wanted = fromBinary(type('ServerCompatRequest'), await readSized(process.s
 };
 const parts = { clock: systemClock, random: systemRandom, telemetry: processTelemetry('warn', systemClock) };
 const dispatcher = new SuiteDispatcher({ ...parts, streamAgeMs: 600_000, gates: [], observers: [] });
-const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}) };
+const metrics = { contentType: 'text/plain', text: () => Promise.resolve('') };
+const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}), metrics };
 const guard = { loopback: true, hosts: [], origins: [] };
 const edge =
   wanted.protocol === GRPC

@@ -1,5 +1,5 @@
 import type { Clock } from '../../src/base/clock.js';
-import type { Telemetry } from '../../src/base/telemetry.js';
+import type { Histogram, Telemetry } from '../../src/base/telemetry.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import { PROTECTION_TIMES, type ProtectionTimes } from '../../src/domain/health/protection-times.js';
 import type { Store } from '../../src/store/store.js';
@@ -170,8 +170,11 @@ export class SimProcess {
   }
 }
 
-/** Telemetry that only counts, into a tally that is shared by all processes of a run. */
-export function tallyingTelemetry(tally: Map<string, number>): Telemetry {
+/**
+ * Telemetry that only counts, into a tally that is shared by all processes of a run. It keeps the values of the histograms
+ * that `values` has.
+ */
+export function tallyingTelemetry(tally: Map<string, number>, values = new Map<Histogram, number[]>()): Telemetry {
   const raised = new Set<string>();
   const count = (name: string, n = 1): void => void tally.set(name, (tally.get(name) ?? 0) + n);
   const log = {
@@ -184,6 +187,12 @@ export function tallyingTelemetry(tally: Map<string, number>): Telemetry {
   return {
     log,
     counters: { add: ({ name }, n) => count(name, n) },
+    histograms: {
+      observe: (histogram, value) => {
+        const known = values.get(histogram);
+        if (known) known.push(value);
+      },
+    },
     alarms: {
       raise: ({ name }) => {
         if (!raised.has(name)) count(name);

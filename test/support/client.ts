@@ -55,6 +55,7 @@ export const releaseProtection = method<admin.ReleaseProtectionResponse>(
   'admin',
   'releaseProtection',
 )(admin.ReleaseProtectionRequest);
+export const forgetMember = method<admin.ForgetMemberResponse>('admin', 'forgetMember')(admin.ForgetMemberRequest);
 export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});
 

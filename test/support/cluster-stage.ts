@@ -5,6 +5,8 @@ import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
 import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
 import type { Random } from '../../src/base/random.js';
+import type { Histogram } from '../../src/base/telemetry.js';
+import { HISTOGRAMS } from '../../src/domain/cluster/instruments.js';
 import type { Query } from '../../src/domain/health/liveness-table.js';
 import type { PeerConnector } from '../../src/domain/health/peers.js';
 import { type RollcallError } from '../../src/model/errors.js';
@@ -20,6 +22,8 @@ export interface Member {
   readonly replica: Replica;
   readonly process: SimProcess;
   readonly counts: Map<string, number>;
+  /** What its histograms of propagation have seen. */
+  readonly values: Map<Histogram, number[]>;
   /** How far its wall clock is off. */
   wallOffMs: number;
 }
@@ -56,18 +60,19 @@ export class ClusterStage {
     const process = new SimProcess(this.world);
     const random: Random = { id: () => `${node}-${this.#next++}`, fraction: () => 0.5 };
     const counts = new Map<string, number>();
+    const values = new Map(Object.values(HISTOGRAMS).map((histogram): [Histogram, number[]] => [histogram, []]));
     const own = process.clock;
     const clock = { ...own, wall: () => own.wall() + member.wallOffMs };
     const replica = startReplica({
       store: this.#storeView(process),
       clock,
       random,
-      telemetry: tallyingTelemetry(counts),
+      telemetry: tallyingTelemetry(counts, values),
       selfBeat: process.selfBeat(),
       protectionTimes: PROTECTION,
       cluster: { node, address: node, connect: this.#connect },
     });
-    const member: Member = { node, replica, process, counts, wallOffMs: 0 };
+    const member: Member = { node, replica, process, counts, values, wallOffMs: 0 };
     this.members.push(member);
     return member;
   }
@@ -170,7 +175,7 @@ export class ClusterStage {
           return peer.lastHeard(to, queries, promise);
         }),
       handOver: (notes) => ask((peer) => peer.handOver(to, notes)),
-      storeWorks: () => ask((peer) => peer.storeWorks(to)),
+      storeStatus: (from) => ask((peer) => peer.storeStatus(to, from)),
       close: () => undefined,
     };
   };

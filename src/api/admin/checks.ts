@@ -1,5 +1,6 @@
-import type { ReleaseProtectionRequest } from '../../gen/rollcall/v1/admin_service.js';
+import type { ForgetMemberRequest, ReleaseProtectionRequest } from '../../gen/rollcall/v1/admin_service.js';
 import type { Signature } from '../../model/item.js';
+import { LIMITS } from '../../model/limits.js';
 import { SERVICE } from '../../model/names.js';
 import { Checker } from '../call/checker.js';
 
@@ -15,4 +16,13 @@ export function checkReleaseProtection(request: ReleaseProtectionRequest): {
   const signature = check.signature(request);
   check.done();
   return { namespace, service, signature };
+}
+
+/** Checks a ForgetMember. */
+export function checkForgetMember({ node }: ForgetMemberRequest): string {
+  const check = new Checker();
+  if (node === '') check.refuse('node', 'is required');
+  check.chars('node', node, LIMITS.NODE_CHARS.value);
+  check.done();
+  return node;
 }

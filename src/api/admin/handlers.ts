@@ -1,8 +1,9 @@
+import { nodeNotFound } from '../../domain/cluster/lost-members.js';
 import type { Replica } from '../../domain/replica.js';
 import type { AdminServiceDefinition } from '../../gen/rollcall/v1/admin_service.js';
 import { type Handlers, unary } from '../call/method.js';
 import type { WatchHub } from '../watch/hub.js';
-import { checkReleaseProtection } from './checks.js';
+import { checkForgetMember, checkReleaseProtection } from './checks.js';
 import { type About, statusOf } from './status.js';
 
 /** The handlers of AdminService. */
@@ -16,5 +17,10 @@ export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Ha
     releaseProtection: unary(checkReleaseProtection, async ({ namespace, service, signature }) => ({
       revision: await replica.protection.release(namespace, service, signature),
     })),
+
+    forgetMember: unary(checkForgetMember, async (node) => {
+      if (!replica.lostMembers) throw nodeNotFound(node);
+      return { revision: await replica.lostMembers.forget(node) };
+    }),
   };
 }

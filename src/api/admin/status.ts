@@ -1,4 +1,5 @@
 import type { Catalog } from '../../catalog/catalog.js';
+import type { LostMember } from '../../domain/cluster/lost-members.js';
 import type { ClusterView } from '../../domain/cluster/view.js';
 import type { Replica } from '../../domain/replica.js';
 import { type ClusterStatus, type GetStatusResponse, MembershipState } from '../../gen/rollcall/v1/admin_service.js';
@@ -16,7 +17,7 @@ export interface About {
 
 /** The answer to GetStatus. `watches` is the number of open watches. */
 export function statusOf(replica: Replica, watches: number, about: About): GetStatusResponse {
-  const { catalog, discovery, judge, membership, store, freshness } = replica;
+  const { catalog, discovery, judge, membership, lostMembers, store, freshness } = replica;
   const { unreachableSinceMs, writable } = store.health();
   const reachable = unreachableSinceMs === undefined;
   const { revision, staleForMs } = freshness.stamp();
@@ -50,7 +51,7 @@ export function statusOf(replica: Replica, watches: number, about: About): GetSt
       until: untilMs === undefined ? undefined : toTimestamp(untilMs),
     })),
     protectedServices: protectedServices.services,
-    cluster: membership && clusterOf(membership.view(), catalog),
+    cluster: membership && clusterOf(membership.view(), lostMembers?.lost ?? [], catalog),
   };
 }
 
@@ -62,7 +63,7 @@ const STATES = {
   GONE: MembershipState.MEMBERSHIP_STATE_GONE,
 };
 
-function clusterOf(view: ClusterView, { instances }: Catalog): ClusterStatus {
+function clusterOf(view: ClusterView, lost: readonly LostMember[], { instances }: Catalog): ClusterStatus {
   const judged = new Map<string, number>();
   for (const [namespace, { scopes }] of instances.namespaces()) {
     for (const [service, { value: scope }] of scopes) {
@@ -85,5 +86,6 @@ function clusterOf(view: ClusterView, { instances }: Catalog): ClusterStatus {
     waitingUntil: view.waitsUntilMs === undefined ? undefined : toTimestamp(view.waitsUntilMs),
     lag: toDuration(view.lagMs),
     replicas: replicas.sort((a, b) => (a.id < b.id ? -1 : 1)),
+    lostMembers: lost.map(({ node, sinceMs }) => ({ node, since: toTimestamp(sinceMs) })),
   };
 }

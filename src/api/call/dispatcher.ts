@@ -3,6 +3,7 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Call } from './call.js';
+import { CallStats } from './call-stats.js';
 import { deadlinePassed, leftMsOf } from './deadline.js';
 import { type Failure, toFailure } from './failure.js';
 import { type Gate, gatesOf } from './gates.js';
@@ -49,6 +50,8 @@ export class Dispatcher {
   readonly unsent = new UnsentBytes();
   /** The answers among it. An edge reports each answer that it writes. */
   readonly unread: UnreadAnswers;
+  /** The numbers of all calls. */
+  readonly stats = new CallStats();
   readonly #admitReceived: Admit;
   readonly #streams: Streams;
   #draining = false;
@@ -68,13 +71,15 @@ export class Dispatcher {
 
   /** Runs a unary call. */
   unary(method: UnaryMethod, request: Uint8Array, call: Call, answer: Answer): void {
+    const beganMs = this.parts.clock.now();
+    this.stats.started(call);
     try {
       const admitted = this.#admitReceived(call, undefined);
       const response = admitted ? admitted.then(() => method.invoke(request, call)) : method.invoke(request, call);
-      if (response instanceof Promise) this.#answerLater(response, call, answer);
-      else this.#answer(call, undefined, response, answer);
+      if (response instanceof Promise) this.#answerLater(response, call, beganMs, answer);
+      else this.#answer(call, beganMs, undefined, response, answer);
     } catch (error) {
-      this.#answer(call, this.#toFailure(error), undefined, answer);
+      this.#answer(call, beganMs, this.#toFailure(error), undefined, answer);
     }
   }
 
@@ -109,6 +114,7 @@ export class Dispatcher {
   /** Reports the failure of a call whose request could not be read, and returns it. */
   refuse(call: Call, error: unknown): Failure {
     const failure = this.#toFailure(error);
+    this.stats.refused(call, failure);
     this.#observe(call, failure);
     return failure;
   }
@@ -126,7 +132,7 @@ export class Dispatcher {
     sink: Sink,
   ): Promise<void> {
     await this.#admitReceived(call, undefined);
-    for await (const response of method.invoke(requests, call)) {
+    for await (const response of method.invoke(this.#counted(requests, call), call)) {
       if (sink.ended) return;
       await sink.send(response);
     }
@@ -134,18 +140,30 @@ export class Dispatcher {
 
   #open(call: Call, transport: StreamTransport): Sink {
     let failed: Failure | undefined;
-    const sink = this.#streams.open(call, transport, (error) => (failed = this.#toFailure(error)));
-    sink.onEnd(() => this.#observe(call, failed));
+    const toFailure = (error: unknown): Failure => (failed = this.#toFailure(error));
+    this.stats.started(call);
+    const sink = this.#streams.open(call, transport, toFailure, () => this.stats.sent(call));
+    sink.onEnd(() => {
+      this.stats.streamEnded(call, failed ?? (sink.completed ? 'OK' : 'CANCELLED'));
+      this.#observe(call, failed);
+    });
     return sink;
   }
 
-  #answerLater(response: Promise<Encoded>, call: Call, answer: Answer): void {
+  async *#counted(requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Uint8Array> {
+    for await (const request of requests) {
+      this.stats.received(call);
+      yield request;
+    }
+  }
+
+  #answerLater(response: Promise<Encoded>, call: Call, beganMs: number, answer: Answer): void {
     let open = true;
     const close = (failure: Failure | undefined, message: Encoded | undefined): void => {
       if (!open) return;
       open = false;
       timer.cancel();
-      this.#answer(call, failure, message, answer);
+      this.#answer(call, beganMs, failure, message, answer);
     };
     const { clock } = this.parts;
     const leftMs = leftMsOf(call, clock);
@@ -161,7 +179,14 @@ export class Dispatcher {
     );
   }
 
-  #answer(call: Call, failure: Failure | undefined, response: Encoded | undefined, answer: Answer): void {
+  #answer(
+    call: Call,
+    beganMs: number,
+    failure: Failure | undefined,
+    response: Encoded | undefined,
+    answer: Answer,
+  ): void {
+    this.stats.answered(call, failure, this.parts.clock.now() - beganMs);
     this.#observe(call, failure);
     answer(failure, response);
   }

@@ -19,12 +19,15 @@ export class Sink {
   readonly #releaseListeners: (() => void)[] = [];
   #ended = false;
   #released = false;
+  #completed = false;
   /** Resolves the last `send`. */
   #sending: () => void = () => undefined;
 
   constructor(
     private readonly transport: StreamTransport,
     private readonly toFailure: (error: unknown) => Failure,
+    /** Called for each message that is sent. */
+    private readonly onSent: () => void = () => undefined,
   ) {
     transport.onClosed(() => this.#end());
     transport.onReleased(() => this.#release());
@@ -38,12 +41,19 @@ export class Sink {
     return this.#released;
   }
 
+  /** True if this server ended the stream with OK. */
+  get completed(): boolean {
+    return this.#completed;
+  }
+
   /**
    * Sends one message, and calls `onTaken` once the network has taken it. Returns its bytes on the wire. After the end it
    * does nothing.
    */
   write(message: Encoded, onTaken: () => void = () => undefined): number {
-    return this.#ended ? 0 : this.transport.write(message, onTaken);
+    if (this.#ended) return 0;
+    this.onSent();
+    return this.transport.write(message, onTaken);
   }
 
   /**
@@ -53,13 +63,16 @@ export class Sink {
     if (this.#ended) return Promise.resolve();
     return new Promise((resolve) => {
       this.#sending = resolve;
+      this.onSent();
       this.transport.write(message, resolve);
     });
   }
 
   /** Ends the stream with OK. */
   complete(): void {
-    if (!this.#ended) this.transport.end();
+    if (this.#ended) return;
+    this.#completed = true;
+    this.transport.end();
   }
 
   /** Ends the stream with an error. */

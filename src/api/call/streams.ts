@@ -44,10 +44,10 @@ export class Streams {
   }
 
   /** Opens the sending half of a call, until it ends in whatever way. */
-  open(call: Call, transport: StreamTransport, toFailure: (error: unknown) => Failure): Sink {
+  open(call: Call, transport: StreamTransport, toFailure: (error: unknown) => Failure, onSent: () => void): Sink {
     const { connection } = call;
     const { clock, random, streamAgeMs } = this.parts;
-    const sink = new Sink(transport, toFailure);
+    const sink = new Sink(transport, toFailure, onSent);
     const ageMs = streamAgeMs * (1 + STREAM_AGE_SPREAD * random.fraction());
     // In whole seconds: timers of the same length share a list, however many there are.
     const endMs = Math.ceil(ageMs / 1_000) * 1_000;

@@ -32,8 +32,8 @@ export function checkHandOver({ to, notes }: HandOverRequest): { to: MemberRef; 
   return { to: to ?? NO_ADDRESSEE, notes: notes.map(toNote) };
 }
 
-export function checkStoreStatus({ to }: GetStoreStatusRequest): MemberRef {
-  return to ?? NO_ADDRESSEE;
+export function checkStoreStatus({ to, from }: GetStoreStatusRequest): { to: MemberRef; from: string } {
+  return { to: to ?? NO_ADDRESSEE, from };
 }
 
 /** Checks the names of the items. They become keys, so they must follow the rules here as well. */

@@ -17,7 +17,10 @@ export function peerHandlers(peer: PeerAnswers): Handlers<PeerServiceDefinition>
       return {};
     }),
 
-    getStoreStatus: unary(checkStoreStatus, (to) => ({ works: peer.storeWorks(to) })),
+    getStoreStatus: unary(checkStoreStatus, ({ to, from }) => {
+      const { works, seen } = peer.storeStatus(to, from);
+      return { works, seenWriteId: seen?.writeId ?? '', seenAge: seen && toDuration(seen.ageMs) };
+    }),
   };
 }
 

@@ -18,7 +18,7 @@ const TURN_MS = 5;
  * A stream that must wait costs its cursor and its unsent bytes. No queue grows.
  */
 export class Flow {
-  readonly #woken = new Set<WatchStream>();
+  readonly #woken = new Set<WatchStream | (() => void)>();
   /** Streams with something to send that wait until fewer bytes of all clients are unsent. Longest wait first. */
   readonly #held = new Set<WatchStream>();
   /** Streams with unsent bytes. Longest without progress first. */
@@ -34,8 +34,8 @@ export class Flow {
     unsent.onRoom(() => this.resumeHeld());
   }
 
-  /** Serves a stream in a later turn of the event loop. */
-  wake(stream: WatchStream): void {
+  /** Serves a stream in a later turn of the event loop, or calls a function when its turn among the streams has come. */
+  wake(stream: WatchStream | (() => void)): void {
     this.#woken.add(stream);
     if (this.#turnIsDue) return;
     this.#turnIsDue = true;
@@ -117,7 +117,8 @@ export class Flow {
     const until = this.clock.now() + TURN_MS;
     for (const stream of this.#woken) {
       this.#woken.delete(stream);
-      this.serve(stream);
+      if (typeof stream === 'function') stream();
+      else this.serve(stream);
       if (this.clock.now() >= until) break;
     }
     if (this.#woken.size === 0) return;

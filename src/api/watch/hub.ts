@@ -77,6 +77,11 @@ export class WatchHub implements Closeable {
     return this.#byLastSent.size + this.#awaited.size;
   }
 
+  /** Calls `listener` once the streams have been served that have something to send now. */
+  whenServed(listener: () => void): void {
+    this.#flow.wake(listener);
+  }
+
   /**
    * Begins to serve. The catalog notifies the hub last, so the other parts have taken in a change before it is sent.
    */

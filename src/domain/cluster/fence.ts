@@ -3,6 +3,18 @@ import type { Telemetry } from '../../base/telemetry.js';
 import { GRACE_MS } from '../health/liveness-table.js';
 import { LEASE_MS } from '../../store/store.js';
 
+/** The reasons for which a member acknowledges no heartbeat. Errors, GetStatus and the metrics show them. */
+export const FENCE_REASONS = [
+  'NOT_A_MEMBER',
+  'LEAVING',
+  'STORE_LOST',
+  'STORE_LOST_HERE_ALONE',
+  'CLOCKS_PARTED',
+] as const;
+
+/** One of them. */
+export type FenceReason = (typeof FENCE_REASONS)[number];
+
 /** How often a member rewrites its key: a third of its lease, so that two may fail. */
 export const REWRITE_MS = 3_000;
 /**
@@ -55,7 +67,7 @@ export class Fence {
   }
 
   /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
-  reason(): string | undefined {
+  reason(): FenceReason | undefined {
     this.compareClocks();
     if (this.#sentMs < this.#trustedFromMs) return 'CLOCKS_PARTED';
     if (this.#hasPassed(FENCE_MS)) return 'STORE_LOST';

@@ -1,9 +1,11 @@
+import type { Clock } from '../../base/clock.js';
 import { Listeners } from '../../base/listeners.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
 import { MEMBER } from '../../catalog/kinds.js';
 import type { MemberItem } from '../../model/member.js';
+import type { PeerStoreStatus } from '../health/peers.js';
 import { Judges } from './judges.js';
 import type { PeerLinks } from './peer-links.js';
 import { COUNTERS } from './instruments.js';
@@ -20,12 +22,13 @@ export interface MembersParts {
   /** The id of this process. */
   readonly id: string;
   readonly catalog: Catalog;
+  readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly links: PeerLinks;
   /** The membership of this process; `undefined` if it has none. */
   readonly own: () => OwnMembership | undefined;
-  /** Called when the watch of this process shows its own member key. */
-  readonly onOwnKey: () => void;
+  /** Called when the watch of this process shows a rewrite of its own member key. */
+  readonly onOwnKey: (writeId: string) => void;
 }
 
 /** Follows the member keys: which members exist, which service each of them judges, and which departures were clean. */
@@ -35,6 +38,8 @@ export class Members {
   /** Called after a disturbance. */
   readonly disturbed = new Listeners<[]>();
   readonly #judges = new Judges();
+  /** The last rewrite of each member that the watch of this process has shown. */
+  readonly #seen = new Map<string, { readonly writeId: string; readonly atMs: number }>();
   #hasJoined = false;
 
   constructor(private readonly parts: MembersParts) {}
@@ -49,6 +54,12 @@ export class Members {
     return this.#judges.of(namespace, service);
   }
 
+  /** The last rewrite of a member that the watch of this process has shown. */
+  seenOf(id: string): PeerStoreStatus['seen'] {
+    const seen = this.#seen.get(id);
+    return seen && { writeId: seen.writeId, ageMs: this.parts.clock.now() - seen.atMs };
+  }
+
   /** Notes that this process joined. `disturbs`: other members may have heard beats that this process has not. */
   joined(epoch: bigint, disturbs: boolean): void {
     if (disturbs) this.#disturb();
@@ -61,8 +72,10 @@ export class Members {
   }
 
   #memberChanged(before: MemberItem | undefined, after: MemberItem | undefined): void {
-    const { id, telemetry, onOwnKey } = this.parts;
-    if (after?.name === id) onOwnKey();
+    const { id, clock, telemetry, onOwnKey } = this.parts;
+    if (after?.name === id) onOwnKey(after.record.writeId);
+    if (after) this.#seen.set(after.name, { writeId: after.record.writeId, atMs: clock.now() });
+    else if (before) this.#seen.delete(before.name);
     const isSame = before !== undefined && before.epoch === after?.epoch;
     if (isSame) return;
     if (before) this.#departed(before);

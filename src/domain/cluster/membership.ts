@@ -10,10 +10,12 @@ import { memberKey, type MemberItem } from '../../model/member.js';
 import { MEMBERGEN_KEY } from '../../model/store-facts.js';
 import { type Member, type Store, StoreUnavailable } from '../../store/store.js';
 import type { HeardNote } from '../health/liveness-table.js';
-import type { Cluster, Jury, MemberRef, PeerConnector } from '../health/peers.js';
+import type { Cluster, Jury, MemberRef, PeerConnector, PeerStoreStatus } from '../health/peers.js';
+import type { FenceReason } from './fence.js';
 import { Members } from './members.js';
 import { NodeHistory } from './node-history.js';
 import { PeerLinks } from './peer-links.js';
+import { Propagation } from './propagation.js';
 import { LOOK_MS, Rewrites, type Rewritten } from './rewrites.js';
 import type { ClusterView } from './view.js';
 import { COUNTERS } from './instruments.js';
@@ -71,6 +73,7 @@ export class Membership implements Cluster, Closeable {
   readonly #rewrites: Rewrites;
   readonly #nodeHistory: NodeHistory;
   readonly #serving = new Listeners<[boolean]>();
+  readonly #rewritten = new Listeners<[reachedWatches: () => void]>();
   readonly #stop = new AbortController();
   /** Aborted after `#stop`: a member that leaves still follows the others. */
   readonly #closed = new AbortController();
@@ -87,13 +90,15 @@ export class Membership implements Cluster, Closeable {
     const id = random.id();
     this.id = id;
     this.#backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
-    this.#links = new PeerLinks(connect, clock, telemetry.log);
+    const propagation = new Propagation(clock, telemetry.histograms);
+    this.#links = new PeerLinks({ id, connect, clock, log: telemetry.log, propagation });
     this.#nodeHistory = new NodeHistory(store, node, random);
     const links = this.#links;
     this.#rewrites = new Rewrites({
       clock,
       telemetry,
       links,
+      propagation,
       relist,
       record: () => this.#record([]),
       onRewrite: (ageMs) => {
@@ -103,10 +108,14 @@ export class Membership implements Cluster, Closeable {
     this.#members = new Members({
       id,
       catalog,
+      clock,
       telemetry,
       links,
       own: () => ('epoch' in this.#state ? this.#state : undefined),
-      onOwnKey: () => this.#rewrites.seen(),
+      onOwnKey: (writeId) => {
+        this.#rewrites.seen(writeId);
+        this.#rewritten.call(() => propagation.reached('watch', writeId));
+      },
     });
   }
 
@@ -124,6 +133,14 @@ export class Membership implements Cluster, Closeable {
    */
   onServing(listener: (serving: boolean) => void, signal: AbortSignal): void {
     this.#serving.add(listener, signal);
+  }
+
+  /**
+   * Calls `listener` when a rewrite of this member has arrived in the catalog. The listener calls back when its watches
+   * have been served.
+   */
+  onRewrite(listener: (reachedWatches: () => void) => void, signal: AbortSignal): void {
+    this.#rewritten.add(listener, signal);
   }
 
   /** Resolves once this process has been a member. */
@@ -151,7 +168,7 @@ export class Membership implements Cluster, Closeable {
     return this.#members.judgeOf(namespace, service) === this.id;
   }
 
-  fenced(): string | undefined {
+  fenced(): FenceReason | undefined {
     if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
     if (!this.#own()) return 'NOT_A_MEMBER';
     return this.#rewrites.fenced();
@@ -173,6 +190,11 @@ export class Membership implements Cluster, Closeable {
 
   onDisturbance(listener: () => void, signal: AbortSignal): void {
     this.#members.disturbed.add(listener, signal);
+  }
+
+  /** The last rewrite of a member that the watch of this one has shown. */
+  seenOf(id: string): PeerStoreStatus['seen'] {
+    return this.#members.seenOf(id);
   }
 
   /** Returns true if `to` names this membership. */
@@ -244,7 +266,7 @@ export class Membership implements Cluster, Closeable {
     const { entry: membergen } = await store.get(MEMBERGEN_KEY);
     const sentMs = clock.now();
     const writeId = random.id();
-    const member = await store.join(memberKey(this.id), this.#record([]), [
+    const member = await store.join(memberKey(this.id), MemberRecord.encode(this.#record([])).finish(), [
       { kind: 'put', key: MEMBERGEN_KEY, value: MembergenRecord.encode({ writeId }).finish() },
       this.#nodeHistory.joining(),
     ]);
@@ -269,16 +291,16 @@ export class Membership implements Cluster, Closeable {
     return own?.epoch === this.#state.epoch ? own : undefined;
   }
 
-  #record(handedOverTo: readonly MemberRef[]): Uint8Array {
+  #record(handedOverTo: readonly MemberRef[]): MemberRecord {
     const { random, node, address } = this.parts;
-    return MemberRecord.encode({
+    return {
       writeId: random.id(),
       id: this.id,
       node,
       address,
       protocolVersion: PROTOCOL_VERSION,
       handedOverTo: [...handedOverTo],
-    }).finish();
+    };
   }
 
   #setState(state: State): void {
@@ -305,7 +327,7 @@ export class Membership implements Cluster, Closeable {
     const took = await this.#links.handOver(recent(), delay(clock, HAND_OVER_MAX_MS, timeUp.signal));
     timeUp.abort();
     try {
-      await state.member.rewrite(this.#record(took));
+      await state.member.rewrite(MemberRecord.encode(this.#record(took)).finish());
       await this.#nodeHistory.left();
       await state.member.leave();
     } catch (error) {

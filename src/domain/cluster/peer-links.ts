@@ -4,6 +4,7 @@ import type { Answer, HeardNote, Query } from '../health/liveness-table.js';
 import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
 import { LIMITS } from '../../model/limits.js';
 import type { MemberItem } from '../../model/member.js';
+import type { Propagation } from './propagation.js';
 
 /** A peer that does not answer within this counts as unreachable: there is no verdict, and it is asked again. */
 const ANSWER_MAX_MS = 1_000;
@@ -17,15 +18,21 @@ interface PeerConnection {
   failing: boolean;
 }
 
+/** The dependencies of PeerLinks. */
+export interface PeerLinksParts {
+  /** The id of this process. */
+  readonly id: string;
+  readonly connect: PeerConnector;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly propagation: Propagation;
+}
+
 /** The connections to the other members, each kept as long as its membership. */
 export class PeerLinks {
   readonly #links = new Map<string, PeerConnection>();
 
-  constructor(
-    private readonly connect: PeerConnector,
-    private readonly clock: Clock,
-    private readonly log: Log,
-  ) {}
+  constructor(private readonly parts: PeerLinksParts) {}
 
   /** The connection to a membership, with a bound on every answer. */
   to({ name: id, epoch, record }: MemberItem): Pick<PeerLink, 'lastHeard'> {
@@ -33,7 +40,7 @@ export class PeerLinks {
     if (known?.ref.epoch !== epoch) {
       known?.link.close();
       const { address } = record;
-      known = { ref: { id, epoch }, address, link: this.connect({ id, epoch, address }), failing: false };
+      known = { ref: { id, epoch }, address, link: this.parts.connect({ id, epoch, address }), failing: false };
       this.#links.set(id, known);
     }
     const peer = known;
@@ -56,8 +63,15 @@ export class PeerLinks {
 
   /** Asks every other member whether the store works for it. Resolves true if one says so. Notes the unreachable ones. */
   async anyHasStore(): Promise<boolean> {
-    const asked = [...this.#links.values()].map((peer) => this.#asked(peer, peer.link.storeWorks()).catch(() => false));
+    const asked = [...this.#links.values()].map((peer) => this.#hasStore(peer).catch(() => false));
     return (await Promise.all(asked)).includes(true);
+  }
+
+  async #hasStore(peer: PeerConnection): Promise<boolean> {
+    const { id, propagation } = this.parts;
+    const { works, seen } = await this.#asked(peer, peer.link.storeStatus(id));
+    if (seen) propagation.reportedBy(peer.ref.id, seen);
+    return works;
   }
 
   /** Hands notes to every other member. Returns the members that took all of them before `timeUp`. */
@@ -81,14 +95,15 @@ export class PeerLinks {
   /** Waits for an answer up to ANSWER_MAX_MS, and notes whether there was one. */
   async #asked<T>(peer: PeerConnection, answer: Promise<T>): Promise<T> {
     const { ref, address } = peer;
+    const { log } = this.parts;
     try {
       const answered = await this.#inTime(answer);
-      if (peer.failing) this.log.info({ member: ref.id, address }, 'a member answers again');
+      if (peer.failing) log.info({ member: ref.id, address }, 'a member answers again');
       peer.failing = false;
       return answered;
     } catch (error) {
       const { message: reason } = error as Error;
-      if (!peer.failing) this.log.warn({ member: ref.id, address, reason }, 'a member does not answer');
+      if (!peer.failing) log.warn({ member: ref.id, address, reason }, 'a member does not answer');
       peer.failing = true;
       throw error;
     }
@@ -96,7 +111,7 @@ export class PeerLinks {
 
   async #inTime<T>(answer: Promise<T>): Promise<T> {
     const timeUp = new AbortController();
-    const late = delay(this.clock, ANSWER_MAX_MS, timeUp.signal).then((): T => {
+    const late = delay(this.parts.clock, ANSWER_MAX_MS, timeUp.signal).then((): T => {
       throw new Error(`no answer within ${ANSWER_MAX_MS} ms`);
     });
     late.catch(() => undefined);

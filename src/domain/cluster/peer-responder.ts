@@ -1,17 +1,17 @@
 import { RollcallError } from '../../model/errors.js';
 import type { Answer, HeardNote, LivenessTable, Query } from '../health/liveness-table.js';
-import type { MemberRef } from '../health/peers.js';
+import type { MemberRef, PeerStoreStatus } from '../health/peers.js';
 import type { Membership } from './membership.js';
 
 /** The answers of a process to the members of its cluster. */
-export type PeerAnswers = Pick<PeerResponder, 'lastHeard' | 'handOver' | 'storeWorks'>;
+export type PeerAnswers = Pick<PeerResponder, 'lastHeard' | 'handOver' | 'storeStatus'>;
 
 function notThatMember(): never {
   throw new RollcallError('NOT_THAT_MEMBER', 'this process is not the member that the question is for');
 }
 
 /** The answers of a process that is not a member of any cluster. */
-export const NO_MEMBER: PeerAnswers = { lastHeard: notThatMember, handOver: notThatMember, storeWorks: notThatMember };
+export const NO_MEMBER: PeerAnswers = { lastHeard: notThatMember, handOver: notThatMember, storeStatus: notThatMember };
 
 /** The answers of this member. A question is for one membership: any other process must not answer in its place. */
 export class PeerResponder {
@@ -30,9 +30,9 @@ export class PeerResponder {
     for (const { key, incarnation, revision, ageMs } of notes) this.table.noteOf(key, incarnation, revision, ageMs);
   }
 
-  storeWorks(to: MemberRef): boolean {
+  storeStatus(to: MemberRef, from: string): PeerStoreStatus {
     this.#assertAddressed(to);
-    return this.membership.storeWorks;
+    return { works: this.membership.storeWorks, seen: this.membership.seenOf(from) };
   }
 
   #assertAddressed(to: MemberRef): void {

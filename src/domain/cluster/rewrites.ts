@@ -1,9 +1,11 @@
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Telemetry } from '../../base/telemetry.js';
+import { MemberRecord } from '../../gen/rollcall/storage/v1/records.js';
 import type { Member } from '../../store/store.js';
 import { Canary } from './canary.js';
-import { Fence, REWRITE_MS } from './fence.js';
+import { Fence, type FenceReason, REWRITE_MS } from './fence.js';
 import type { PeerLinks } from './peer-links.js';
+import type { Propagation } from './propagation.js';
 import { COUNTERS } from './instruments.js';
 
 /** The most rewrites in flight: one that hangs must not hold up the next. */
@@ -24,8 +26,9 @@ export interface RewritesParts {
   readonly clock: Clock;
   readonly telemetry: Telemetry;
   readonly links: PeerLinks;
-  /** The record of this member's key. */
-  readonly record: () => Uint8Array;
+  /** The record of this member's key, new with every call. */
+  readonly record: () => MemberRecord;
+  readonly propagation: Propagation;
   /** Called at each rewrite with the age of the membership in milliseconds. */
   readonly onRewrite: (ageMs: number) => void;
   /** Lists everything again, on a new watch. */
@@ -71,9 +74,10 @@ export class Rewrites {
     this.#current = undefined;
   }
 
-  /** Notes that the watch of this process shows its own member key. */
-  seen(): void {
+  /** Notes that the watch of this process shows a rewrite of its own member key. */
+  seen(writeId: string): void {
     this.#canary.seen();
+    this.parts.propagation.reached('catalog', writeId);
   }
 
   /** Milliseconds since this member's watch last showed this member's rewrite. */
@@ -82,7 +86,7 @@ export class Rewrites {
   }
 
   /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
-  fenced(): string | undefined {
+  fenced(): FenceReason | undefined {
     return this.#fence.reason();
   }
 
@@ -99,13 +103,15 @@ export class Rewrites {
   #rewrite(): void {
     const current = this.#current;
     if (!current || this.#inFlight >= REWRITES_MAX) return;
-    const { clock, record, onRewrite } = this.parts;
+    const { clock, record, onRewrite, propagation } = this.parts;
+    const next = record();
     const sentMs = clock.now();
     this.#inFlight++;
     void current.member
-      .rewrite(record())
+      .rewrite(MemberRecord.encode(next).finish())
       .then(
         (isOurs) => {
+          if (isOurs) propagation.confirmed(next.writeId);
           if (!isOurs) current.lost();
           else if (this.#current === current) this.#confirmed(sentMs);
         },

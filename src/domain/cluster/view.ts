@@ -1,9 +1,11 @@
+import type { FenceReason } from './fence.js';
 import { ifReadable } from '../../model/item.js';
 import { type MemberItem, MEMBERS, readMember } from '../../model/member.js';
 import { allEntries, prefixRange, type Store } from '../../store/store.js';
 
-/** The name of a membership's state; see `State` in membership.ts. */
-export type StateName = 'OUT' | 'WAITING' | 'IN' | 'LEAVING' | 'GONE';
+/** The names of a membership's states; see `State` in membership.ts. */
+export const STATE_NAMES = ['OUT', 'WAITING', 'IN', 'LEAVING', 'GONE'] as const;
+export type StateName = (typeof STATE_NAMES)[number];
 
 /** The cluster as this member sees it, for operators. */
 export interface ClusterView {
@@ -14,7 +16,7 @@ export interface ClusterView {
   /** Milliseconds since this member's watch last showed this member's rewrite. */
   readonly lagMs: number;
   /** The reason why no heartbeat is acknowledged. `undefined` if heartbeats are. */
-  readonly fenced: string | undefined;
+  readonly fenced: FenceReason | undefined;
   /** Wall-clock end of the wait before the next join. `undefined` if this process does not wait. */
   readonly waitsUntilMs: number | undefined;
   readonly members: readonly MemberItem[];

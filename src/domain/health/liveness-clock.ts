@@ -1,3 +1,4 @@
+import type { PauseReason } from './pause-reason.js';
 import type { Clock } from '../../base/clock.js';
 
 /** The most that one tick, or one stamp between ticks, advances. A longer step means that this process was stalled. */
@@ -23,14 +24,14 @@ export class LivenessClock {
   #nowMs = 0;
   #lastTick: number;
   #newestStamp = 0;
-  #pauses: ReadonlyMap<string, number> = new Map();
+  #pauses: ReadonlyMap<PauseReason, number> = new Map();
   #pausedSince: number | undefined;
 
   /** `pauseReasons` names the reasons for which the clock must be paused now. */
   constructor(
     private readonly clock: Clock,
     private readonly selfBeat: SelfBeat,
-    private readonly pauseReasons: () => readonly string[],
+    private readonly pauseReasons: () => readonly PauseReason[],
   ) {
     this.#lastTick = clock.now();
   }
@@ -41,7 +42,7 @@ export class LivenessClock {
   }
 
   /** The reasons of the present pause, each with its monotonic start. Empty while the clock runs. */
-  get pauses(): ReadonlyMap<string, number> {
+  get pauses(): ReadonlyMap<PauseReason, number> {
     return this.#pauses;
   }
 
@@ -62,7 +63,8 @@ export class LivenessClock {
     const now = this.clock.now();
     const step = Math.min(now - this.#lastTick, STEP_MAX_MS);
     this.#lastTick = now;
-    const reasons = this.selfBeat.inFlight ? ['SELF_BEAT_LATE', ...this.pauseReasons()] : this.pauseReasons();
+    const late: readonly PauseReason[] = this.selfBeat.inFlight ? ['SELF_BEAT_LATE'] : [];
+    const reasons = [...late, ...this.pauseReasons()];
     this.#pauses = new Map(reasons.map((reason) => [reason, this.#pauses.get(reason) ?? now]));
     if (reasons.length === 0) {
       this.#nowMs += step;

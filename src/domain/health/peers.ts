@@ -9,14 +9,22 @@ export interface MemberRef {
   readonly epoch: bigint;
 }
 
+/** The state of the store as a member sees it. */
+export interface PeerStoreStatus {
+  /** True if the store works for that member. */
+  readonly works: boolean;
+  /** The last rewrite of the asking member that it has seen, and how long ago. `undefined` if it has seen none. */
+  readonly seen: { readonly writeId: string; readonly ageMs: number } | undefined;
+}
+
 /** The connection to another member. Every call fails if it is not answered in time. */
 export interface PeerLink {
   /** Answers each query in order; see LivenessTable.answer. */
   lastHeard(queries: readonly Query[], promise: boolean): Promise<readonly Answer[]>;
   /** Hands over the beats that this member heard. */
   handOver(notes: readonly HeardNote[]): Promise<void>;
-  /** Resolves true if the store works for that member. */
-  storeWorks(): Promise<boolean>;
+  /** Resolves to the state of the store as that member sees it. `from` is the id of this member. */
+  storeStatus(from: string): Promise<PeerStoreStatus>;
   close(): void;
 }
 

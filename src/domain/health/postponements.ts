@@ -3,6 +3,7 @@ import type { Telemetry } from '../../base/telemetry.js';
 import type { LivenessClock } from './liveness-clock.js';
 import { GRACE_MS, type LivenessTable } from './liveness-table.js';
 import { ALARMS, COUNTERS } from './instruments.js';
+import type { PauseReason } from './pause-reason.js';
 
 /**
  * A round without all answers is repeated within this time. If no round follows, there is no instance left to judge.
@@ -13,7 +14,7 @@ const POSTPONED_ALARM_MS = 120_000;
 
 /** A cause for which silent instances are not judged now. Times are by the wall clock. */
 export interface Postponement {
-  readonly reason: string;
+  readonly reason: PauseReason;
   readonly sinceMs: number;
   /** `undefined`: until the cause is gone. */
   readonly untilMs?: number;

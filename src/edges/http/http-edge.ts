@@ -14,7 +14,7 @@ import { finishInTime } from '../wire/finish.js';
 import { allowOrigin, answerPreflight } from './cors.js';
 import { send } from './exchange.js';
 import { Guard, type GuardParts } from './guard.js';
-import { Probes } from './probes.js';
+import { type MetricsText, Probes } from './probes.js';
 import { Routes } from './routes.js';
 import { eventsRefused, wantsEvents } from './stream-framings.js';
 import { plainFailure } from './unary-framings.js';
@@ -43,6 +43,7 @@ export interface HttpEdgeParts {
   readonly readiness: Readiness;
   readonly guard: GuardParts;
   readonly version: string;
+  readonly metrics: MetricsText;
 }
 
 /**
@@ -58,7 +59,7 @@ export class HttpEdge implements Closeable {
 
   constructor(private readonly parts: HttpEdgeParts) {
     this.#guard = new Guard(parts.guard);
-    this.#probes = new Probes(parts.readiness, parts.version);
+    this.#probes = new Probes(parts);
     this.#server = createServer(OPTIONS, (request, response) => this.#handle(request, response));
     this.#server.maxConnections = LIMITS.HTTP_CONNECTIONS.value;
   }

@@ -42,8 +42,9 @@ export function peerConnector(open: (address: string) => PeerStub): PeerConnecto
         }));
         await stub.handOver({ to, notes: messages });
       },
-      async storeWorks() {
-        return (await stub.getStoreStatus({ to })).works;
+      async storeStatus(from) {
+        const { works, seenWriteId: writeId, seenAge } = await stub.getStoreStatus({ to, from });
+        return { works, seen: writeId === '' ? undefined : { writeId, ageMs: seenAge ? fromDuration(seenAge) : 0 } };
       },
       close: () => stub.close(),
     };

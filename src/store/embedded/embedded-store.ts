@@ -25,6 +25,7 @@ import {
 } from '../store.js';
 import type { Database } from './database.js';
 import { hasRoom, isDiskFull, reasonOf } from './failed-batch.js';
+import { HISTOGRAMS } from '../instruments.js';
 import { FlushQueue } from './flush-queue.js';
 import { writeCleanMarker } from './clean-end.js';
 import { DamagedStore, dataFile } from './folder.js';
@@ -179,6 +180,7 @@ export class EmbeddedStore implements Store {
 
   /** Shows flushed revisions to watches. */
   #publish(batches: readonly RevisionBatch[]): void {
+    this.parts.telemetry.histograms.observe(HISTOGRAMS.group, batches.length);
     for (const { revision, changes } of batches) {
       const watched = changes.filter((change) =>
         inRange(WATCHED_RANGE, change.kind === 'put' ? change.entry.key : change.key),

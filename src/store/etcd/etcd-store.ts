@@ -32,7 +32,7 @@ import { HISTORY_REPLACED, Kv, PAGE_TIMEOUTS } from './kv.js';
 import { type EtcdMember, joinMember } from './member.js';
 import { checkEtcd } from './start-check.js';
 import { type Listed, watchRange } from './watch.js';
-import { ALARMS } from '../instruments.js';
+import { ALARMS, HISTOGRAMS } from '../instruments.js';
 
 /** How often etcd is probed for a sign of life. Answers to reads report an age, which is as exact as this interval. */
 const PROBE_MS = 3_000;
@@ -87,7 +87,12 @@ export class EtcdStore implements Store {
       alarmText: 'the database of etcd is full: compact and defragment it, and disarm its alarm NOSPACE',
       tryWrite: () => this.#tryWrite(),
     });
-    this.#commits = new GroupCommit(this.#kv, this.#keys, () => this.#disk.reportFull());
+    this.#commits = new GroupCommit(
+      this.#kv,
+      this.#keys,
+      () => this.#disk.reportFull(),
+      (txns) => telemetry.histograms.observe(HISTOGRAMS.group, txns),
+    );
   }
 
   /** Begins to probe etcd. */

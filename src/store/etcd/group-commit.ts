@@ -29,6 +29,7 @@ export class GroupCommit {
     private readonly kv: Kv,
     private readonly keys: KeySpace,
     private readonly onFull: () => void,
+    private readonly onGroup: (txns: number) => void,
   ) {}
 
   commit(txn: Txn): Promise<CommitResult> {
@@ -77,6 +78,7 @@ export class GroupCommit {
 
   async #send(group: readonly Unit[]): Promise<void> {
     this.#groups++;
+    this.onGroup(group.reduce((sum, { txns }) => sum + txns.length, 0));
     for (const unit of group) this.#inFlight.add(unit);
     try {
       await this.#settle(group);

@@ -215,7 +215,7 @@ export class Servers {
           const sent = notes.map((note) => ({ ...note }));
           return this.#call(asker, address, (peer) => (peer.handOver(to, sent), this.scene.count('handed over')));
         },
-        storeWorks: () => this.#call(asker, address, (peer) => peer.storeWorks(to)),
+        storeStatus: (from) => this.#call(asker, address, (peer) => peer.storeStatus(to, from)),
         close: () => undefined,
       };
     };

@@ -30,7 +30,7 @@ class Scene {
     catalog: this.#catalog,
     clock: this.#process.clock,
     random: { id: () => 'id', fraction: () => 0 },
-    counters: { add: () => undefined },
+    telemetry: tallyingTelemetry(new Map()),
   });
 
   async look(): Promise<void> {

@@ -19,6 +19,10 @@ const echo: Handlers<AdminServiceDefinition> = {
     ({ service }) => ({ service }),
     ({ service }) => ({ revision: BigInt(service.length) }),
   ),
+  forgetMember: unary(
+    ({ node }) => node,
+    () => ({ revision: 1n }),
+  ),
 };
 
 test('the table of services has every method of the protos, with audience, permission and whether it only reads', () => {
@@ -40,6 +44,7 @@ test('a method only reads if its proto says NO_SIDE_EFFECTS, and nothing else sa
     [
       ['/rollcall.v1.AdminService/GetStatus', true],
       ['/rollcall.v1.AdminService/ReleaseProtection', false],
+      ['/rollcall.v1.AdminService/ForgetMember', false],
     ],
   );
 });

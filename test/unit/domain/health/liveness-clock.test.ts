@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../../src/base/clock.js';
+import type { PauseReason } from '../../../../src/domain/health/pause-reason.js';
 import { LivenessClock } from '../../../../src/domain/health/liveness-clock.js';
 
 /** A clock of which only the time matters, and a self-beat and reasons that are set by hand. */
@@ -8,13 +9,13 @@ function hands(): {
   liveness: LivenessClock;
   time: { now: number; wall: number };
   selfBeat: { inFlight: boolean; sent: number };
-  reasons: string[];
+  reasons: PauseReason[];
 } {
   const time = { now: 1_000, wall: 0 };
   const never = { cancel: () => undefined };
   const clock: Clock = { now: () => time.now, wall: () => time.wall, after: () => never, every: () => never };
   const selfBeat = { inFlight: false, sent: 0, send: () => void selfBeat.sent++ };
-  const reasons: string[] = [];
+  const reasons: PauseReason[] = [];
   return { liveness: new LivenessClock(clock, selfBeat, () => reasons), time, selfBeat, reasons };
 }
 
