@@ -2,18 +2,21 @@
 import { systemClock } from './base/clock.js';
 import { bracketed } from './base/hosts.js';
 import { isHandledElsewhere, renewEpoch, type RunningServer, startServer } from './server.js';
-import { BadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
+import { changedSettings, listSettings } from './settings/listing.js';
+import { BadSettings, type ReadSettings, readSettings, type Settings, settingsHelp } from './settings/settings.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 
 const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
 
   rollcall serve [settings]            starts a server
+  rollcall serve --print-settings      prints every setting with its value and its source, and starts nothing
   rollcall store new-epoch [settings]  completes a restore of the store: all servers and watches start over
   rollcall version                     prints the version
   rollcall help                        prints this help
 
-Settings. Each flag also has an environment variable, such as ROLLCALL_GRPC_PORT. A flag wins over its variable.
+Settings. Each flag also has an environment variable, such as ROLLCALL_GRPC_PORT, and a place in the settings file, such as
+grpc-port: 7400. A flag wins over its variable, and a variable over the file.
 ${settingsHelp()}
 `;
 
@@ -23,11 +26,14 @@ const ANY_ADDRESS = ['0.0.0.0', '::'];
 /** The exit codes of the program. */
 const Exit = { OK: 0, FAILED: 1, USAGE: 2, SIGNAL: 130 } as const;
 
+/** The flag of serve that is no setting. */
+const PRINT_SETTINGS = '--print-settings';
+
 async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
   if (args.includes('--help') || args.includes('-h')) return print(HELP);
   switch (command) {
     case 'serve':
-      return await serve(args);
+      return args.includes(PRINT_SETTINGS) ? printSettings(args) : await serve(args);
     case 'store':
       return await storeCommand(args);
     case 'version':
@@ -68,9 +74,19 @@ async function storeCommand([command, ...args]: readonly string[]): Promise<numb
   return print(`the store has the new epoch ${epoch}\n`);
 }
 
+function printSettings(args: readonly string[]): number {
+  const read = readSettings(
+    args.filter((arg) => arg !== PRINT_SETTINGS),
+    process.env,
+  );
+  for (const warning of read.warnings) process.stderr.write(`rollcall: ${warning}\n`);
+  return print(listSettings(read));
+}
+
 /** Serves until a signal or a fatal error ends it. */
 async function serve(args: readonly string[]): Promise<number> {
-  const { settings, warnings } = readSettings(args, process.env);
+  const read = readSettings(args, process.env);
+  const { settings, warnings } = read;
   // The reader of the output may be gone. Lines are then lost, and the server goes on.
   for (const output of [process.stdout, process.stderr]) output.on('error', () => undefined);
   const telemetry = processTelemetry(settings.logLevel, systemClock);
@@ -83,12 +99,15 @@ async function serve(args: readonly string[]): Promise<number> {
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', (error) => void (isHandledElsewhere(error) || fatal(error)));
 
-  const stopped = signalled();
+  let reload = (): void => log.warn({}, 'the server is starting; the settings are not read again');
+  const stopped = signalled(() => reload());
   const server = await Promise.race([startServer(settings, telemetry, fatal), stopped.then(() => undefined)]);
   if (!server) {
     log.info({ signal: await stopped }, 'stopped before the start was over');
     return Exit.OK;
   }
+  let inForce = read;
+  reload = () => (inForce = readAgain(args, read, inForce, server, telemetry));
   announce(settings, server, telemetry);
   const signal = await stopped;
   log.info({ signal }, 'shutting down');
@@ -100,11 +119,16 @@ async function serve(args: readonly string[]): Promise<number> {
 /** A second signal within this is the first one again: a terminal signals the whole group, and npm forwards the signal. */
 const SAME_SIGNAL_MS = 1_000;
 
-/** Resolves at the first signal to stop; the second ends the process at once. */
-function signalled(): Promise<NodeJS.Signals> {
+/**
+ * Resolves at the first signal to stop; the second ends the process at once. SIGHUP means that the settings are to be read
+ * again, unless the server was started in a terminal: then the terminal is gone.
+ */
+function signalled(onHangUp: () => void): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let seenMs: number | undefined;
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    const inTerminal = process.stdin.isTTY;
+    if (!inTerminal) process.on('SIGHUP', onHangUp);
+    for (const signal of ['SIGTERM', 'SIGINT', ...(inTerminal ? (['SIGHUP'] as const) : [])] as const) {
       process.on(signal, () => {
         seenMs ??= performance.now();
         if (performance.now() - seenMs > SAME_SIGNAL_MS) process.exit(Exit.SIGNAL);
@@ -112,6 +136,32 @@ function signalled(): Promise<NodeJS.Signals> {
       });
     }
   });
+}
+
+/**
+ * Reads the settings again, and takes over those that a running server can. Bad settings change nothing. Returns the
+ * settings in force.
+ */
+function readAgain(
+  args: readonly string[],
+  atStart: ReadSettings,
+  inForce: ReadSettings,
+  server: RunningServer,
+  { log }: ProcessTelemetry,
+): ReadSettings {
+  try {
+    const next = readSettings(args, process.env);
+    const taken = changedSettings(inForce, next, 'hot');
+    const needRestart = changedSettings(atStart, next, 'restart');
+    server.apply(next.settings);
+    log.info({ taken, needRestart }, 'the settings were read again');
+    if (needRestart.length > 0) log.warn({ needRestart }, 'these settings count from the next start');
+    return next;
+  } catch (error) {
+    if (!(error instanceof BadSettings)) throw error;
+    log.error({ reason: error.message }, 'the settings were read again and cannot be used; nothing has changed');
+    return inForce;
+  }
 }
 
 /** Reports where the server listens: a log line for programs and, on a terminal, a few lines for a person. */

@@ -36,6 +36,8 @@ export interface RunningServer extends Closeable {
   readonly grpcPort: number;
   /** `undefined` if HTTP is off. */
   readonly httpPort: number | undefined;
+  /** Takes over the settings that a running server can change. */
+  apply(settings: Settings): void;
 }
 
 /**
@@ -81,7 +83,11 @@ export async function startServer(
     const follow = (serving: boolean): void => readiness.set('cluster', serving ? undefined : NOT_A_MEMBER);
     readiness.set('cluster');
     replica.membership?.onServing(follow, closers.addSignal());
-    return { grpcPort, httpPort, close: () => stop(readiness, replica, closers) };
+    const apply = (next: Settings): void => {
+      protectionTimes.maxMs = next.protectionMaxMs;
+      telemetry.setLevel(next.logLevel);
+    };
+    return { grpcPort, httpPort, apply, close: () => stop(readiness, replica, closers) };
   } catch (error) {
     await closers.close();
     throw error;

@@ -5,8 +5,18 @@ export class BrokenRule extends Error {
   override readonly name = 'BrokenRule';
 }
 
+/** A JSON Schema of the values that a setting can have in a settings file. */
+export type ValueSchema = Readonly<Record<string, unknown>>;
+
 /** Reads the text of one setting. Throws BrokenRule. */
-export type Parse<T> = (text: string) => T;
+export interface Parse<T> {
+  (text: string): T;
+  /** The values that an editor should expect in a settings file. Default: a text. */
+  readonly schema?: ValueSchema;
+}
+
+/** A parser with the schema of its values. */
+const withSchema = <T>(schema: ValueSchema, parse: (text: string) => T): Parse<T> => Object.assign(parse, { schema });
 
 /** A parser that takes the text unchanged where a pattern matches it. */
 const matching =
@@ -33,24 +43,27 @@ export const printable = (charsMax: number): Parse<string> =>
 /** A whole number, in decimal digits. */
 export function wholeNumber(min: number, max: number): Parse<number> {
   const digits = new RegExp(`^\\d{1,${String(max).length}}$`);
-  return (text) => {
+  return withSchema({ type: 'integer', minimum: min, maximum: max }, (text) => {
     const value = digits.test(text) ? Number(text) : NaN;
     if (!(value >= min && value <= max)) throw new BrokenRule(`must be a whole number from ${min} to ${max}`);
     return value;
-  };
+  });
 }
 
 /** One of a few words. */
 export function oneOf<const Word extends string>(words: readonly Word[]): Parse<Word> {
-  return (text) => {
+  return withSchema({ enum: words }, (text) => {
     const word = words.find((known) => known === text);
     if (word === undefined) throw new BrokenRule(`must be ${words.slice(0, -1).join(', ')} or ${words.at(-1)}`);
     return word;
-  };
+  });
 }
 
 /** A switch. */
-export const trueOrFalse: Parse<boolean> = (text) => oneOf(['true', 'false'])(text) === 'true';
+export const trueOrFalse: Parse<boolean> = withSchema(
+  { type: 'boolean' },
+  (text) => oneOf(['true', 'false'])(text) === 'true',
+);
 
 /** Where a server can be reached: an IPv6 address in brackets, an IPv4 address or a name; and a port. */
 export const hostAndPort: Parse<string> = (text) => {
@@ -60,8 +73,11 @@ export const hostAndPort: Parse<string> = (text) => {
   return text;
 };
 
+/** A list of a settings file. */
+const TEXT_OR_LIST: ValueSchema = { anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' } }] };
+
 /** URLs with a port and commas between them, all of one scheme. */
-export const urls: Parse<readonly string[]> = (text) => {
+export const urls: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) => {
   const found = text
     .split(',')
     .map((url) => url.trim())
@@ -71,29 +87,31 @@ export const urls: Parse<readonly string[]> = (text) => {
   if (new Set(found.map((url) => url.startsWith('https:'))).size > 1)
     throw new BrokenRule('must be all http or all https');
   return found;
-};
+});
 
 /** A port, or no port at all. */
-export const portOrOff: Parse<number | 'off'> = (text) => {
-  if (text === 'off') return 'off';
-  try {
-    return wholeNumber(0, 65_535)(text);
-  } catch {
-    throw new BrokenRule('must be "off" or a whole number from 0 to 65535');
-  }
-};
+export const portOrOff: Parse<number | 'off'> = withSchema(
+  { anyOf: [{ type: 'integer', minimum: 0, maximum: 65_535 }, { const: 'off' }] },
+  (text) => {
+    if (text === 'off') return 'off';
+    try {
+      return wholeNumber(0, 65_535)(text);
+    } catch {
+      throw new BrokenRule('must be "off" or a whole number from 0 to 65535');
+    }
+  },
+);
 
 /** Texts with commas between them, each of which matches a pattern; none if there is no text. */
-const listOf =
-  (pattern: RegExp, rule: string): Parse<readonly string[]> =>
-  (text) => {
+const listOf = (pattern: RegExp, rule: string): Parse<readonly string[]> =>
+  withSchema(TEXT_OR_LIST, (text) => {
     const found = text
       .split(',')
       .map((one) => one.trim())
       .filter((one) => one !== '');
     if (!found.every((one) => pattern.test(one))) throw new BrokenRule(rule);
     return found;
-  };
+  });
 
 /** Names of hosts and IP addresses, without ports. */
 export const hostNames = listOf(

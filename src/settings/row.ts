@@ -1,4 +1,4 @@
-import { BrokenRule } from './parse.js';
+import { BrokenRule, type Parse } from './parse.js';
 
 /** One setting. Its key in the table is its name: `--name` as a flag, `ROLLCALL_NAME` as an environment variable. */
 export interface Setting<T = unknown> {
@@ -9,13 +9,11 @@ export interface Setting<T = unknown> {
   /** Sentences for a person: what it is, unit and bounds, and the effect of leaving it unset if it has no default. */
   readonly help: string;
   /** Reads the text. Throws BrokenRule, whose message must not contain the text. */
-  readonly parse: (text: string) => T;
+  readonly parse: Parse<T>;
   /** The text, and the value read from it, never appear in an error, a log line or a listing. */
   readonly secret?: true;
   /** "hot" if a reload can change the setting of a running server; "restart" if only a new process can. */
   readonly reload: 'hot' | 'restart';
-  /** The setting is known, but its feature is not built. This text is the error of using it. */
-  readonly notYet?: string;
 }
 
 /** Settings by name. */
@@ -30,7 +28,7 @@ export type Values<T extends Table> = { readonly [Name in keyof T]: ValueOf<T[Na
 
 /** Where a value comes from. */
 export interface Origin {
-  /** The name of the source: "flag", "variable" or "default". */
+  /** The name of the source: "flag", "variable", "file" or "default". */
   readonly source: string;
   /** The place as a person finds it, such as `--host` or `ROLLCALL_HOST`. */
   readonly place: string;
@@ -60,6 +58,8 @@ export interface Reading<T extends Table> {
   readonly values: Partial<Values<T>>;
   /** Where each setting comes from. A setting that no source gives is absent. */
   readonly origins: Readonly<Partial<Record<keyof T, Origin>>>;
+  /** The text of each setting; empty if it is unset. */
+  readonly texts: Readonly<Record<keyof T, string>>;
   /** The settings whose text differs from the default. */
   readonly changed: ReadonlySet<keyof T>;
   /** Everything that is wrong, each with its place. */
@@ -72,11 +72,12 @@ export interface Reading<T extends Table> {
 export function readRows<T extends Table>(table: T, sources: readonly Source[]): Reading<T> {
   const values: Record<string, unknown> = {};
   const origins: Record<string, Origin> = {};
+  const texts: Record<string, string> = {};
   const changed = new Set<keyof T>();
   const errors = sources.flatMap((source) => source.errors);
   for (const [name, row] of Object.entries(table)) {
     const given = firstGiven(sources, name);
-    const text = given?.text ?? '';
+    const text = (texts[name] = given?.text ?? '');
     if (given) origins[name] = { source: given.source, place: given.place };
     if (text !== (row.default ?? '')) changed.add(name);
     const outcome = readRow(row, text);
@@ -86,6 +87,7 @@ export function readRows<T extends Table>(table: T, sources: readonly Source[]):
   return {
     values: values as Partial<Values<T>>,
     origins: origins as Partial<Record<keyof T, Origin>>,
+    texts: texts as Record<keyof T, string>,
     changed,
     errors,
     warnings: sources.flatMap((source) => source.warnings),
@@ -103,7 +105,6 @@ function firstGiven(sources: readonly Source[], setting: string): (Given & Origi
 /** Returns the value of a row, or the rule that its text breaks. */
 function readRow(row: Setting, text: string): { readonly value: unknown } | { readonly rule: string } {
   if (text === '' && row.default === undefined) return { value: undefined };
-  if (row.notYet) return { rule: row.notYet };
   try {
     return { value: row.parse(text) };
   } catch (error) {

@@ -1,4 +1,5 @@
 import { type LogLevel } from '../telemetry/telemetry.js';
+import { settingsFile } from './file.js';
 import { type Origin, readRows, type Setting, type Table } from './row.js';
 import { crossErrors, doubts } from './rules.js';
 import { defaults, type Environment, flags, variables } from './sources.js';
@@ -44,7 +45,7 @@ export interface EtcdSettings {
 /** Every setting by name, in the order of the help. */
 export const SETTINGS: Table = ROWS;
 
-/** Settings that cannot be used. Each line of the message names a flag or a variable, and the rule that it breaks. */
+/** Settings that cannot be used. Each line of the message names a flag, a variable or a place in the file, and the rule that it breaks. */
 export class BadSettings extends Error {
   override readonly name = 'BadSettings';
 }
@@ -56,17 +57,26 @@ export interface ReadSettings {
   readonly warnings: readonly string[];
   /** Where each setting comes from. A setting that no source gives is absent. */
   readonly origins: Readonly<Partial<Record<SettingName, Origin>>>;
+  /** The text of each setting; empty if it is unset. */
+  readonly texts: Readonly<Record<SettingName, string>>;
 }
 
-/** Reads the settings. A flag wins over its variable, and a variable over the default. Throws BadSettings with all errors. */
+/**
+ * Reads the settings. A flag wins over its variable, a variable over the settings file, and the file over the default. Throws
+ * BadSettings with all errors.
+ */
 export function readSettings(args: readonly string[], env: Environment): ReadSettings {
-  const reading = readRows(ROWS, [flags(ROWS, args), variables(ROWS, env), defaults(ROWS)]);
+  const own = [flags(ROWS, args), variables(ROWS, env)];
+  const named = own.map((source) => source.find('settings')).find((given) => given !== undefined);
+  const file = named && named.text !== '' ? [settingsFile(ROWS, named)] : [];
+  const reading = readRows(ROWS, [...own, ...file, defaults(ROWS)]);
   const errors = [...reading.errors, ...crossErrors(reading)];
   if (errors.length > 0) throw new BadSettings(errors.join('\n'));
   return {
     settings: settingsOf(reading.values as SettingValues), // as: without errors every value is there
     warnings: [...reading.warnings, ...doubts(reading)],
     origins: reading.origins,
+    texts: reading.texts,
   };
 }
 
@@ -113,6 +123,6 @@ export function settingsHelp(): string {
     .join('\n');
 }
 
-function helpOf({ help, default: text, notYet }: Setting): string {
-  return [help, text && `Default: ${text}.`, notYet && 'Not available yet.'].filter(Boolean).join(' ');
+function helpOf({ help, default: text }: Setting): string {
+  return [help, text && `Default: ${text}.`].filter(Boolean).join(' ');
 }

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { didYouMean } from './near.js';
 import { type Given, type Source, type Table } from './row.js';
 
 /** The environment of a process. */
@@ -40,7 +41,11 @@ interface FlagToken {
 
 /** Returns what is wrong with a flag, without its value; `undefined` if nothing. */
 function flagError(table: Table, { name, rawName, value, inlineValue }: FlagToken): string | undefined {
-  if (!rawName.startsWith('--') || !Object.hasOwn(table, name)) return 'is not a setting';
+  if (!rawName.startsWith('--') || !Object.hasOwn(table, name))
+    return `is not a setting${didYouMean(
+      rawName,
+      Object.keys(table).map((known) => `--${known}`),
+    )}`;
   if (!table[name]!.value) return inlineValue ? 'takes no value' : undefined;
   if (value === undefined || (!inlineValue && value.startsWith('-')))
     return `needs a value; a value that begins with "-" is written ${rawName}=VALUE`;
@@ -75,7 +80,7 @@ export function variables(table: Table, env: Environment): Source {
       return text === undefined ? undefined : { text, place };
     },
     errors: [],
-    warnings: unknown.map((name) => `${name}: is not a setting and is ignored`),
+    warnings: unknown.map((name) => `${name}: is not a setting and is ignored${didYouMean(name, [...known])}`),
   };
 }
 

@@ -140,10 +140,9 @@ export const ROWS = {
   },
   settings: {
     value: 'FILE',
-    help: 'File with settings.',
+    help: 'File with settings in YAML. Its keys are the names of the flags without dashes. Flags and variables override it. Default: none.',
     parse: someText,
     reload: 'restart',
-    notYet: 'a settings file is not read yet',
   },
   'log-level': {
     value: LOG_LEVELS.join('|'),

@@ -16,6 +16,8 @@ export interface ProcessTelemetry extends Telemetry {
   readonly counters: Counters;
   readonly histograms: Histograms;
   readonly alarms: Alarms;
+  /** Changes how much is logged. */
+  setLevel(level: LogLevel): void;
 }
 
 /** Sets telemetry up for a process: JSON lines on standard error, unless another destination is given. */
@@ -24,23 +26,25 @@ export function processTelemetry(
   clock: Clock,
   destination: DestinationStream = STANDARD_ERROR,
 ): ProcessTelemetry {
-  const log = asLog(
-    pino(
-      {
-        level,
-        base: { pid: process.pid },
-        timestamp: pino.stdTimeFunctions.isoTime,
-        formatters: { level: (name) => ({ level: name }) },
-      },
-      destination,
-    ),
-    'server',
+  const logger = pino(
+    {
+      level,
+      base: { pid: process.pid },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (name) => ({ level: name }) },
+    },
+    destination,
   );
+  // A logger of pino keeps the level that its parent had when it was made. There is one for each part of the program.
+  const parts: Logger[] = [];
+  const log = asLog(logger, 'server', parts);
+  const setLevel = (next: LogLevel): void => [logger, ...parts].forEach((one) => (one.level = next));
   return {
     log,
     counters: new Counters(),
     histograms: new Histograms(),
     alarms: new Alarms(clock, log.child('alarms')),
+    setLevel,
   };
 }
 
@@ -50,13 +54,14 @@ export function processTelemetry(
  */
 const STANDARD_ERROR: DestinationStream = { write: (line) => void process.stderr.write(line) };
 
-function asLog(logger: Logger, component: string): Log {
+function asLog(logger: Logger, component: string, parts: Logger[]): Log {
   const named = logger.child({ component });
+  parts.push(named);
   return {
     debug: (fields, message) => named.debug(fields, message),
     info: (fields, message) => named.info(fields, message),
     warn: (fields, message) => named.warn(fields, message),
     error: (fields, message) => named.error(fields, message),
-    child: (name) => asLog(logger, name),
+    child: (name) => asLog(logger, name, parts),
   };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:http2';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -33,6 +33,7 @@ import {
   MAIN,
   runProgram,
   startServer,
+  startWith,
   temporaryFolder,
 } from '../support/server.js';
 
@@ -256,8 +257,12 @@ test('what reflection tells is enough to make a call with no proto at hand', asy
   assert.deepEqual([answer.config.text, answer.config.version], ['x', '1']);
 });
 
-/** Starts a server through a shell, and stops it once it listens; returns what came on its standard output. */
-async function outputOf(t: TestContext, wrap: (command: string) => readonly string[]): Promise<string> {
+/** Starts a server through a shell, and stops it once it listens; returns its standard output and its log. */
+async function outputOf(
+  t: TestContext,
+  wrap: (command: string) => readonly string[],
+  signal: NodeJS.Signals = 'SIGTERM',
+): Promise<{ output: string; log: string }> {
   const log = join(temporaryFolder(), 'log');
   const command = `exec ${process.execPath} ${MAIN} serve --grpc-port 0 --data-dir ${temporaryFolder()} 2>${log}`;
   const [program, ...args] = wrap(command);
@@ -274,16 +279,52 @@ async function outputOf(t: TestContext, wrap: (command: string) => readonly stri
         .find((one) => one.includes('"listening"'));
     return line ? (JSON.parse(line) as { pid: number }).pid : undefined;
   });
-  process.kill(pid, 'SIGTERM');
+  process.kill(pid, signal);
   await exited;
-  return output;
+  return { output, log: readFileSync(log, 'utf8') };
 }
 
 test('a few lines for a person are printed on a terminal, and nowhere else', async (t) => {
-  assert.equal(await outputOf(t, (command) => ['sh', '-c', command]), '');
-  const seen = await outputOf(t, (command) => ['script', '-qec', command, '/dev/null']);
+  assert.equal((await outputOf(t, (command) => ['sh', '-c', command])).output, '');
+  const { output: seen } = await outputOf(t, (command) => ['script', '-qec', command, '/dev/null']);
   assert.match(seen, /listens on 127\.0\.0\.1:\d+ \(gRPC\)/);
   assert.match(seen, /grpcurl -plaintext/);
+});
+
+test('a server whose terminal is closed stops cleanly', async (t) => {
+  const { log } = await outputOf(t, (command) => ['script', '-qec', command, '/dev/null'], 'SIGHUP');
+  assert.match(log, /"signal":"SIGHUP"/);
+  assert.match(log, /"msg":"stopped"/);
+});
+
+test('at SIGHUP a server reads its settings again: it takes over some, names those that need a restart, and refuses bad ones', async (t) => {
+  const file = join(temporaryFolder(), 'rollcall.yaml');
+  writeFileSync(file, 'log-level: info\nstream-age-seconds: 60\n');
+  const server = await startWith(t, ['--data-dir', temporaryFolder(), '--settings', file], []);
+  const reload = async (settings: string): Promise<Record<string, unknown>> => {
+    const known = server.log.length;
+    writeFileSync(file, settings);
+    server.process.kill('SIGHUP');
+    const line = await eventually(() => server.log.slice(known).find((one) => one.includes('were read again')));
+    return JSON.parse(line) as Record<string, unknown>;
+  };
+  const first = await reload('log-level: debug\nstream-age-seconds: 90\n');
+  assert.deepEqual(first['taken'], ['log-level']);
+  assert.deepEqual(first['needRestart'], ['stream-age-seconds']);
+  const bad = await reload('log-level: loud\n');
+  assert.equal(bad['level'], 'error');
+  assert.match(String(bad['reason']), /rollcall\.yaml:1:12: must be silent, error/);
+  const last = await reload('log-level: info\nstream-age-seconds: 60\n');
+  assert.deepEqual([last['taken'], last['needRestart']], [['log-level'], []]);
+  assert.equal(await server.stop(), 0);
+});
+
+test('serve --print-settings prints what is in force, and starts nothing', () => {
+  const { status, stdout, stderr } = runProgram('serve', '--print-settings', '--grpc-port', '7500');
+  assert.equal(status, 0);
+  assert.match(stdout, /^grpc-port: 7500 {2}# --grpc-port$/m);
+  assert.equal(stderr, '');
+  assert.equal(runProgram('serve', '--print-settings', '--grpc-port', 'x').status, 2);
 });
 
 test('the log is one JSON line per event, with component and a level in words', async (t) => {

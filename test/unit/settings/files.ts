@@ -6,7 +6,8 @@ import { BadSettings, readSettings } from '../../../src/settings/settings.js';
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-settings-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
-function fileWith(name: string, text: string): string {
+/** Writes a file, and returns its path. */
+export function fileWith(name: string, text: string | Uint8Array): string {
   const path = join(folder, name);
   writeFileSync(path, text);
   return path;

@@ -79,7 +79,7 @@ test('a value that is not a flag, an unknown flag and a missing value are refuse
   const errorsOf = (...args: string[]): readonly string[] => flags(TABLE, args).errors;
   assert.deepEqual(errorsOf('serve', '--size', '1'), ['"serve": is not a flag']);
   assert.deepEqual(errorsOf('--siez', '1', '--toString', '-q', '--size'), [
-    '--siez: is not a setting',
+    '--siez: is not a setting; did you mean --size?',
     '--toString: is not a setting',
     '-q: is not a setting',
     '--size: needs a value; a value that begins with "-" is written --size=VALUE',

@@ -48,19 +48,11 @@ test('an empty flag unsets a variable', () => {
 });
 
 test('all errors are reported at once, each with the flag or the variable', () => {
-  const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red', '--settings', 'f'];
+  const args = ['--grpc-port', '70000', '--host', '0.0.0.0', '--colour', 'red'];
   const env = { ROLLCALL_LOG_LEVEL: 'loud', ROLLCALL_ETCD_USER: 'root', ROLLCALL_PROTECTION_MAX_HOURS: '0' };
   assert.deepEqual(
     errorsOf(args, env).map((line) => line.slice(0, line.indexOf(':'))),
-    [
-      '--colour',
-      '--grpc-port',
-      'ROLLCALL_PROTECTION_MAX_HOURS',
-      '--settings',
-      'ROLLCALL_LOG_LEVEL',
-      'ROLLCALL_ETCD_USER',
-      '--host',
-    ],
+    ['--colour', '--grpc-port', 'ROLLCALL_PROTECTION_MAX_HOURS', 'ROLLCALL_LOG_LEVEL', 'ROLLCALL_ETCD_USER', '--host'],
   );
 });
 
@@ -68,12 +60,6 @@ test('an error names the rule and the value', () => {
   assert.deepEqual(errorsOf(['--grpc-port', 'x'], {}), [
     '--grpc-port: must be a whole number from 0 to 65535, but is "x"',
   ]);
-});
-
-test('a setting that is not available yet says so', () => {
-  const later = Object.entries(SETTINGS).filter(([, { notYet }]) => notYet);
-  assert.ok(later.length > 0);
-  for (const [name, { notYet }] of later) assert.deepEqual(errorsOf([`--${name}`, '1'], {}), [`--${name}: ${notYet}`]);
 });
 
 test('unknown variables with the prefix of the product are only a warning', () => {

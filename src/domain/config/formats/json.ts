@@ -1,5 +1,6 @@
 import { createScanner, type ParseError, parse, printParseErrorCode } from 'jsonc-parser';
-import { FaultAt, faultAt, type Inspection, quoteKey, type SyntaxFault, Warnings } from './places.js';
+import { FaultAt } from '../../../base/places.js';
+import { faultAt, type Inspection, quoteKey, type SyntaxFault, Warnings } from './places.js';
 
 /** The nesting that Go takes. Python refuses before that: between 900 and 1,000 levels. */
 const DEPTH_MAX = 10_000;

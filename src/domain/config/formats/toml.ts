@@ -1,5 +1,6 @@
 import { parse, TomlError } from 'smol-toml';
-import { FaultAt, faultAt, type Inspection, type SyntaxFault } from './places.js';
+import { FaultAt } from '../../../base/places.js';
+import { faultAt, type Inspection, type SyntaxFault } from './places.js';
 
 /** Lists and inline tables nested deeper than this are refused. The specification has no bound; Python has one near 400. */
 const DEPTH_MAX = 1_000;

@@ -1,4 +1,4 @@
-import { FaultAt } from './places.js';
+import { FaultAt } from '../../../base/places.js';
 
 /** A document of a YAML text, with its directives and its marker. */
 export interface DocumentRange {

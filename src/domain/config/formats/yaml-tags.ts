@@ -1,4 +1,4 @@
-import type { YamlNode } from './yaml-nodes.js';
+import type { YamlNode } from '../../../base/yaml-nodes.js';
 
 const YAML = 'tag:yaml.org,2002:';
 
