@@ -13,7 +13,7 @@ import type {
 } from './method.js';
 import { type Encoded, isEncoded } from './message.js';
 import type { MethodInfo } from './method-info.js';
-import { decodeRequest } from './wire.js';
+import { decodeRequest, encodeMessage } from './wire.js';
 
 /** The facts about a method apart from its shape. */
 type Info = Omit<MethodInfo, 'kind'>;
@@ -43,7 +43,7 @@ function bindMethod<Request, Response>(
   handler: unknown,
   admit: Admit,
 ): Method {
-  const encode = (reply: Reply<Response>): Encoded => (isEncoded(reply) ? reply : responseType.encode(reply).finish());
+  const encode = (reply: Reply<Response>): Encoded => (isEncoded(reply) ? reply : encodeMessage(responseType, reply));
 
   if (requestStream) {
     const handle = handler as BidiStreamHandler<Request, Response>;

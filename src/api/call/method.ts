@@ -1,4 +1,4 @@
-import type { BinaryReader } from '@bufbuild/protobuf/wire';
+import type { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Call } from './call.js';
 import type { Encoded } from './message.js';
 import type { MethodInfo } from './method-info.js';
@@ -100,7 +100,7 @@ export function bidiStream<Request, Checked, Response>(
 export interface MethodDescription<Request, Response> {
   readonly name: string;
   readonly requestType: { decode(input: BinaryReader): Request };
-  readonly responseType: { encode(message: Response): { finish(): Uint8Array } };
+  readonly responseType: { encode(message: Response, writer: BinaryWriter): BinaryWriter };
   readonly requestStream: boolean;
   readonly responseStream: boolean;
   readonly options: { readonly idempotencyLevel?: string };

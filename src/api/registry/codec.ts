@@ -5,24 +5,39 @@ import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { Pieces } from '../call/message.js';
 import { readFields } from '../call/reads.js';
+import { encodeMessage } from '../call/wire.js';
 
 const nothing = DiscoverResponse.create();
-/** The encoded instances of a selection, as long as the service does not change. */
-const bodies = new WeakMap<Selected, Uint8Array>();
+/** The last answer with a selection, as long as the service does not change. */
+const answers = new WeakMap<Selected, Pieces>();
 
 /**
  * Encodes the answer to Discover. The instances are encoded once for as long as they stay the same; revision and
- * staleness differ from call to call and are appended. Throws ANSWER_TOO_LARGE beyond ANSWER_BYTES.
+ * staleness are appended. While they stay the same too, so does the answer. Throws ANSWER_TOO_LARGE beyond ANSWER_BYTES.
  */
 export function encodeDiscover(selected: Selected, stamp: ReadStamp): Pieces {
-  let body = bodies.get(selected);
-  if (!body) {
-    const { instances, hiddenCount, protection } = selected;
-    body = DiscoverResponse.encode({ ...nothing, instances: [...instances], hiddenCount, protection }).finish();
-    bodies.set(selected, body);
+  const own = encodeStamp(stamp);
+  let answer = answers.get(selected);
+  if (answer?.own !== own) {
+    answer = new Pieces(answer?.shared ?? encodeInstances(selected), own);
+    answers.set(selected, answer);
   }
-  assertSize(body.length);
-  return new Pieces(body, DiscoverResponse.encode({ ...nothing, ...readFields(stamp) }).finish());
+  assertSize(answer.shared.length);
+  return answer;
+}
+
+function encodeInstances({ instances, hiddenCount, protection }: Selected): Uint8Array {
+  return encodeMessage(DiscoverResponse, { ...nothing, instances: [...instances], hiddenCount, protection });
+}
+
+/** The last stamp of a server whose store answers: calls between two changes have the same. */
+let lastStamp: { readonly revision: bigint; readonly bytes: Uint8Array } | undefined;
+
+function encodeStamp(stamp: ReadStamp): Uint8Array {
+  if (stamp.staleForMs === undefined && stamp.revision === lastStamp?.revision) return lastStamp.bytes;
+  const bytes = encodeMessage(DiscoverResponse, { ...nothing, ...readFields(stamp) });
+  if (stamp.staleForMs === undefined) lastStamp = { revision: stamp.revision, bytes };
+  return bytes;
 }
 
 function assertSize(bytes: number): void {

@@ -38,7 +38,7 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
     return wait ? wait.then(answer) : answer();
   };
 
-  const beat = (beats: CheckedBeats): HeartbeatResponse | Promise<HeartbeatResponse> => {
+  const beat = (beats: CheckedBeats): Reply<HeartbeatResponse> | Promise<Reply<HeartbeatResponse>> => {
     const report = heartbeats.receive(beats.items);
     return report instanceof Promise ? report.then((late) => toResponse(beats, late)) : toResponse(beats, report);
   };

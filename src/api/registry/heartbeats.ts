@@ -3,12 +3,14 @@ import { decodeUtf8 } from '../../base/utf8.js';
 import type { BeatReport } from '../../domain/health/heartbeats.js';
 import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../gen/rollcall/v1/heartbeat.js';
 import { type Reported, ReportedState } from '../../gen/rollcall/v1/instance.js';
-import { type HeartbeatRequest, type HeartbeatResponse } from '../../gen/rollcall/v1/registry_service.js';
+import { type HeartbeatRequest, HeartbeatResponse } from '../../gen/rollcall/v1/registry_service.js';
 import { inWords } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { toDuration } from '../../model/time.js';
 import { Checker, NAME_DEFAULT, withoutControls } from '../call/checker.js';
+import type { Reply } from '../call/method.js';
+import { encodeMessage } from '../call/wire.js';
 
 /** The most warnings in one reply. */
 const WARNINGS_MAX = 10;
@@ -96,13 +98,28 @@ const WHAT_TO_DO: Partial<Record<RejectionReason, string>> = {
 export function toResponse(
   { items, positions, invalid, warnings }: CheckedBeats,
   { intervalMs, rejected }: BeatReport,
-): HeartbeatResponse {
+): Reply<HeartbeatResponse> {
+  if (rejected.length === 0 && invalid.length === 0 && warnings.length === 0) return plainResponse(intervalMs);
   const settled = rejected.map(({ index, reason }) => {
     const { service, id } = items[index]!;
     return { index: positions?.[index] ?? index, service, id, reason, message: WHAT_TO_DO[reason] ?? '' };
   });
   const all = invalid.length === 0 ? settled : [...settled, ...invalid].sort((a, b) => a.index - b.index);
   return { heartbeatInterval: toDuration(intervalMs), rejected: all, warnings: warnings.slice(0, WARNINGS_MAX) };
+}
+
+/** The replies without rejections and warnings, by their interval: a fleet has a few TTLs. */
+const plainResponses = new Map<number, Uint8Array>();
+const PLAIN_RESPONSES_MAX = 100;
+
+function plainResponse(intervalMs: number): Uint8Array {
+  let bytes = plainResponses.get(intervalMs);
+  if (!bytes) {
+    if (plainResponses.size >= PLAIN_RESPONSES_MAX) plainResponses.clear();
+    const response = { heartbeatInterval: toDuration(intervalMs), rejected: [], warnings: [] };
+    plainResponses.set(intervalMs, (bytes = encodeMessage(HeartbeatResponse, response)));
+  }
+  return bytes;
 }
 
 function isValid({ namespace, service, id, incarnation }: HeartbeatItem): boolean {

@@ -9,6 +9,7 @@ import type { Item } from '../../model/item.js';
 import { toDuration, toTimestamp } from '../../model/time.js';
 import type { Matcher } from '../../domain/registry/filter.js';
 import { hiddenCount, protectionOf } from '../../domain/registry/discovery.js';
+import { encodeMessage } from '../call/wire.js';
 
 /** The fields of one message beside the items. */
 export interface Tail {
@@ -69,11 +70,11 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
     keepsRevisionsWhole: false,
     upserted: ({ instance }) =>
       once(instanceBytes, instance, () =>
-        WatchServicesResponse.encode({ ...noServices, upserted: [instance] }).finish(),
+        encodeMessage(WatchServicesResponse, { ...noServices, upserted: [instance] }),
       ),
     removed: ({ scope, name, removalReason }) => {
       const reason = removalReason ?? RemovalReason.REMOVAL_REASON_NO_LONGER_MATCHES;
-      return WatchServicesResponse.encode({ ...noServices, removed: [{ service: scope, id: name, reason }] }).finish();
+      return encodeMessage(WatchServicesResponse, { ...noServices, removed: [{ service: scope, id: name, reason }] });
     },
     notes: (scopes) => {
       const services = scopes.map((scope) => ({
@@ -81,9 +82,9 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
         hiddenCount: hiddenCount(scope, filter),
         protection: protectionOf(scope),
       }));
-      return WatchServicesResponse.encode({ ...noServices, services }).finish();
+      return encodeMessage(WatchServicesResponse, { ...noServices, services });
     },
-    tail: (tail) => WatchServicesResponse.encode({ ...noServices, progress: progressOf(tail) }).finish(),
+    tail: (tail) => encodeMessage(WatchServicesResponse, { ...noServices, progress: progressOf(tail) }),
   };
 }
 
@@ -91,12 +92,12 @@ export function servicesCodec(filter: Matcher): WatchCodec<InstanceItem> {
 export const configsCodec: WatchCodec<ConfigItem> = {
   keepsRevisionsWhole: true,
   upserted: (item) =>
-    once(configBytes, item, () => WatchConfigResponse.encode({ ...noConfigs, upserted: [item.config] }).finish()),
+    once(configBytes, item, () => encodeMessage(WatchConfigResponse, { ...noConfigs, upserted: [item.config] })),
   removed: ({ scope, name, config }) =>
-    WatchConfigResponse.encode({
+    encodeMessage(WatchConfigResponse, {
       ...noConfigs,
       removed: [{ group: scope, key: name, version: config.version }],
-    }).finish(),
+    }),
   notes: () => EMPTY,
-  tail: (tail) => WatchConfigResponse.encode({ ...noConfigs, progress: progressOf(tail) }).finish(),
+  tail: (tail) => encodeMessage(WatchConfigResponse, { ...noConfigs, progress: progressOf(tail) }),
 };

@@ -17,6 +17,10 @@ export interface Matcher {
  * default states, and not to states that the filter names.
  */
 export function matcher(filter: InstanceFilter | undefined): Matcher {
+  return filter ? prepared(filter) : WITHOUT_FILTER;
+}
+
+function prepared(filter: InstanceFilter | undefined): Matcher {
   const tags = [...new Set(filter?.tags)].sort();
   const metadata = [...(filter?.metadata ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
   const version = filter?.version ?? '';
@@ -37,3 +41,6 @@ export function matcher(filter: InstanceFilter | undefined): Matcher {
         (!subZone || instance.locality?.subZone === subZone)),
   };
 }
+
+/** The common case, prepared once. */
+const WITHOUT_FILTER = prepared(undefined);

@@ -7,12 +7,12 @@ import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import { LIMITS } from '../../model/limits.js';
 import { unwrapFrame } from '../wire/frame-requests.js';
-import { PREFIX_BYTES, prefixOf } from '../wire/frames.js';
+import { PREFIX_BYTES } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
 import { requestTooLarge } from '../wire/gunzip.js';
 import { headersOf } from '../wire/metadata.js';
 import { grpcTimeoutMs } from '../wire/timeouts.js';
-import { endWith } from '../wire/write.js';
+import { endWithFrame } from '../wire/write.js';
 import { LeanCall } from './lean-call.js';
 
 /** The content types of gRPC with protobuf. */
@@ -160,9 +160,8 @@ function answer(stream: ServerHttp2Stream, call: LeanCall, message: Encoded): nu
     'wantTrailers',
     given ? () => stream.sendTrailers({ ...OK_TRAILERS, ...headersOf(given.trailers) }) : sendOk,
   );
-  const bytes = sizeOf(message);
-  endWith(stream, message, prefixOf(0, bytes));
-  return bytes;
+  endWithFrame(stream, message);
+  return sizeOf(message);
 }
 
 function sendOk(this: ServerHttp2Stream): void {

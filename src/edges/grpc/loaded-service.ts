@@ -1,3 +1,4 @@
+import { BinaryReader } from '@bufbuild/protobuf/wire';
 import type { MethodDefinition } from '@grpc/grpc-js';
 import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
@@ -35,7 +36,7 @@ export function loadedService(service: keyof typeof THIRD_PARTY_SERVICES): (name
 function loadedMethod(info: Omit<MethodInfo, 'kind'>, method: MethodDefinition<object, object>): LoadedMethod {
   const decode = <Request>(bytes: Uint8Array): Request => {
     try {
-      assertFields(bytes);
+      assertFields(new BinaryReader(bytes));
       return method.requestDeserialize(Buffer.from(bytes)) as Request;
     } catch (cause) {
       throw malformed(cause);
