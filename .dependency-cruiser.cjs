@@ -64,6 +64,13 @@ module.exports = {
     })),
     onlyFrom('one-importer-of-lmdb', 'node_modules/(lmdb|@lmdb)/', '^src/store/embedded/'),
     onlyFrom('one-importer-of-pino', 'node_modules/pino/', '^src/telemetry/'),
+    onlyFrom('one-importer-of-opentelemetry', 'node_modules/@opentelemetry/', '^src/telemetry/otlp'),
+    {
+      name: 'traces-are-loaded-only-when-they-are-exported',
+      severity: 'error',
+      from: { path: '^src' },
+      to: { path: '^src/telemetry/otlp', dependencyTypesNot: ['dynamic-import'] },
+    },
     onlyFrom('one-importer-of-prom-client', 'node_modules/prom-client/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
     onlyFrom('grpc-only-in-its-edge-and-in-etcd', 'node_modules/@grpc/', '^src/(edges/grpc|store/etcd)/'),

@@ -14,6 +14,7 @@ import { bracketed, isLoopbackHost } from './base/hosts.js';
 import { type Closeable, Closers } from './base/lifecycle.js';
 import { gaugeMetric } from './base/metrics.js';
 import { systemRandom } from './base/random.js';
+import type { Tracer } from './base/tracing.js';
 import { newEpoch } from './catalog/sync/schema.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
@@ -21,7 +22,7 @@ import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { ALL_ALARMS, ALL_COUNTERS, ALL_HISTOGRAMS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
-import type { Settings, StoreSettings } from './settings/settings.js';
+import type { Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import { Metrics } from './telemetry/metrics.js';
@@ -49,9 +50,10 @@ export async function startServer(
   telemetry: ProcessTelemetry,
   onFatal: (error: Error) => void,
 ): Promise<RunningServer> {
-  const parts = { clock: systemClock, random: systemRandom, telemetry };
   const closers = new Closers();
   try {
+    const tracer = settings.traces && closers.add(await openTracer(settings.traces, telemetry));
+    const parts = { clock: systemClock, random: systemRandom, telemetry: { ...telemetry, tracer } };
     const { streamAgeMs } = settings;
     const dispatcher = openDispatcher({ ...parts, streamAgeMs });
     const readiness = new Readiness(NOT_READY);
@@ -100,6 +102,13 @@ const INSTRUMENTS = { counters: ALL_COUNTERS, histograms: ALL_HISTOGRAMS, alarms
 /** The conditions of readiness, and why each does not hold at first. */
 const NOT_READY = { store: 'the store has not been read yet', cluster: 'the server has not joined yet' };
 const NOT_A_MEMBER = 'the server waits before it joins the cluster again, and acknowledges no heartbeats meanwhile';
+
+/** Makes the tracer. Only a server that exports traces loads the libraries for it: they take 170 ms and 20 MB. */
+async function openTracer({ url, share }: TraceSettings, { log }: ProcessTelemetry): Promise<Tracer & Closeable> {
+  const { OtlpTracer } = await import('./telemetry/otlp.js');
+  const parts = { clock: systemClock, random: systemRandom, log: log.child('traces') };
+  return new OtlpTracer({ ...parts, url, share, version: VERSION });
+}
 
 /** Makes the HTTP edge. */
 function openHttp(

@@ -1,9 +1,13 @@
+import type { Tracer } from './tracing.js';
+
 /** The telemetry of the process, handed in. src/telemetry implements it; the product imports no logger. */
 export interface Telemetry {
   readonly log: Log;
   readonly counters: CounterBoard;
   readonly histograms: HistogramBoard;
   readonly alarms: AlarmBoard;
+  /** `undefined` if the process records no traces. */
+  readonly tracer?: Tracer | undefined;
 }
 
 /** The log of one component: one line per event. */

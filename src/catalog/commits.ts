@@ -1,9 +1,10 @@
 import { assert } from '../base/assert.js';
 import type { Clock } from '../base/clock.js';
 import type { Telemetry } from '../base/telemetry.js';
+import type { SpanFailure } from '../base/tracing.js';
 import type { Random } from '../base/random.js';
 import type { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
-import { RollcallError } from '../model/errors.js';
+import { Code, RollcallError } from '../model/errors.js';
 import { instanceKey, writeInstance } from '../model/instance.js';
 import type { Stamp } from '../model/item.js';
 import { WRITE_VISIBLE_WAIT_MS } from '../model/limits.js';
@@ -36,7 +37,7 @@ export interface CommitsParts {
   readonly catalog: Catalog;
   readonly clock: Clock;
   readonly random: Random;
-  readonly telemetry: Pick<Telemetry, 'counters' | 'histograms'>;
+  readonly telemetry: Pick<Telemetry, 'counters' | 'histograms' | 'tracer'>;
 }
 
 /** One attempt of a write: done, or to be decided again because the store holds something else. */
@@ -158,15 +159,25 @@ export class Commits {
   async #report<T>(answer: Promise<T>, commits: number): Promise<T> {
     const { clock, telemetry } = this.parts;
     const sentMs = clock.now();
+    const span = commits > 0 ? telemetry.tracer?.child('store commit') : undefined;
     try {
-      return await answer;
+      const result = await answer;
+      span?.end();
+      return result;
     } catch (error) {
       telemetry.counters.add(COUNTERS.commits_failed, commits);
-      throw toRollcallError(error);
+      const reported = toRollcallError(error);
+      span?.end(failureOfSpan(reported));
+      throw reported;
     } finally {
       if (commits > 0) telemetry.histograms.observe(HISTOGRAMS.commit, (clock.now() - sentMs) / 1_000);
     }
   }
+}
+
+function failureOfSpan(error: unknown): SpanFailure {
+  if (error instanceof RollcallError) return { code: error.code, reason: error.reason, message: error.message };
+  return { code: Code.INTERNAL, reason: 'INTERNAL', message: String(error) };
 }
 
 function toRollcallError(error: unknown): unknown {

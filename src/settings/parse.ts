@@ -89,6 +89,21 @@ export const urls: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) =>
   return found;
 });
 
+/** A URL of HTTP, with or without a path. */
+export const httpUrl: Parse<string> = (text) => {
+  const { protocol, username, hash } = URL.canParse(text) ? new URL(text) : { protocol: '', username: '', hash: '' };
+  if (!/^https?:$/.test(protocol) || username !== '' || hash !== '')
+    throw new BrokenRule('must be a URL such as http://collector:4318, without a user');
+  return text;
+};
+
+/** A part of all: a number from 0 to 1. */
+export const share: Parse<number> = withSchema({ type: 'number', minimum: 0, maximum: 1 }, (text) => {
+  const value = /^\d{1,3}(?:\.\d{1,9})?$/.test(text) ? Number(text) : NaN;
+  if (!(value >= 0 && value <= 1)) throw new BrokenRule('must be a number from 0 to 1, such as 0.01');
+  return value;
+});
+
 /** A port, or no port at all. */
 export const portOrOff: Parse<number | 'off'> = withSchema(
   { anyOf: [{ type: 'integer', minimum: 0, maximum: 65_535 }, { const: 'off' }] },

@@ -2,7 +2,7 @@ import { type LogLevel } from '../telemetry/telemetry.js';
 import { settingsFile } from './file.js';
 import { type Origin, readRows, type Setting, type Table } from './row.js';
 import { crossErrors, doubts } from './rules.js';
-import { defaults, type Environment, flags, variables } from './sources.js';
+import { defaults, type Environment, flags, sharedVariables, variables } from './sources.js';
 import { ROWS, type SettingName, type SettingValues } from './table.js';
 
 /** The settings of the server, checked and complete. */
@@ -25,7 +25,17 @@ export interface Settings {
   readonly protectionMaxMs: number;
   /** The least age at which a stream ends, in milliseconds. */
   readonly streamAgeMs: number;
+  /** Where traces are sent. `undefined` if none are recorded. */
+  readonly traces: TraceSettings | undefined;
   readonly logLevel: LogLevel;
+}
+
+/** How traces are recorded. */
+export interface TraceSettings {
+  /** The URL to which spans are posted. */
+  readonly url: string;
+  /** The share of the calls that begin a trace, from 0 to 1. */
+  readonly share: number;
 }
 
 /** Where state is kept. */
@@ -69,7 +79,7 @@ export function readSettings(args: readonly string[], env: Environment): ReadSet
   const own = [flags(ROWS, args), variables(ROWS, env)];
   const named = own.map((source) => source.find('settings')).find((given) => given !== undefined);
   const file = named && named.text !== '' ? [settingsFile(ROWS, named)] : [];
-  const reading = readRows(ROWS, [...own, ...file, defaults(ROWS)]);
+  const reading = readRows(ROWS, [...own, ...file, sharedVariables(env), defaults(ROWS)]);
   const errors = [...reading.errors, ...crossErrors(reading)];
   if (errors.length > 0) throw new BadSettings(errors.join('\n'));
   return {
@@ -94,8 +104,16 @@ function settingsOf(values: SettingValues): Settings {
     node: values.node,
     protectionMaxMs: values['protection-max-hours'] * HOUR_MS,
     streamAgeMs: values['stream-age-seconds'] * 1_000,
+    traces: tracesOf(values),
     logLevel: values['log-level'],
   };
+}
+
+function tracesOf({ 'otlp-endpoint': endpoint, 'trace-share': share }: SettingValues): TraceSettings | undefined {
+  if (endpoint === undefined) return undefined;
+  const url = new URL(endpoint);
+  if (url.pathname === '/') url.pathname = '/v1/traces';
+  return { url: url.href, share };
 }
 
 /** Several servers on one machine differ in one flag: the port for HTTP follows the one for gRPC. */

@@ -84,6 +84,25 @@ export function variables(table: Table, env: Environment): Source {
   };
 }
 
+/**
+ * Settings from the variables that programs with OpenTelemetry share. They count less than the variables and the file of
+ * this program.
+ */
+export function sharedVariables(env: Environment): Source {
+  const traces = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
+  const base = env['OTEL_EXPORTER_OTLP_ENDPOINT'];
+  const isOff = env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none';
+  const endpoint = traces
+    ? { text: traces, place: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT' }
+    : base && { text: `${base.replace(/\/$/, '')}/v1/traces`, place: 'OTEL_EXPORTER_OTLP_ENDPOINT' };
+  return {
+    name: 'variable',
+    find: (setting) => (setting === 'otlp-endpoint' && !isOff ? endpoint || undefined : undefined),
+    errors: [],
+    warnings: [],
+  };
+}
+
 /** The defaults of the table: always the last source. An error about a default names the flag that would change it. */
 export function defaults(table: Table): Source {
   return {

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
+import type { SpanFailure } from '../../base/tracing.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Call } from './call.js';
 import { CallStats } from './call-stats.js';
@@ -73,6 +74,16 @@ export class Dispatcher {
   unary(method: UnaryMethod, request: Uint8Array, call: Call, answer: Answer): void {
     const beganMs = this.parts.clock.now();
     this.stats.started(call);
+    const span = this.parts.telemetry.tracer?.call(call);
+    if (!span) return this.#unary(method, request, call, beganMs, answer);
+    const ended: Answer = (failure, response) => {
+      span.end(failure && failureOfSpan(failure));
+      answer(failure, response);
+    };
+    span.run(() => this.#unary(method, request, call, beganMs, ended));
+  }
+
+  #unary(method: UnaryMethod, request: Uint8Array, call: Call, beganMs: number, answer: Answer): void {
     try {
       const admitted = this.#admitReceived(call, undefined);
       const response = admitted ? admitted.then(() => method.invoke(request, call)) : method.invoke(request, call);
@@ -85,16 +96,17 @@ export class Dispatcher {
 
   /** Runs a server-streaming call until its stream ends. */
   serverStream(method: ServerStreamMethod, request: Uint8Array, call: Call, transport: StreamTransport): void {
-    const sink = this.#open(call, transport);
-    try {
-      const admitted = this.#admitReceived(call, undefined);
-      const opened = admitted
-        ? admitted.then(() => method.invoke(request, call, sink))
-        : method.invoke(request, call, sink);
-      if (opened instanceof Promise) opened.catch((error: unknown) => sink.fail(error));
-    } catch (error) {
-      sink.fail(error);
-    }
+    this.#open(call, transport, (sink) => {
+      try {
+        const admitted = this.#admitReceived(call, undefined);
+        const opened = admitted
+          ? admitted.then(() => method.invoke(request, call, sink))
+          : method.invoke(request, call, sink);
+        if (opened instanceof Promise) opened.catch((error: unknown) => sink.fail(error));
+      } catch (error) {
+        sink.fail(error);
+      }
+    });
   }
 
   /** Runs a bidirectional call: each response is taken by the network before the next request is read. */
@@ -104,11 +116,12 @@ export class Dispatcher {
     call: Call,
     transport: StreamTransport,
   ): void {
-    const sink = this.#open(call, transport);
-    void this.#answerInOrder(method, requests, call, sink).then(
-      () => sink.complete(),
-      (error: unknown) => sink.fail(error),
-    );
+    this.#open(call, transport, (sink) => {
+      void this.#answerInOrder(method, requests, call, sink).then(
+        () => sink.complete(),
+        (error: unknown) => sink.fail(error),
+      );
+    });
   }
 
   /** Reports the failure of a call whose request could not be read, and returns it. */
@@ -138,7 +151,8 @@ export class Dispatcher {
     }
   }
 
-  #open(call: Call, transport: StreamTransport): Sink {
+  /** Opens the sending half of a stream, and calls `begin` with it. */
+  #open(call: Call, transport: StreamTransport, begin: (sink: Sink) => void): void {
     let failed: Failure | undefined;
     const toFailure = (error: unknown): Failure => (failed = this.#toFailure(error));
     this.stats.started(call);
@@ -147,7 +161,10 @@ export class Dispatcher {
       this.stats.streamEnded(call, failed ?? (sink.completed ? 'OK' : 'CANCELLED'));
       this.#observe(call, failed);
     });
-    return sink;
+    const span = this.parts.telemetry.tracer?.call(call);
+    if (!span) return begin(sink);
+    sink.onEnd(() => span.end(failed && failureOfSpan(failed)));
+    span.run(() => begin(sink));
   }
 
   async *#counted(requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Uint8Array> {
@@ -223,6 +240,8 @@ export class Dispatcher {
     };
   }
 }
+
+const failureOfSpan = ({ code, message, error: { reason } }: Failure): SpanFailure => ({ code, message, reason });
 
 function timedOut(): RollcallError {
   return new RollcallError('TIMED_OUT', 'the server ended the call after 10 s; a write may have happened or not');

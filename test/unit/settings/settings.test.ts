@@ -22,6 +22,7 @@ test('without flags and variables every setting has its default', () => {
     node: undefined,
     protectionMaxMs: 24 * 3_600_000,
     streamAgeMs: 1_200_000,
+    traces: undefined,
     logLevel: 'info',
   });
   assert.deepEqual(warnings, []);
@@ -45,6 +46,22 @@ test('every value says where it comes from', () => {
 
 test('an empty flag unsets a variable', () => {
   assert.equal(readSettings(['--node', ''], { ROLLCALL_NODE: 'a' }).settings.node, undefined);
+});
+
+test('the endpoint of traces comes from the variables of OpenTelemetry if no other source has it, and gets a path', () => {
+  const urlOf = (args: readonly string[], env: Record<string, string>): string | undefined =>
+    readSettings(args, env).settings.traces?.url;
+  const base = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a:4318/otlp/' };
+  const traces = { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://b:4318/x' };
+  assert.equal(urlOf(['--otlp-endpoint', 'http://c:4318'], base), 'http://c:4318/v1/traces');
+  assert.equal(urlOf(['--otlp-endpoint', 'http://c:4318/x'], {}), 'http://c:4318/x');
+  assert.equal(urlOf([], base), 'http://a:4318/otlp/v1/traces');
+  assert.equal(urlOf([], { ...base, ...traces }), 'http://b:4318/x');
+  for (const off of [{ OTEL_SDK_DISABLED: 'true' }, { OTEL_TRACES_EXPORTER: 'none' }])
+    assert.equal(urlOf([], { ...base, ...off }), undefined);
+  assert.deepEqual(errorsOf([], { OTEL_EXPORTER_OTLP_ENDPOINT: 'a:4318' }), [
+    'OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL such as http://collector:4318, without a user, but is "a:4318/v1/traces"',
+  ]);
 });
 
 test('all errors are reported at once, each with the flag or the variable', () => {

@@ -89,6 +89,19 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
   },
   'data-dir': { good: [['./data', './data']], bad: [], anyText: true },
   settings: { good: [['settings.yaml', 'settings.yaml']], bad: [''] },
+  'otlp-endpoint': {
+    good: ['http://10.0.0.1:4318', 'https://collector.example/otlp/v1/traces'].map((url) => [url, url]),
+    bad: ['10.0.0.1:4318', 'ftp://a:1', 'http://me:secret@a:1', 'http://?', 'somewhere'],
+  },
+  'trace-share': {
+    good: [
+      ['0', 0],
+      ['0.01', 0.01],
+      ['1', 1],
+      ['1.0', 1],
+    ],
+    bad: ['', '1.1', '-0.1', '1e-2', '1 %', '.5', 'x'],
+  },
   'log-level': {
     good: [
       ['silent', 'silent'],
