@@ -6,6 +6,8 @@ import { type ClientHttp2Session, connect } from 'node:http2';
 export interface Call {
   readonly path: string;
   readonly body: Buffer;
+  /** The request as JSON, where a benchmark sends it so. */
+  readonly json?: object;
 }
 
 /** Checks the answer to a call whose status is OK. Returns what is wrong with it; `undefined` if it is a success. */
@@ -22,23 +24,53 @@ export function framed(message: Uint8Array): Buffer {
   return frame;
 }
 
+/** Makes calls. */
+export abstract class Caller {
+  /** Resolves once every connection is open; rejects if one cannot be opened. */
+  abstract connected(): Promise<void>;
+
+  /** Makes one call; resolves to the message of the answer, rejects on any status but OK. */
+  abstract call(call: Call): Promise<Buffer>;
+
+  abstract close(): void;
+
+  /** Makes calls, `inFlight` at a time; returns the duration in seconds. Rejects at the first call that fails. */
+  async run(calls: Iterator<Call>, inFlight: number, check?: AnswerCheck): Promise<number> {
+    const began = performance.now();
+    let failed = false;
+    const lane = async (): Promise<void> => {
+      try {
+        for (let next = calls.next(); !next.done && !failed; next = calls.next()) {
+          const answer = await this.call(next.value);
+          const wrong = check?.(answer);
+          if (wrong !== undefined) throw new Error(`${next.value.path}: ${wrong}`);
+        }
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    };
+    await Promise.all(Array.from({ length: inFlight }, lane));
+    return (performance.now() - began) / 1_000;
+  }
+}
+
 /** A client that only sends frames and compares the status. It costs less than any gRPC library. */
-export class BenchClient {
+export class BenchClient extends Caller {
   readonly #sessions: ClientHttp2Session[];
   #next = 0;
 
   constructor(address: string, connections = 4) {
+    super();
     this.#sessions = Array.from({ length: connections }, () => connect(`http://${address}`));
     // The calls of a session report its errors. Without a listener an error would end the process.
     for (const session of this.#sessions) session.on('error', () => undefined);
   }
 
-  /** Resolves once every connection is open; rejects if one cannot be opened. */
   async connected(): Promise<void> {
     for (const session of this.#sessions) if (session.connecting) await once(session, 'connect');
   }
 
-  /** Makes one call; resolves to the message of the answer, rejects on any status but OK. */
   call({ path, body }: Call): Promise<Buffer> {
     const session = this.#sessions[this.#next++ % this.#sessions.length]!;
     return new Promise((resolve, reject) => {
@@ -60,26 +92,6 @@ export class BenchClient {
       });
       stream.end(body);
     });
-  }
-
-  /** Makes calls, `inFlight` at a time; returns the duration in seconds. Rejects at the first call that fails. */
-  async run(calls: Iterator<Call>, inFlight: number, check?: AnswerCheck): Promise<number> {
-    const began = performance.now();
-    let failed = false;
-    const lane = async (): Promise<void> => {
-      try {
-        for (let next = calls.next(); !next.done && !failed; next = calls.next()) {
-          const answer = await this.call(next.value);
-          const wrong = check?.(answer);
-          if (wrong !== undefined) throw new Error(`${next.value.path}: ${wrong}`);
-        }
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    };
-    await Promise.all(Array.from({ length: inFlight }, lane));
-    return (performance.now() - began) / 1_000;
   }
 
   close(): void {

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, realpathSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type AnswerCheck, BenchClient, type Call, framed } from './client.js';
+import { type AnswerCheck, BenchClient, type Call, type Caller, framed } from './client.js';
+import { HttpBenchClient } from './http-client.js';
 import { beats, discover, discoveredInstances, register, registers, rejectedItems } from './requests.js';
 import { BenchServer, endServers, mainOf, THIS_CHECKOUT, withFolder } from './server.js';
 import { lowerQuartile } from './statistics.js';
@@ -30,7 +31,7 @@ const ROUND_MAX_MS = 300_000;
 const USAGE = `npm run bench -- compare OTHER [SCENARIO...] [--rounds N] [--calls N] [--store etcd] [--json FILE]
 
   OTHER         a folder with another build of the program: it contains dist/main.js
-  SCENARIO      heartbeat, discover, register or register-etcd; default: the first three
+  SCENARIO      heartbeat, discover, discover-http, discover-json, register or register-etcd; default: all but the last
   --rounds N    rounds per server; default: ${ROUNDS}
   --calls N     at most N calls per round; default: ${READ_CALLS}, and ${WRITE_CALLS} for Register
   --store etcd  adds register-etcd
@@ -51,6 +52,8 @@ interface Scenario {
   /** Calls per round, unless --calls lowers it. */
   readonly calls: number;
   readonly onEtcd?: true;
+  /** This build is called over HTTP/1.1 in this format; the others, as always, over gRPC. */
+  readonly overHttp?: 'proto' | 'json';
   /** The calls that fill a new server. */
   setUp(count: number): Iterable<Call>;
   /** The calls before each round, which are not measured. */
@@ -71,6 +74,18 @@ const changedRegisters = {
   round: (round: number, count: number) => [...registers(0, count, { commit: `round-${round}` })],
 };
 
+const discoverTen = {
+  calls: READ_CALLS,
+  setUp: () => Array.from({ length: DISCOVERED_INSTANCES }, (_, i) => register(i, TEN)),
+  // On a slow machine all rounds together take longer than the TTL of the instances.
+  beforeRound: [beats(0, DISCOVERED_INSTANCES, TEN)],
+  round: (_, count) => repeated(count, discover(TEN.service)),
+  check: (answer) => {
+    const found = discoveredInstances(answer);
+    return found === DISCOVERED_INSTANCES ? undefined : `${found} instances instead of ${DISCOVERED_INSTANCES}`;
+  },
+} satisfies Partial<Scenario>;
+
 const SCENARIOS: Readonly<Record<string, Scenario>> = {
   heartbeat: {
     title: 'Heartbeat, 1 item',
@@ -82,17 +97,12 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     },
     check: (answer) => (rejectedItems(answer) > 0 ? 'the server rejected the heartbeat' : undefined),
   },
-  discover: {
-    title: `Discover, ${DISCOVERED_INSTANCES} instances`,
-    calls: READ_CALLS,
-    setUp: () => Array.from({ length: DISCOVERED_INSTANCES }, (_, i) => register(i, TEN)),
-    // On a slow machine all rounds together take longer than the TTL of the instances.
-    beforeRound: [beats(0, DISCOVERED_INSTANCES, TEN)],
-    round: (_, count) => repeated(count, discover(TEN.service)),
-    check: (answer) => {
-      const found = discoveredInstances(answer);
-      return found === DISCOVERED_INSTANCES ? undefined : `${found} instances instead of ${DISCOVERED_INSTANCES}`;
-    },
+  discover: { title: `Discover, ${DISCOVERED_INSTANCES} instances`, ...discoverTen },
+  'discover-http': { title: 'Discover over HTTP, proto', ...discoverTen, overHttp: 'proto' },
+  'discover-json': {
+    title: 'Discover over HTTP, JSON',
+    ...discoverTen,
+    overHttp: 'json',
   },
   register: { title: 'Register, changed metadata', ...changedRegisters },
   'register-etcd': { title: 'Register, changed, on etcd', ...changedRegisters, onEtcd: true },
@@ -183,8 +193,12 @@ interface Result {
 }
 
 /** Opens a client for `use`. Adds the name of the server to an error. */
-async function withClient<T>({ name, server }: Entrant, use: (client: BenchClient) => Promise<T>): Promise<T> {
-  const client = new BenchClient(server.address);
+async function withClient<T>(
+  { name, server }: Entrant,
+  use: (client: Caller) => Promise<T>,
+  format?: 'proto' | 'json',
+): Promise<T> {
+  const client = format ? new HttpBenchClient(server.httpPort!, format) : new BenchClient(server.address);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no end after ${ROUND_MAX_MS / 1_000} s`)), ROUND_MAX_MS);
@@ -206,14 +220,22 @@ async function withClient<T>({ name, server }: Entrant, use: (client: BenchClien
  */
 function measureRound(entrant: Entrant, scenario: Scenario, calls: readonly Call[]): Promise<number> {
   const isEmpty = entrant.name === 'empty';
-  return withClient(entrant, async (client) => {
-    await client.connected();
-    if (!isEmpty) for (const call of scenario.beforeRound ?? []) await client.call(call);
-    const before = entrant.server.cpuSeconds();
-    await client.run(calls.values(), IN_FLIGHT, isEmpty ? undefined : scenario.check);
-    return ((entrant.server.cpuSeconds() - before) / calls.length) * 1e6;
-  });
+  const format = entrant.name === 'this' ? scenario.overHttp : undefined;
+  return withClient(
+    entrant,
+    async (client) => {
+      await client.connected();
+      if (!isEmpty) for (const call of scenario.beforeRound ?? []) await prepare(entrant, call);
+      const before = entrant.server.cpuSeconds();
+      await client.run(calls.values(), IN_FLIGHT, isEmpty || format === 'json' ? undefined : scenario.check);
+      return ((entrant.server.cpuSeconds() - before) / calls.length) * 1e6;
+    },
+    format,
+  );
 }
+
+/** Makes a call that is not measured, over gRPC. */
+const prepare = (entrant: Entrant, call: Call): Promise<Buffer> => withClient(entrant, (client) => client.call(call));
 
 /** Returns the list with its first `by` elements moved to its end. */
 function rotated<T>(list: readonly T[], by: number): T[] {

@@ -61,7 +61,7 @@ export function beats(from: number, count: number, choice: InstanceChoice = {}):
 
 /** A Discover of one service, without a filter. */
 export function discover(service: string): Call {
-  return { path: `${SERVICE}/Discover`, body: framed(textField(2, service)) };
+  return { path: `${SERVICE}/Discover`, body: framed(textField(2, service)), json: { service } };
 }
 
 /** The number of items that the answer to a Heartbeat rejects. The status of such an answer is OK. */
@@ -83,9 +83,9 @@ function yaml(bytes: number): string {
   return text;
 }
 
-/** A publish of `count` YAML configs of about `bytes` bytes each. */
-export function publish(name: string, count: number, bytes: number): Call {
-  const text = yaml(bytes);
+/** A publish of `count` YAML configs of about `bytes` bytes each. The same `edit` gives the same content. */
+export function publish(name: string, count: number, bytes: number, edit = ''): Call {
+  const text = `${yaml(bytes)}# ${edit}\n`;
   const drafts = Array.from({ length: count }, (_, i) =>
     messageField(3, textField(1, `${name}-${i}.yaml`), textField(2, text)),
   );

@@ -68,6 +68,8 @@ export class BenchServer {
   private constructor(
     private readonly process: ChildProcess,
     readonly address: string,
+    /** `undefined` for a build without HTTP. */
+    readonly httpPort: number | undefined,
     /** From the start of the process until it listened and was ready. */
     readonly startSeconds: number,
   ) {}
@@ -99,11 +101,13 @@ export class BenchServer {
     child.once('exit', () => running.delete(child));
     const lines: string[] = [];
     let timer: NodeJS.Timeout | undefined;
+    let httpPort: string | undefined;
     try {
       const port = await new Promise<string>((resolve, reject) => {
         const fail = (what: string): void =>
           reject(new Error([`${script}: ${what}`, ...lines.slice(-LINES_IN_ERROR)].join('\n  ')));
         createInterface({ input: child.stderr }).on('line', (line) => {
+          httpPort ??= /"httpPort":(\d+)/.exec(line)?.[1];
           const found = /"grpcPort":(\d+)/.exec(line);
           if (found) resolve(found[1]!);
           lines.push(line);
@@ -112,7 +116,8 @@ export class BenchServer {
         child.once('close', (code) => fail(`the server exited with ${code} before it listened`));
         timer = setTimeout(() => fail(`the server does not listen after ${START_MAX_MS / 1_000} s`), START_MAX_MS);
       });
-      return new BenchServer(child, `127.0.0.1:${port}`, (performance.now() - began) / 1_000);
+      const ofHttp = httpPort === undefined ? undefined : Number(httpPort);
+      return new BenchServer(child, `127.0.0.1:${port}`, ofHttp, (performance.now() - began) / 1_000);
     } catch (error) {
       child.kill('SIGKILL');
       throw error;

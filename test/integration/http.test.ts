@@ -16,6 +16,7 @@ import { publishConfig, register, text } from '../support/client.js';
 import {
   eventually,
   launchServer,
+  memoryOf,
   onEtcd,
   type ServerProcess,
   startServer,
@@ -377,6 +378,55 @@ function sendSlowly(
   const closed = new Promise<void>((resolve) => socket.on('close', () => resolve()));
   return { received: () => received, closed };
 }
+
+test('buf curl speaks Connect and gRPC-web with the server, and shows the details of errors', async (t) => {
+  const server = await startServer(t);
+  await registerPay(server);
+  const schema = new URL('../../src/gen/image.binpb', import.meta.url).pathname;
+  const bufCurl = (protocol: string, request: object): Promise<{ stdout: string }> =>
+    run('npx', [
+      ...['buf', 'curl', '--schema', schema, '--protocol', protocol, '--data', JSON.stringify(request)],
+      `${server.url}/${REGISTRY}/Discover`,
+    ]);
+  for (const protocol of ['connect', 'grpcweb']) {
+    const { instances } = JSON.parse((await bufCurl(protocol, { service: 'pay' })).stdout) as {
+      instances: JsonObject[];
+    };
+    assert.deepEqual(
+      instances.map(({ id }) => id),
+      ['p1'],
+      protocol,
+    );
+    await assert.rejects(
+      bufCurl(protocol, { service: '-' }),
+      /"code": "invalid_argument"[^]*"google.rpc.BadRequest"/,
+      protocol,
+    );
+  }
+});
+
+test('clients that go away in the middle of their request cost nothing, and the call does not happen', async (t) => {
+  const server = await startServer(t);
+  const before = memoryOf(server);
+  const body = JSON.stringify({ configs: [{ key: 'half.txt', text: 'x'.repeat(500_000) }] });
+  const head = `POST /rollcall.v1.ConfigService/PublishConfig HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n`;
+  for (let round = 0; round < 4; round++) {
+    const sockets = Array.from({ length: 100 }, () => {
+      const socket = connectSocket(Number(new URL(server.url).port), '127.0.0.1');
+      socket.on('error', () => undefined);
+      socket.write(`${head}content-length: ${body.length}\r\n\r\n${body.slice(0, -10)}`);
+      return socket;
+    });
+    await eventually(() =>
+      sockets.every(({ bytesWritten, writableLength }) => bytesWritten > 0 && writableLength === 0),
+    );
+    for (const socket of sockets) socket.destroy();
+  }
+  const answer = await post(server, 'rollcall.v1.ConfigService/GetConfig', { key: 'half.txt' });
+  assert.equal(answer.status, 404);
+  // 400 halves of half a megabyte would be 200 MB.
+  await eventually(() => memoryOf(server) - before < 120 * 1_024 * 1_024, 20_000);
+});
 
 test('a client that sends its headers slowly loses its connection', async (t) => {
   const server = await startServer(t);

@@ -24,6 +24,8 @@ export interface HttpAnswer {
 /** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
 export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
 
+/** Smaller answers are not watched: one on each of HTTP_CONNECTIONS holds 40 MB. */
+const UNREAD_BYTES_MIN = 4 * 1_024;
 /** How long a reader may take for an answer, before its connection is cut. */
 const ANSWER_TAKEN_MAX_MS = 60_000;
 
@@ -36,15 +38,12 @@ export function send({ request, response }: Pick<Exchange, 'request' | 'response
   const { status, headers, body } = answer;
   const bytes = sizeOf(body);
   const cut = !request.complete && hasBody(request);
-  response.writeHead(status, {
-    ...COMMON_HEADERS,
-    ...headers,
-    'content-length': bytes,
-    ...(cut && { connection: 'close' }),
-  });
+  const sent: OutgoingHttpHeaders = { ...COMMON_HEADERS, ...headers, 'content-length': bytes };
+  if (cut) sent.connection = 'close';
+  response.writeHead(status, sent);
   endWith(response, body);
   if (cut) response.on('finish', () => request.destroy());
-  if (response.writableLength > 0) cutUnread(response);
+  if (bytes > UNREAD_BYTES_MIN && response.writableLength > 0) cutUnread(response);
   return bytes;
 }
 

@@ -20,6 +20,8 @@ export interface GuardParts {
 export class Guard {
   readonly #hosts: ReadonlySet<string>;
   readonly #origins: ReadonlySet<string>;
+  /** The last host that is a name of this server: most requests have the same. */
+  #lastKnown = '';
 
   constructor(private readonly parts: GuardParts) {
     this.#hosts = new Set(parts.hosts.map((host) => host.toLowerCase()));
@@ -46,8 +48,11 @@ export class Guard {
   #knowsHost(host: string): boolean {
     const { loopback, hosts } = this.parts;
     if (!loopback && hosts.length === 0) return true;
+    if (host !== '' && host === this.#lastKnown) return true;
     const name = nameOf(host);
-    return this.#hosts.has(name) || isLoopbackHost(name);
+    const isKnown = this.#hosts.has(name) || isLoopbackHost(name);
+    if (isKnown) this.#lastKnown = host;
+    return isKnown;
   }
 }
 

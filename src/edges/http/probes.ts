@@ -21,7 +21,7 @@ export class Probes {
 
   /** Answers a request if its path is that of a probe. Returns false if it is not. */
   answer(request: IncomingMessage, response: ServerResponse, path: string, query: string): boolean {
-    const answer = this.#answerTo(path, new URLSearchParams(query).has('verbose'));
+    const answer = this.#answerTo(path, query);
     if (!answer) return false;
     const isRead = request.method === 'GET' || request.method === 'HEAD';
     if (!isRead) send({ request, response }, jsonAnswer(405, { message: 'use GET' }, { allow: 'GET, HEAD' }));
@@ -30,12 +30,12 @@ export class Probes {
     return true;
   }
 
-  #answerTo(path: string, isVerbose: boolean): HttpAnswer | Promise<HttpAnswer> | undefined {
+  #answerTo(path: string, query: string): HttpAnswer | Promise<HttpAnswer> | undefined {
     switch (path) {
       case '/livez':
         return textAnswer(200, 'ok');
       case '/readyz':
-        return this.#readyz(isVerbose);
+        return this.#readyz(new URLSearchParams(query).has('verbose'));
       case '/version':
         return jsonAnswer(200, { version: this.parts.version });
       case '/metrics':

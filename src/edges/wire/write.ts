@@ -1,32 +1,42 @@
 import type { Writable } from 'node:stream';
 import { type Encoded, Pieces, sizeOf } from '../../api/call/message.js';
-import { prefixOf } from './frames.js';
+import { PREFIX_BYTES, prefixOf } from './frames.js';
 
-/** A shared piece of up to this size is copied into one buffer with the rest, which costs less than a second write. */
+/** A message of up to this size is copied into one buffer with its prefix, which costs less than a second write. */
 const COPIED_BYTES_MAX = 16 * 1_024;
 
 /** The frames of messages that are sent again and again: the same answer to the same call. */
 const frames = new WeakMap<Pieces, Buffer>();
 
-/** Ends a stream with a message in a frame of gRPC. */
-export function endWithFrame(stream: Writable, message: Encoded): void {
-  const bytes = sizeOf(message);
-  if (!(message instanceof Pieces) || bytes > COPIED_BYTES_MAX) return endWith(stream, message, prefixOf(0, bytes));
-  let frame = frames.get(message);
-  if (!frame) frames.set(message, (frame = Buffer.concat([prefixOf(0, bytes), message.shared, message.own])));
-  stream.end(frame);
-}
-
-/** Ends a stream with a message, and some bytes before it. A large piece that others share is not copied. */
-export function endWith(stream: Writable, message: Encoded, before: Uint8Array = NOTHING): void {
-  if (!(message instanceof Pieces)) {
-    stream.end(before.length > 0 ? Buffer.concat([before, message]) : message);
-  } else if (message.shared.length > COPIED_BYTES_MAX) {
-    stream.write(Buffer.concat([before, message.own]));
+/** Ends a stream with a message. A large piece that others share is not copied. */
+export function endWith(stream: Writable, message: Encoded): void {
+  if (!(message instanceof Pieces)) stream.end(message);
+  else if (isSmall(message)) stream.end(frameOf(message).subarray(PREFIX_BYTES));
+  else {
+    stream.write(message.own);
     stream.end(message.shared);
-  } else {
-    stream.end(Buffer.concat([before, message.shared, message.own]));
   }
 }
 
-const NOTHING = new Uint8Array(0);
+/** Ends a stream with a message in a frame of gRPC. A large piece that others share is not copied. */
+export function endWithFrame(stream: Writable, message: Encoded): void {
+  const prefix = (): Buffer => prefixOf(0, sizeOf(message));
+  if (!(message instanceof Pieces)) stream.end(Buffer.concat([prefix(), message]));
+  else if (isSmall(message)) stream.end(frameOf(message));
+  else {
+    stream.write(Buffer.concat([prefix(), message.own]));
+    stream.end(message.shared);
+  }
+}
+
+const isSmall = (message: Pieces): boolean => sizeOf(message) <= COPIED_BYTES_MAX;
+
+/** The frame of a small message. */
+function frameOf(message: Pieces): Buffer {
+  let frame = frames.get(message);
+  if (!frame) {
+    frame = Buffer.concat([prefixOf(0, sizeOf(message)), message.shared, message.own]);
+    frames.set(message, frame);
+  }
+  return frame;
+}
