@@ -21,6 +21,7 @@ const BEAT_EVERY_MS = 1_000;
 const SCRAPE_EVERY_MS = 5_000;
 const SAMPLE_EVERY_MS = 15_000;
 const AGAIN_MS = 1_000;
+const RENEW_EVERY_MS = 600_000;
 
 /** What the readers saw. */
 const seen = { sse: 0, grpc: 0, begun: 0 };
@@ -72,7 +73,7 @@ export async function soak(minutes = MINUTES): Promise<void> {
     const server = await BenchServer.start('--data-dir', folder, '--http-port', String(port));
     process.once('SIGINT', endServers);
     const url = `http://127.0.0.1:${port}`;
-    const client = new BenchClient(server.address);
+    let client = new BenchClient(server.address);
     await client.connected();
     await client.run(registers(0, INSTANCES), 50);
     const channels = [0, 1, 2, 3].map(
@@ -87,7 +88,14 @@ export async function soak(minutes = MINUTES): Promise<void> {
       watchOverGrpc(i < STOPPED_EACH ? stoppedChannel : channels[i % channels.length]!, keysOf(i), i < STOPPED_EACH);
     }
     let published = 0;
+    // The server ends connections after half an hour; this client does not notice.
+    const renew = (): void => {
+      const before = client;
+      client = new BenchClient(server.address);
+      setTimeout(() => before.close(), AGAIN_MS);
+    };
     const timers = [
+      setInterval(renew, RENEW_EVERY_MS),
       setInterval(
         () =>
           void client.run([publish(`soak-${published % CONFIGS}`, 1, CONFIG_BYTES, String(published++))].values(), 1),

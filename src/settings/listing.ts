@@ -4,8 +4,8 @@ import { ROWS, type SettingName } from './table.js';
 /** The names of all settings, in the order of the help. */
 const NAMES = Object.keys(ROWS) as SettingName[];
 
-/** A text that YAML reads as itself. */
-const PLAIN = /^[\w./@+][\w./:@+,-]*(?<!:)$/;
+/** A text that YAML reads as itself, and not as no value. */
+const PLAIN = /^(?!null$)[\w./+][\w./:@+,-]*(?<!:)$/i;
 
 /**
  * Every setting with its value and its source, as text that is a settings file itself. A setting that is unset is a comment,

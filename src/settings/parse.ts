@@ -3,6 +3,14 @@ import { readFileSync } from 'node:fs';
 /** The text of a setting breaks its rule. The message is the rule ("must be ...") and never contains the text. */
 export class BrokenRule extends Error {
   override readonly name = 'BrokenRule';
+
+  constructor(
+    message: string,
+    /** The text must not be shown beside the rule if this is true: it may hold a secret. */
+    readonly hidesText = false,
+  ) {
+    super(message);
+  }
 }
 
 /** A JSON Schema of the values that a setting can have in a settings file. */
@@ -82,6 +90,7 @@ export const urls: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) =>
     .split(',')
     .map((url) => url.trim())
     .filter((url) => url !== '');
+  if (text.includes('@')) throw new BrokenRule('must not have a user or a password; see --etcd-user', true);
   if (found.length === 0 || !found.every((url) => /^https?:\/\/[^/\s]+:\d{1,5}$/.test(url)))
     throw new BrokenRule('must be URLs such as http://10.0.0.1:2379, separated by commas');
   if (new Set(found.map((url) => url.startsWith('https:'))).size > 1)
@@ -89,11 +98,12 @@ export const urls: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) =>
   return found;
 });
 
+export const isHttpUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+
 /** A URL of HTTP, with or without a path. */
 export const httpUrl: Parse<string> = (text) => {
-  const { protocol, username, hash } = URL.canParse(text) ? new URL(text) : { protocol: '', username: '', hash: '' };
-  if (!/^https?:$/.test(protocol) || username !== '' || hash !== '')
-    throw new BrokenRule('must be a URL such as http://collector:4318, without a user');
+  if (/[@?#]/.test(text)) throw new BrokenRule('must not have a user, a password or a query', true);
+  if (!isHttpUrl(text)) throw new BrokenRule('must be a URL such as http://collector:4318');
   return text;
 };
 

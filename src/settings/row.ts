@@ -109,6 +109,6 @@ function readRow(row: Setting, text: string): { readonly value: unknown } | { re
     return { value: row.parse(text) };
   } catch (error) {
     if (!(error instanceof BrokenRule)) throw error;
-    return { rule: row.secret ? error.message : `${error.message}, but is ${JSON.stringify(text)}` };
+    return { rule: row.secret || error.hidesText ? error.message : `${error.message}, but is ${JSON.stringify(text)}` };
   }
 }

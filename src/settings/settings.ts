@@ -111,9 +111,8 @@ function settingsOf(values: SettingValues): Settings {
 
 function tracesOf({ 'otlp-endpoint': endpoint, 'trace-share': share }: SettingValues): TraceSettings | undefined {
   if (endpoint === undefined) return undefined;
-  const url = new URL(endpoint);
-  if (url.pathname === '/') url.pathname = '/v1/traces';
-  return { url: url.href, share };
+  const hasPath = /^https?:\/\/[^/]+\//i.test(endpoint);
+  return { url: hasPath ? endpoint : `${endpoint}/v1/traces`, share };
 }
 
 /** Several servers on one machine differ in one flag: the port for HTTP follows the one for gRPC. */

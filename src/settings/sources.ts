@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { didYouMean } from './near.js';
+import { isHttpUrl } from './parse.js';
 import { type Given, type Source, type Table } from './row.js';
 
 /** The environment of a process. */
@@ -86,21 +87,25 @@ export function variables(table: Table, env: Environment): Source {
 
 /**
  * Settings from the variables that programs with OpenTelemetry share. They count less than the variables and the file of
- * this program.
+ * this program, and one that this program cannot use is only a warning: they may be set for all programs of a machine.
  */
 export function sharedVariables(env: Environment): Source {
-  const traces = env['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT'];
-  const base = env['OTEL_EXPORTER_OTLP_ENDPOINT'];
-  const isOff = env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none';
-  const endpoint = traces
-    ? { text: traces, place: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT' }
-    : base && { text: `${base.replace(/\/$/, '')}/v1/traces`, place: 'OTEL_EXPORTER_OTLP_ENDPOINT' };
-  return {
-    name: 'variable',
-    find: (setting) => (setting === 'otlp-endpoint' && !isOff ? endpoint || undefined : undefined),
-    errors: [],
-    warnings: [],
-  };
+  const warnings: string[] = [];
+  const endpoint = sharedEndpoint(env, warnings);
+  return { name: 'variable', find: (name) => (name === 'otlp-endpoint' ? endpoint : undefined), errors: [], warnings };
+}
+
+function sharedEndpoint(env: Environment, warnings: string[]): Given | undefined {
+  const [traces, base] = ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'OTEL_EXPORTER_OTLP_ENDPOINT'];
+  const place = env[traces] ? traces : base;
+  const url = env[place];
+  if (!url || env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none') return undefined;
+  const protocol = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] ?? env['OTEL_EXPORTER_OTLP_PROTOCOL'] ?? '';
+  if (protocol === 'grpc') warnings.push(`${place}: is ignored, because traces are sent over HTTP and not over gRPC`);
+  else if (!isHttpUrl(url) || /[@?#]/.test(url)) warnings.push(`${place}: is not a plain URL of HTTP and is ignored`);
+  // The variable for traces is the whole URL; the other one is its beginning.
+  else return { text: place === traces ? new URL(url).href : `${url.replace(/\/$/, '')}/v1/traces`, place };
+  return undefined;
 }
 
 /** The defaults of the table: always the last source. An error about a default names the flag that would change it. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
-import { connect as connectSocket } from 'node:net';
+import { connect as connectSocket, type Socket } from 'node:net';
 import { test, type TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
@@ -403,6 +403,37 @@ test('buf curl speaks Connect and gRPC-web with the server, and shows the detail
       protocol,
     );
   }
+});
+
+test('requests that are sent without waiting are answered in order, and leave nothing behind when their connection ends', async (t) => {
+  const server = await startServer(t);
+  const metadata = Object.fromEntries(Array.from({ length: 6 }, (_, i) => [`k${i}`, 'x'.repeat(1_000)]));
+  for (let i = 0; i < 40; i++)
+    await post(server, `${REGISTRY}/Register`, { instance: { ...PAY, id: `p${i}`, metadata } });
+  const open = (): Socket => connectSocket(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined);
+  const get = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`;
+  const metric = async (name: string): Promise<number> =>
+    Number(new RegExp(`^${name} (.*)$`, 'm').exec(await (await fetch(`${server.url}/metrics`)).text())![1]);
+
+  const inOrder = open();
+  let received = '';
+  inOrder.on('data', (chunk: Buffer) => (received += chunk.toString()));
+  inOrder.write(['/livez', '/version', '/v1/services/none', '/livez'].map(get).join(''));
+  await eventually(() => received.split('HTTP/1.1 200').length === 5);
+  assert.ok(received.indexOf('"version"') < received.indexOf('"revision"'));
+  inOrder.destroy();
+
+  const unread = Array.from({ length: 10 }, open);
+  for (const socket of unread) socket.pause().write(get('/v1/services/pay').repeat(100));
+  await eventually(async () => (await metric('rollcall_unsent_bytes')) > 0);
+  for (const socket of unread) socket.destroy();
+  const watching = open();
+  watching.pause().write(get('/v1/watch/services/pay').repeat(20));
+  await eventually(async () => (await metric('rollcall_watches')) > 0);
+  watching.destroy();
+  await eventually(
+    async () => (await metric('rollcall_unsent_bytes')) === 0 && (await metric('rollcall_watches')) === 0,
+  );
 });
 
 test('clients that go away in the middle of their request cost nothing, and the call does not happen', async (t) => {

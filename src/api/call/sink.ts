@@ -15,13 +15,14 @@ export interface StreamTransport {
 
 /** The sending half of one stream, as the API sees it. It ends once, and is released once: at its end or later. */
 export class Sink {
-  readonly #endListeners: (() => void)[] = [];
-  readonly #releaseListeners: (() => void)[] = [];
+  // Each change makes a list of just its listeners: an array that grows keeps room for 16.
+  #endListeners: readonly (() => void)[] = NONE;
+  #releaseListeners: readonly (() => void)[] = NONE;
   #ended = false;
   #released = false;
   #completed = false;
   /** Resolves the last `send`. */
-  #sending: () => void = () => undefined;
+  #sending: (() => void) | undefined;
 
   constructor(
     private readonly transport: StreamTransport,
@@ -82,25 +83,31 @@ export class Sink {
 
   /** Calls `listener` once when the stream has ended. */
   onEnd(listener: () => void): void {
-    this.#endListeners.push(listener);
+    this.#endListeners = [...this.#endListeners, listener];
   }
 
   /** Calls `listener` once when the stream has ended, and what was written is no longer held. */
   onRelease(listener: () => void): void {
-    this.#releaseListeners.push(listener);
+    this.#releaseListeners = [...this.#releaseListeners, listener];
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#sending();
-    for (const listener of this.#endListeners.splice(0)) listener();
+    this.#sending?.();
+    const listeners = this.#endListeners;
+    this.#endListeners = NONE;
+    for (const listener of listeners) listener();
   }
 
   #release(): void {
     if (this.#released) return;
     this.#end();
     this.#released = true;
-    for (const listener of this.#releaseListeners.splice(0)) listener();
+    const listeners = this.#releaseListeners;
+    this.#releaseListeners = NONE;
+    for (const listener of listeners) listener();
   }
 }
+
+const NONE: readonly (() => void)[] = [];

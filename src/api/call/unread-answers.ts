@@ -82,17 +82,27 @@ export class UnreadAnswers implements Gate {
   /** Accounts for an answer that was written to `stream`, until the stream closes. `cut` ends a stream that is not read. */
   written({ connection }: Pick<Call, 'connection'>, bytes: number, stream: AnswerStream, cut: () => void): void {
     if (bytes <= COUNTED_BYTES_MIN || stream.destroyed) return;
-    const place = this.#unread.push({ sinceMs: this.clock.now(), cut });
     const own = this.#connectionOf(connection);
     own.bytes += bytes;
     this.unsent.add(bytes);
     this.#sweeping ??= this.clock.every(SWEEP_MS, () => this.#sweep());
-    stream.once('close', () => {
+    let isHeld = true;
+    const release = (): void => {
+      if (!isHeld) return;
+      isHeld = false;
       this.#unread.remove(place);
       own.bytes -= bytes;
       this.#forgetIdle(connection, own);
       this.unsent.remove(bytes);
+    };
+    const place = this.#unread.push({
+      sinceMs: this.clock.now(),
+      cut: () => {
+        cut();
+        release();
+      },
     });
+    stream.once('close', release);
   }
 
   #wait(call: Call): Promise<void> {
@@ -101,7 +111,7 @@ export class UnreadAnswers implements Gate {
     return new Promise<void>((resolve, reject) => {
       const leave = (): void => {
         timer.cancel();
-        signal.removeEventListener('abort', leave);
+        signal.removeEventListener('abort', hungUp);
         own.waiting.delete(proceed);
         this.#forgetIdle(connection, own);
       };
@@ -114,8 +124,12 @@ export class UnreadAnswers implements Gate {
         const full = own.bytes < CONNECTION_BYTES_MAX;
         reject(unreadAnswers(full ? 'the clients of the server have' : 'the connection has'));
       });
+      const hungUp = (): void => {
+        leave();
+        reject(new RollcallError('CANCELLED', 'the client went away while its call waited'));
+      };
       own.waiting.add(proceed);
-      signal.addEventListener('abort', leave);
+      signal.addEventListener('abort', hungUp);
     });
   }
 
@@ -140,7 +154,7 @@ export class UnreadAnswers implements Gate {
   #sweep(): void {
     const maxMs = this.unsent.isFull ? ANSWER_UNREAD_WHEN_FULL_MS : ANSWER_UNREAD_MAX_MS;
     const before = this.clock.now() - maxMs;
-    for (let place = this.#unread.first; place && place.value.sinceMs < before; place = place.next) place.value.cut();
+    while (this.#unread.first && this.#unread.first.value.sinceMs < before) this.#unread.first.value.cut();
     if (this.#unread.first) return;
     this.#sweeping?.cancel();
     this.#sweeping = undefined;

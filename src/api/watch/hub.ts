@@ -203,17 +203,23 @@ export class WatchHub implements Closeable {
   #sendPart(stream: WatchStream, sending: Sending): void {
     const { difference, began, part } = sending;
     const { from, to } = difference.delta;
-    const isLast = part === difference.partCount - 1;
-    const position = isLast
-      ? { revision: to, resumeToken: this.#token(stream, to), continueToken: '' }
-      : {
-          revision: 0n,
-          resumeToken: '',
-          continueToken: this.#token(stream, difference.wholeWith(part), { from, began, to }),
-        };
-    this.#write(stream, difference.part(part), { kind: difference.kind, ...position });
+    const { kind } = difference;
     sending.part++;
-    if (!isLast) return;
+    if (part < difference.partCount - 1) {
+      const continueToken = this.#token(stream, difference.wholeWith(part), { from, began, to });
+      this.#write(stream, difference.part(part), { kind, revision: 0n, resumeToken: '', continueToken });
+      return;
+    }
+    const isPlain = this.#isPlain(stream);
+    const known = isPlain ? difference.lastMessage : undefined;
+    if (known) {
+      this.#send(stream, known);
+    } else {
+      const position = { kind, revision: to, resumeToken: this.#token(stream, to), continueToken: '' };
+      const message = this.#write(stream, difference.part(part), position);
+      if (isPlain) difference.lastMessage = message;
+    }
+    stream.hasToken = true;
     stream.cursor = to;
     stream.unfinished = undefined;
     stream.sending = undefined;
@@ -231,8 +237,13 @@ export class WatchHub implements Closeable {
     return revision === 0n ? '' : encodeResumeToken({ epoch, revision, selection: group.selection.key, unfinished });
   }
 
-  #write(stream: WatchStream, shared: Uint8Array, position: Position): void {
-    const { freshness, clock, telemetry } = this.parts;
+  /** Returns true if the last message of a delta is the same for this stream as for others: nothing in it is its own. */
+  #isPlain({ isNew }: WatchStream): boolean {
+    return !isNew && this.parts.freshness.stamp().staleForMs === undefined;
+  }
+
+  #write(stream: WatchStream, shared: Uint8Array, position: Position): Pieces {
+    const { freshness, clock } = this.parts;
     const { kind } = position;
     const tail = stream.group.codec.tail({
       ...position,
@@ -244,10 +255,17 @@ export class WatchHub implements Closeable {
     });
     stream.isNew = false;
     stream.hasToken ||= position.resumeToken !== '' || position.continueToken !== '';
+    const message = new Pieces(shared, tail);
+    this.#send(stream, message);
+    return message;
+  }
+
+  #send(stream: WatchStream, message: Pieces): void {
+    const { clock, telemetry } = this.parts;
     stream.lastSentMs = clock.now();
     this.#byLastSent.moveToEnd(stream.lastSent!);
     telemetry.counters.add(COUNTERS.watch_messages);
-    const bytes = stream.sink.write(new Pieces(shared, tail), () => this.#flow.taken(stream, bytes));
+    const bytes = stream.sink.write(message, () => this.#flow.taken(stream, bytes));
     this.#flow.written(stream, bytes);
   }
 

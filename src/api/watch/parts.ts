@@ -1,6 +1,7 @@
 import type { Delta } from '../../catalog/selection.js';
 import { WatchKind } from '../../gen/rollcall/v1/watch.js';
 import type { Item } from '../../model/item.js';
+import type { Pieces } from '../call/message.js';
 import type { WatchCodec } from './codecs.js';
 
 /** A delta cut into parts. Each part is put together when it is first needed, and shared by every stream that sends it. */
@@ -9,6 +10,7 @@ export class SharedDelta<T extends Item> {
   readonly #parts: readonly Part[];
   /** Weak: streams that send a part at the same time share it, and a slow one keeps none. */
   readonly #encoded: (WeakRef<Buffer> | undefined)[] = [];
+  #lastMessage: WeakRef<Pieces> | undefined;
   /** Encoded at once, because the scopes may change again before the last part is sent. */
   readonly #notes: Uint8Array;
 
@@ -21,6 +23,14 @@ export class SharedDelta<T extends Item> {
     this.kind = delta.from === 0n ? WatchKind.WATCH_KIND_SNAPSHOT : WatchKind.WATCH_KIND_CHANGE;
     this.#parts = cut(delta, codec, partBytes);
     this.#notes = codec.notes(delta.scopes);
+  }
+
+  /** The last message of the delta as most streams send it. Weak, as the parts. */
+  get lastMessage(): Pieces | undefined {
+    return this.#lastMessage?.deref();
+  }
+  set lastMessage(message: Pieces) {
+    this.#lastMessage = new WeakRef(message);
   }
 
   /** True if the delta changes nothing in the view. */

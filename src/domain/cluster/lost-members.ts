@@ -51,6 +51,8 @@ export interface LostMembersParts {
  * was replaced or is forgotten. Every member does it. Their writes are compared, so that one of them happens.
  */
 export class LostMembers implements Closeable {
+  /** The number of members when each node was last one of them, as this process saw it. */
+  readonly #membersWith = new Map<string, number>();
   /** Since when each node with a record has had no member, by the monotonic clock. */
   readonly #absentSinceMs = new Map<string, number>();
   /** Since when there have been as many members as before a node was lost, by the monotonic clock. */
@@ -106,14 +108,21 @@ export class LostMembers implements Closeable {
     if (!catalog.ready || catalog.members.length === 0) return;
     const present = this.#present();
     const absent = (await this.#known()).filter(({ node }) => !present.has(node));
-    const unclean = absent.filter(({ record }) => record.state !== NodeState.NODE_STATE_LEFT);
+    for (const node of present) this.#membersWith.set(node, catalog.members.length);
+    // For a process that never saw the node as a member: those that left unnoticed were members together.
+    const unnoticed = absent.filter(
+      ({ record, departure }) => !departure && record.state !== NodeState.NODE_STATE_LEFT,
+    ).length;
     const lost: LostMember[] = [];
     for (const one of absent) {
-      const sinceMs = await this.#lostSince(one, catalog.members.length + unclean.length);
+      const membersBefore = this.#membersWith.get(one.node) ?? catalog.members.length + unnoticed;
+      const sinceMs = await this.#lostSince(one, membersBefore);
       if (sinceMs !== undefined) lost.push({ node: one.node, sinceMs });
     }
     for (const times of [this.#absentSinceMs, this.#fullSinceMs])
       for (const node of times.keys()) if (!absent.some((one) => one.node === node)) times.delete(node);
+    for (const node of this.#membersWith.keys())
+      if (!present.has(node) && !absent.some((one) => one.node === node)) this.#membersWith.delete(node);
     this.#lost = lost;
     if (lost.length > 0) telemetry.alarms.raise(ALARMS.MEMBER_LOST, textOf(lost));
     else telemetry.alarms.clear(ALARMS.MEMBER_LOST);

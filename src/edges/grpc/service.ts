@@ -10,13 +10,15 @@ import type {
   UntypedHandleCall,
 } from '@grpc/grpc-js';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
-import { type Encoded, sizeOf, whole } from '../../api/call/message.js';
+import type { Failure } from '../../api/call/failure.js';
+import { type Encoded, sizeOf } from '../../api/call/message.js';
 import type { BidiStreamMethod, Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
 import type { StreamTransport } from '../../api/call/sink.js';
 import { LAST_BYTES_MAX_MS } from '../../api/call/streams.js';
 import { assert } from '../../base/assert.js';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
+import { wholeOnce } from '../wire/write.js';
 import { GrpcCall } from './grpc-call.js';
 import { toStatusObject } from './status.js';
 
@@ -25,7 +27,7 @@ const COPIED_BYTES_MAX = 1_024;
 
 /** Passes the bytes of a message through grpc-js, which wants a Buffer. The API decodes and encodes. */
 function asBuffer(message: Encoded): Buffer {
-  const bytes = whole(message);
+  const bytes = wholeOnce(message);
   if (Buffer.isBuffer(bytes)) return bytes;
   if (bytes.length <= COPIED_BYTES_MAX) return Buffer.from(bytes);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -80,14 +82,14 @@ export class GrpcHandlers {
   #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Buffer, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
-      this.dispatcher.serverStream(method, wire.request, call, transportOf(wire, call, this.clock));
+      this.dispatcher.serverStream(method, wire.request, call, new GrpcStream(wire, call, this.clock));
     };
   }
 
   #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
-      this.dispatcher.bidiStream(method, requestsOf(wire), call, transportOf(wire, call, this.clock));
+      this.dispatcher.bidiStream(method, requestsOf(wire), call, new GrpcStream(wire, call, this.clock));
     };
   }
 }
@@ -127,36 +129,60 @@ type WritableCall = ServerWritableStream<Buffer, Encoded> | ServerDuplexStream<B
 /** The events of a stream of grpc-js after which nothing more can be sent. */
 const CLOSING_EVENTS = ['cancelled', 'close', 'error', 'finish'];
 
-function transportOf(wire: WritableCall, call: GrpcCall, clock: Clock): StreamTransport {
-  const stream = http2StreamOf(wire);
-  let cut: Timer | undefined;
-  const cutLater = (): void => {
-    if (!stream.destroyed) cut ??= clock.after(LAST_BYTES_MAX_MS, () => stream.close(constants.NGHTTP2_CANCEL));
-  };
-  stream.once('close', () => cut?.cancel());
-  return {
-    write: (message, onTaken) => {
-      wire.write(message, onTaken);
-      return sizeOf(message);
-    },
-    end: (failure) => {
-      cutLater();
-      if (failure) wire.emit('error', toStatusObject(failure));
-      else wire.end();
-    },
-    onClosed: (listener) => {
-      const closed = (): void => {
-        cutLater();
-        call.end();
-        listener();
-      };
-      for (const event of CLOSING_EVENTS) wire.on(event, closed);
-    },
-    onReleased: (listener) => {
-      if (stream.destroyed) process.nextTick(listener);
-      else stream.once('close', listener);
-    },
-  };
+/** The sending half of a stream of grpc-js. A server has thousands, so each is one object. */
+class GrpcStream implements StreamTransport {
+  readonly #stream: ServerHttp2Stream;
+  #cut: Timer | undefined;
+  #closed: (() => void) | undefined;
+  #released: (() => void) | undefined;
+
+  constructor(
+    private readonly wire: WritableCall,
+    private readonly call: GrpcCall,
+    private readonly clock: Clock,
+  ) {
+    this.#stream = http2StreamOf(wire);
+    if (this.#stream.destroyed) process.nextTick(() => this.#release());
+    else this.#stream.on('close', () => this.#release());
+  }
+
+  write(message: Encoded, onTaken: () => void): number {
+    this.wire.write(message, onTaken);
+    return sizeOf(message);
+  }
+
+  end(failure?: Failure): void {
+    this.#cutLater();
+    if (failure) this.wire.emit('error', toStatusObject(failure));
+    else this.wire.end();
+  }
+
+  onClosed(listener: () => void): void {
+    this.#closed = listener;
+    const closed = (): void => this.#close();
+    for (const event of CLOSING_EVENTS) this.wire.on(event, closed);
+  }
+
+  onReleased(listener: () => void): void {
+    this.#released = listener;
+  }
+
+  #close(): void {
+    this.#cutLater();
+    this.call.end();
+    this.#closed?.();
+  }
+
+  #release(): void {
+    this.#cut?.cancel();
+    this.#released?.();
+  }
+
+  #cutLater(): void {
+    const stream = this.#stream;
+    if (!stream.destroyed)
+      this.#cut ??= this.clock.after(LAST_BYTES_MAX_MS, () => stream.close(constants.NGHTTP2_CANCEL));
+  }
 }
 
 /** The HTTP/2 stream of a call, reached by fields that grpc-js does not publish: no public event reports that bytes are gone. */

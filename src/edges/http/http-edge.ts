@@ -59,7 +59,7 @@ export class HttpEdge implements Closeable {
 
   constructor(private readonly parts: HttpEdgeParts) {
     this.#guard = new Guard(parts.guard);
-    this.#probes = new Probes(parts);
+    this.#probes = new Probes({ ...parts, log: parts.telemetry.log });
     this.#server = createServer(OPTIONS, (request, response) => this.#handle(request, response));
     this.#server.maxConnections = LIMITS.HTTP_CONNECTIONS.value;
   }
@@ -100,6 +100,8 @@ export class HttpEdge implements Closeable {
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {
+    // A request that came before the one ahead of it was answered has no connection yet, and would not be notified of its end.
+    if (!response.socket) return void response.once('socket', () => this.#handle(request, response));
     // A client that goes away is seen by the events of the response.
     request.on('error', () => undefined);
     response.on('error', () => undefined);

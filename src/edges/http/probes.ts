@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Readiness } from '../../api/readiness.js';
+import type { Log } from '../../base/telemetry.js';
 import { type HttpAnswer, jsonAnswer, send, textAnswer } from './exchange.js';
 
 /** The metrics of the process, in a text format that a scraper reads. */
@@ -13,7 +14,12 @@ export interface ProbesParts {
   readonly readiness: Readiness;
   readonly version: string;
   readonly metrics: MetricsText;
+  readonly log: Log;
 }
+
+/** The paths that are answered here. */
+const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/version', '/metrics']);
+const NOT_A_READ = jsonAnswer(405, { message: 'use GET' }, { allow: 'GET, HEAD' });
 
 /** The probes of an orchestrator, and the metrics. They are answered from the moment at which the port is open. */
 export class Probes {
@@ -21,11 +27,10 @@ export class Probes {
 
   /** Answers a request if its path is that of a probe. Returns false if it is not. */
   answer(request: IncomingMessage, response: ServerResponse, path: string, query: string): boolean {
-    const answer = this.#answerTo(path, query);
-    if (!answer) return false;
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    if (!isRead) send({ request, response }, jsonAnswer(405, { message: 'use GET' }, { allow: 'GET, HEAD' }));
-    else if (answer instanceof Promise) void answer.then((later) => send({ request, response }, later));
+    const answer = isRead || !PATHS.has(path) ? this.#answerTo(path, query) : NOT_A_READ;
+    if (!answer) return false;
+    if (answer instanceof Promise) void answer.then((later) => send({ request, response }, later));
     else send({ request, response }, answer);
     return true;
   }
@@ -46,9 +51,14 @@ export class Probes {
   }
 
   async #metrics(): Promise<HttpAnswer> {
-    const { metrics } = this.parts;
-    const text = await metrics.text();
-    return { status: 200, headers: { 'content-type': metrics.contentType }, body: Buffer.from(text) };
+    const { metrics, log } = this.parts;
+    try {
+      const text = await metrics.text();
+      return { status: 200, headers: { 'content-type': metrics.contentType }, body: Buffer.from(text) };
+    } catch (err) {
+      log.error({ err }, 'the metrics cannot be read');
+      return textAnswer(500, 'the metrics cannot be read; the log says why');
+    }
   }
 
   #readyz(isVerbose: boolean): HttpAnswer {

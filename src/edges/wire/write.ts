@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream';
-import { type Encoded, Pieces, sizeOf } from '../../api/call/message.js';
+import { type Encoded, Pieces, sizeOf, whole } from '../../api/call/message.js';
 import { PREFIX_BYTES, prefixOf } from './frames.js';
 
 /** A message of up to this size is copied into one buffer with its prefix, which costs less than a second write. */
@@ -28,6 +28,10 @@ export function endWithFrame(stream: Writable, message: Encoded): void {
     stream.end(message.shared);
   }
 }
+
+/** The bytes of a message in one piece. Those of a small message that is sent again and again are put together once. */
+export const wholeOnce = (message: Encoded): Uint8Array =>
+  message instanceof Pieces && isSmall(message) ? frameOf(message).subarray(PREFIX_BYTES) : whole(message);
 
 const isSmall = (message: Pieces): boolean => sizeOf(message) <= COPIED_BYTES_MAX;
 

@@ -84,6 +84,12 @@ test('a file that is no map, or not YAML, is reported with the place', () => {
   assert.deepEqual(faultsOf('node: a\nnode: b\n'), ['2:1: node is set twice']);
 });
 
+test('a second document is refused: settings of the first would be lost', () => {
+  assert.deepEqual(faultsOf('log-level: debug\n---\ngrpc-port: 1\n'), ['2:1: a second document begins']);
+  assert.deepEqual(faultsOf('log-level: debug\n---\n'), ['2:1: a second document begins']);
+  assert.deepEqual(faultsOf('---\nlog-level: debug\n...\n'), []);
+});
+
 test('a file that is missing, too large or not UTF-8 is reported with the place of its name', () => {
   assert.deepEqual(errorsOf(['--settings', FILES.missing]), [
     `--settings: must be a file that can be read (ENOENT), but is "${FILES.missing}"`,
@@ -124,6 +130,11 @@ test('the listing of the settings is a settings file with the same values, and s
   assert.match(listing, /^# etcd-password-file: \(secret\) {2}# ROLLCALL_ETCD_PASSWORD_FILE$/m);
   assert.match(listing, /^# advertise: {2}# not set$/m);
   assert.ok(!listing.includes(FILES.password));
+  for (const node of ['null', '@pay', '~', 'a: b', '-', 'true'])
+    assert.equal(
+      readSettings(['--settings', settingsFile(listSettings(readSettings([`--node=${node}`], {})))], {}).settings.node,
+      node,
+    );
   const again = readSettings(['--settings', settingsFile(listing)], { ROLLCALL_ETCD_PASSWORD_FILE: FILES.password });
   assert.deepEqual(again.settings, read.settings);
 });

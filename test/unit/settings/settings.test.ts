@@ -59,9 +59,30 @@ test('the endpoint of traces comes from the variables of OpenTelemetry if no oth
   assert.equal(urlOf([], { ...base, ...traces }), 'http://b:4318/x');
   for (const off of [{ OTEL_SDK_DISABLED: 'true' }, { OTEL_TRACES_EXPORTER: 'none' }])
     assert.equal(urlOf([], { ...base, ...off }), undefined);
-  assert.deepEqual(errorsOf([], { OTEL_EXPORTER_OTLP_ENDPOINT: 'a:4318' }), [
-    'OTEL_EXPORTER_OTLP_ENDPOINT: must be a URL such as http://collector:4318, without a user, but is "a:4318/v1/traces"',
-  ]);
+  assert.equal(urlOf([], { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://b:4318' }), 'http://b:4318/');
+  // They may be set for every program of a machine, so one that does not fit ends nothing.
+  for (const odd of [
+    { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4317' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://me:s3cret@a:4318' },
+    { ...base, OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' },
+  ]) {
+    assert.equal(urlOf([], odd), undefined);
+    const { warnings } = readSettings([], odd);
+    assert.match(warnings.join(), /^OTEL_EXPORTER_OTLP_ENDPOINT: is /);
+    assert.doesNotMatch(warnings.join(), /s3cret/);
+  }
+});
+
+test('a password in a URL is refused, and not repeated', () => {
+  for (const args of [
+    ['--otlp-endpoint', 'http://:s3cret@c:4318'],
+    ['--otlp-endpoint', 'http://c:4318/v1?key=s3cret'],
+    ['--store', 'etcd', '--etcd-endpoints', 'http://root:s3cret@h:2379'],
+  ]) {
+    const errors = errorsOf(args).join();
+    assert.match(errors, /must not have a user/);
+    assert.doesNotMatch(errors, /s3cret/);
+  }
 });
 
 test('all errors are reported at once, each with the flag or the variable', () => {

@@ -123,6 +123,7 @@ test('a read that finds no room for 10 s gets UNREAD_ANSWERS, and a client that 
   await scene.world.run(10_000);
   assert.equal(waiting.outcome, 'UNREAD_ANSWERS');
   assert.equal(invoked, false);
+  assert.equal(gone.outcome, 'CANCELLED');
 });
 
 test('all clients together hold 128 MiB and what was being answered; a write that answers is not held up', async () => {
@@ -159,4 +160,14 @@ test('an answer that is not read for 60 s is cut; for 10 s, if there is no memor
   await scene.world.run(begunAtMs + 12_000);
   assert.ok(scene.heldMiB < 128);
   assert.ok(calls.some(({ cutAtMs }) => cutAtMs !== undefined));
+});
+
+test('an answer that was cut no longer counts, whatever its stream does', async () => {
+  const scene = new Scene();
+  const { held } = scene.call(LARGE);
+  held.close = () => undefined;
+  await scene.world.run(62_000);
+  assert.equal(scene.heldMiB, 0);
+  held.emit('close');
+  assert.equal(scene.heldMiB, 0);
 });

@@ -106,3 +106,22 @@ test('a lost member is forgotten after a day, and one that left after 30 days', 
   await jump(2 * DAY_MS);
   assert.deepEqual(recordsOf(stage, 'b'), []);
 });
+
+test('a member that is replaced before its loss is noticed is forgotten after 10 min, and so are two that are replaced one by one', async () => {
+  const stage = new ClusterStage(LEASE_MS);
+  const a = await stage.start('a');
+  const [b, c] = [await stage.start('b'), await stage.start('c')];
+  await stage.pass(15_000);
+  stage.kill(c);
+  await stage.pass(LEASE_MS);
+  await stage.start('c2');
+  await stage.pass(NOTICED_MS);
+  assert.deepEqual(lost(a), ['c']);
+  stage.kill(b);
+  await stage.pass(LEASE_MS);
+  await stage.start('b2');
+  await stage.pass(NOTICED_MS);
+  assert.deepEqual(lost(a), ['b', 'c']);
+  await stage.pass(620_000);
+  assert.deepEqual(lost(a), []);
+});
