@@ -308,6 +308,10 @@ const REQUESTS: Record<string, Requests> = {
     good: { service: 'pay' },
     rules: { namespace, service: all(required, scope), author: line(128), comment: prose(1_024) },
   },
+  ForgetMember: {
+    good: { node: 'a' },
+    rules: { node: all(required, line(128)) },
+  },
 };
 
 /** A bad item of a heartbeat is rejected alone; see heartbeats.test.ts. */

@@ -51,7 +51,8 @@ test('the number of series does not depend on what clients name', async (t) => {
   const use = async (service: string): Promise<number> => {
     await register(server, { instance: { namespace: service, service, id: service, address: '10.0.0.1', port: 80 } });
     await discover(server, { namespace: service, service });
-    return (await scrape(server.url)).size;
+    // Node adds some of its own as they occur, such as kinds of garbage collection.
+    return [...(await scrape(server.url)).keys()].filter((name) => /^(?:rollcall|grpc_server)_/.test(name)).length;
   };
   const before = await use('first');
   for (let i = 0; i < 20; i++) assert.equal(await use(`s${i}`), before);

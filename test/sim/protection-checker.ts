@@ -219,7 +219,7 @@ export class ProtectionChecker {
   }
 
   /** P9: a protection ended by itself. */
-  #ended(service: string, protection: ProtectionStanding, { sentAt, seen }: Decision): void {
+  #ended(service: string, protection: ProtectionStanding, { sentAt, seen, sawAt }: Decision): void {
     const { times } = this.facts;
     const { at, before } = protection;
     const moments = this.#moments(at, sentAt, seen);
@@ -228,21 +228,43 @@ export class ProtectionChecker {
     const membersAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isMember(state, protection)).length;
     if (moments.some((moment) => moment >= sentAt - STALE_MS && membersAt(moment) === 0)) return;
-    if (this.#longest(moments, sentAt, (moment) => upAt(moment) >= before) >= times.fullMs - ROUNDING_MS) return;
-    if (this.#longest(moments, sentAt, (moment) => 2 * upAt(moment) >= before) >= times.halfMs - ROUNDING_MS) return;
+    // A dip whose beginning and end its maker saw at once did not last for it.
+    const begins = this.#momentsSeen(moments, sawAt);
+    for (const starts of [moments, begins]) {
+      const longest = (least: number): number =>
+        this.#longest(moments, sentAt, (moment) => upAt(moment) >= least, starts);
+      if (longest(before) >= times.fullMs - ROUNDING_MS || longest(before / 2) >= times.halfMs - ROUNDING_MS) return;
+    }
     if (sentAt - at >= times.maxMs - ROUNDING_MS) return;
     this.facts.fail('P9', `the protection of ${service} with ${before} before ended without a reason`);
   }
 
-  /** The longest time on end for which something held; it holds from a moment to the next one. */
-  #longest(moments: readonly number[], end: number, holds: (moment: number) => boolean): number {
+  /** The longest time on end for which something held: from the start of a moment to that of the next one. */
+  #longest(
+    moments: readonly number[],
+    end: number,
+    holds: (moment: number) => boolean,
+    starts: readonly number[],
+  ): number {
     let longest = 0;
     let since: number | undefined;
     moments.forEach((moment, i) => {
-      since = holds(moment) ? (since ?? moment) : undefined;
-      if (since !== undefined) longest = Math.max(longest, (moments[i + 1] ?? end) - since);
+      const lasts = (starts[i + 1] ?? end) - starts[i]!;
+      if (holds(moment)) since ??= starts[i]!;
+      else if (lasts > 0) since = undefined;
+      if (since !== undefined) longest = Math.max(longest, (starts[i + 1] ?? end) - since);
     });
     return longest;
+  }
+
+  /** When a maker of decisions saw each moment: at once or later, and in their order. */
+  #momentsSeen(moments: readonly number[], sawAt: Decision['sawAt']): number[] {
+    const revisions = new Map([...this.facts.history.values()].flat().map(({ at, revision }) => [at, revision]));
+    let last = -Infinity;
+    return moments.map((moment) => {
+      const revision = revisions.get(moment);
+      return (last = Math.max(last, revision === undefined ? moment : Math.max(moment, sawAt(revision))));
+    });
   }
 
   /** A time, and the later times at which something changed, up to a revision. */
