@@ -79,8 +79,7 @@ export class OtlpTracer implements Tracer, Closeable {
 
   call(call: TracedCall): Span | undefined {
     const { path } = call.method;
-    const header = call.metadata.request['traceparent'];
-    const parent = typeof header === 'string' ? parseTraceParent(header) : null;
+    const parent = parseTraceParent(String(call.metadata.request['traceparent'] ?? ''));
     const isRecorded = parent
       ? (parent.traceFlags & 1) === 1
       : !ONLY_WITH_PARENT.has(path) && this.parts.random.fraction() < this.parts.share;

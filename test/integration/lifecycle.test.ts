@@ -323,7 +323,8 @@ test('serve --print-settings prints what is in force, and starts nothing', () =>
   const { status, stdout, stderr } = runProgram('serve', '--print-settings', '--grpc-port', '7500');
   assert.equal(status, 0);
   assert.match(stdout, /^grpc-port: 7500 {2}# --grpc-port$/m);
-  assert.equal(stderr, '');
+  const notes = stderr.split('\n').filter((line) => line !== '' && !line.includes('ROLLCALL_TEST_'));
+  assert.deepEqual(notes, []);
   assert.equal(runProgram('serve', '--print-settings', '--grpc-port', 'x').status, 2);
 });
 
