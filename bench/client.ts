@@ -14,7 +14,7 @@ export interface Call {
 export type AnswerCheck = (answer: Buffer) => string | undefined;
 
 /** The bytes before a message in its gRPC frame: a flag and the length. */
-const FRAME_HEADER_BYTES = 5;
+export const FRAME_HEADER_BYTES = 5;
 
 /** Puts a message into its gRPC frame. */
 export function framed(message: Uint8Array): Buffer {

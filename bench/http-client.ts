@@ -1,10 +1,8 @@
 import { Agent, request as httpRequest } from 'node:http';
-import { type Call, Caller } from './client.js';
+import { type Call, Caller, FRAME_HEADER_BYTES } from './client.js';
 
 /** Connections with one call in flight each, as HTTP/1.1 has it. */
 const CONNECTIONS = 50;
-/** The bytes before a message in its gRPC frame, which HTTP does without. */
-const FRAME_HEADER_BYTES = 5;
 
 /** A client that calls over HTTP/1.1, with the message as it is or as JSON. */
 export class HttpBenchClient extends Caller {

@@ -76,13 +76,10 @@ export async function soak(minutes = MINUTES): Promise<void> {
     let client = new BenchClient(server.address);
     await client.connected();
     await client.run(registers(0, INSTANCES), 50);
-    const channels = [0, 1, 2, 3].map(
-      () =>
-        new ConfigServiceClient(server.address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 }),
-    );
-    const stoppedChannel = new ConfigServiceClient(server.address, credentials.createInsecure(), {
-      'grpc.use_local_subchannel_pool': 1,
-    });
+    const channel = (): ConfigServiceClient =>
+      new ConfigServiceClient(server.address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+    const channels = [0, 1, 2, 3].map(channel);
+    const stoppedChannel = channel();
     for (let i = 0; i < WATCHES_EACH; i++) {
       watchOverHttp(url, keysOf(i), i < STOPPED_EACH);
       watchOverGrpc(i < STOPPED_EACH ? stoppedChannel : channels[i % channels.length]!, keysOf(i), i < STOPPED_EACH);

@@ -1,31 +1,30 @@
 // Writes docs/reference/settings.md and docs/reference/settings.schema.json from the table of settings.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { format, resolveConfig } from 'prettier';
+import { writeFileSync } from 'node:fs';
 import { SETTINGS } from '../src/settings/settings.js';
+import { variableOf } from '../src/settings/sources.js';
+import { formatted, isProgram, referencePage, table } from './reference.js';
 
 const DOC = new URL('../docs/reference/settings.md', import.meta.url);
 const SCHEMA = new URL('../docs/reference/settings.schema.json', import.meta.url);
-/** The generated table follows this line. */
-const MARK = '<!-- Everything below is written by npm run docs. -->';
 
-const variableOf = (name: string): string => `ROLLCALL_${name.toUpperCase().replaceAll('-', '_')}`;
 const code = (text: string): string => (text === '' ? '' : `\`${text.replaceAll('|', '\\|')}\``);
 
-/** The whole text of settings.md: the part above the mark is written by hand. */
-export async function settingsDoc(): Promise<string> {
-  const [above] = readFileSync(DOC, 'utf8').split(MARK);
-  const rows = Object.entries(SETTINGS).map(([name, row]) => {
-    const flag = code(`--${name}${row.value ? ` ${row.value}` : ''}`);
-    const reload = row.reload === 'hot' ? 'yes' : 'no';
-    return `| ${flag} | ${code(variableOf(name))} | ${code(row.default ?? '')} | ${reload} | ${row.help} |`;
-  });
-  const table = ['| Flag | Variable | Default | Reload | Meaning |', '| --- | --- | --- | --- | --- |', ...rows];
-  const text = `${above!.trimEnd()}\n\n${MARK}\n\n## Every setting\n\n${table.join('\n')}\n`;
-  return format(text, { ...(await resolveConfig(DOC)), parser: 'markdown' });
+/** The whole text of settings.md. */
+export function settingsDoc(): Promise<string> {
+  const rows = Object.entries(SETTINGS).map(([name, row]) => [
+    code(`--${name}${row.value ? ` ${row.value}` : ''}`),
+    code(variableOf(name)),
+    code(row.default ?? ''),
+    row.reload === 'hot' ? 'yes' : 'no',
+    row.help,
+  ]);
+  return referencePage(DOC, [
+    `## Every setting\n\n${table(['Flag', 'Variable', 'Default', 'Reload', 'Meaning'], rows)}`,
+  ]);
 }
 
 /** The JSON Schema of a settings file. */
-export async function settingsSchema(): Promise<string> {
+export function settingsSchema(): Promise<string> {
   const inFile = Object.entries(SETTINGS).filter(([name]) => name !== 'settings');
   const schema = {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -39,10 +38,10 @@ export async function settingsSchema(): Promise<string> {
       ]),
     ),
   };
-  return format(JSON.stringify(schema), { ...(await resolveConfig(SCHEMA)), parser: 'json' });
+  return formatted(SCHEMA, 'json', JSON.stringify(schema));
 }
 
-if (process.argv[1] === new URL(import.meta.url).pathname) {
+if (isProgram(import.meta.url)) {
   writeFileSync(DOC, await settingsDoc());
   writeFileSync(SCHEMA, await settingsSchema());
 }

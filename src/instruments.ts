@@ -33,3 +33,6 @@ export const ALL_ALARMS: readonly Alarm[] = [
   registry.ALARMS,
   cluster.ALARMS,
 ].flatMap((alarms) => Object.values<Alarm>(alarms));
+
+/** All of them. */
+export const ALL_INSTRUMENTS = { counters: ALL_COUNTERS, histograms: ALL_HISTOGRAMS, alarms: ALL_ALARMS };

@@ -20,7 +20,7 @@ import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
-import { ALL_ALARMS, ALL_COUNTERS, ALL_HISTOGRAMS } from './instruments.js';
+import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
 import type { Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
@@ -58,7 +58,7 @@ export async function startServer(
     const dispatcher = openDispatcher({ ...parts, streamAgeMs });
     const readiness = new Readiness(NOT_READY);
     const edgeParts = { ...parts, dispatcher, readiness };
-    const metrics = new Metrics(INSTRUMENTS, telemetry);
+    const metrics = new Metrics(ALL_INSTRUMENTS, telemetry);
     metrics.add(dispatcher.stats.metrics());
     const http =
       settings.httpPort === undefined ? undefined : closers.add(openHttp(settings, { ...edgeParts, metrics }));
@@ -95,9 +95,6 @@ export async function startServer(
     throw error;
   }
 }
-
-/** Everything that the parts of the program declare. */
-const INSTRUMENTS = { counters: ALL_COUNTERS, histograms: ALL_HISTOGRAMS, alarms: ALL_ALARMS };
 
 /** The conditions of readiness, and why each does not hold at first. */
 const NOT_READY = { store: 'the store has not been read yet', cluster: 'the server has not joined yet' };

@@ -63,19 +63,14 @@ export function parseNodes(text: string, depthMax: number): YamlNode | undefined
     maxDepth: depthMax,
     listener: (event: 'open' | 'close', state: State) => reader[event](state as ParserState),
   };
-  let documents = 0;
   try {
-    loadAll(text, () => documents++, options);
+    loadAll(text, null, options);
   } catch (error) {
     if (!(error instanceof YAMLException)) throw error;
     throw new FaultAt(error.mark.position, error.reason);
   }
-  if (documents > 1) throw new FaultAt(text.search(LAST_DOCUMENT), 'a second document begins');
   return reader.finish();
 }
-
-/** The beginning of the last document, after whose mark no other follows. */
-const LAST_DOCUMENT = /^---(?=\s|$)(?![^]*^---(?:\s|$))/m;
 
 /** Builds nodes from the events of the parser. */
 class NodeReader {

@@ -176,7 +176,7 @@ export class Commits {
 }
 
 function failureOfSpan(error: unknown): SpanFailure {
-  if (error instanceof RollcallError) return { code: error.code, reason: error.reason, message: error.message };
+  if (error instanceof RollcallError) return error;
   return { code: Code.INTERNAL, reason: 'INTERNAL', message: String(error) };
 }
 

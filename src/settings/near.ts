@@ -2,7 +2,7 @@
 const CHANGES_MAX = 2;
 
 /** The known name that is meant by a misspelled one; `undefined` if none is near. */
-export function nearest(name: string, known: readonly string[]): string | undefined {
+function nearest(name: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.min(CHANGES_MAX, Math.floor(name.length / 3)) + 1;
   for (const candidate of known) {

@@ -98,12 +98,17 @@ export const urls: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) =>
   return found;
 });
 
-export const isHttpUrl = (text: string): boolean => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+/** The rule that a text breaks as a plain URL of HTTP, with or without a path; `undefined` if it breaks none. */
+export function faultOfUrl(text: string): BrokenRule | undefined {
+  if (/[@?#]/.test(text)) return new BrokenRule('must not have a user, a password or a query', true);
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return undefined;
+  return new BrokenRule('must be a URL such as http://collector:4318');
+}
 
-/** A URL of HTTP, with or without a path. */
+/** A plain URL of HTTP. */
 export const httpUrl: Parse<string> = (text) => {
-  if (/[@?#]/.test(text)) throw new BrokenRule('must not have a user, a password or a query', true);
-  if (!isHttpUrl(text)) throw new BrokenRule('must be a URL such as http://collector:4318');
+  const fault = faultOfUrl(text);
+  if (fault) throw fault;
   return text;
 };
 

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { didYouMean } from './near.js';
-import { isHttpUrl } from './parse.js';
+import { faultOfUrl } from './parse.js';
 import { type Given, type Source, type Table } from './row.js';
 
 /** The environment of a process. */
@@ -9,7 +9,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 const PREFIX = 'ROLLCALL_';
 
 /** The environment variable of a setting. */
-const variableOf = (setting: string): string => `${PREFIX}${setting.toUpperCase().replaceAll('-', '_')}`;
+export const variableOf = (setting: string): string => `${PREFIX}${setting.toUpperCase().replaceAll('-', '_')}`;
 
 /** Settings from the command line. Every argument must be a flag of the table; of a repeated flag the last counts. */
 export function flags(table: Table, args: readonly string[]): Source {
@@ -102,7 +102,7 @@ function sharedEndpoint(env: Environment, warnings: string[]): Given | undefined
   if (!url || env['OTEL_SDK_DISABLED'] === 'true' || env['OTEL_TRACES_EXPORTER'] === 'none') return undefined;
   const protocol = env['OTEL_EXPORTER_OTLP_TRACES_PROTOCOL'] ?? env['OTEL_EXPORTER_OTLP_PROTOCOL'] ?? '';
   if (protocol === 'grpc') warnings.push(`${place}: is ignored, because traces are sent over HTTP and not over gRPC`);
-  else if (!isHttpUrl(url) || /[@?#]/.test(url)) warnings.push(`${place}: is not a plain URL of HTTP and is ignored`);
+  else if (faultOfUrl(url)) warnings.push(`${place}: is not a plain URL of HTTP and is ignored`);
   // The variable for traces is the whole URL; the other one is its beginning.
   else return { text: place === traces ? new URL(url).href : `${url.replace(/\/$/, '')}/v1/traces`, place };
   return undefined;

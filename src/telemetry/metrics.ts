@@ -4,11 +4,7 @@ import type { Alarm, Counter, Histogram } from '../base/telemetry.js';
 import type { ProcessTelemetry } from './telemetry.js';
 
 /** Names that the library gives to numbers which can fall. Prometheus expects "_total" at counters only. */
-export const MISNAMED = [
-  'nodejs_active_handles_total',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources_total',
-];
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
 
 /** Everything that the parts of the program declare. */
 export interface Instruments {
@@ -22,11 +18,9 @@ export interface Instruments {
  * the library only writes the format, and the numbers of Node and the process.
  */
 export class Metrics {
-  readonly #registry = new Registry();
+  readonly #registry = processMetrics();
 
   constructor(instruments: Instruments, telemetry: Pick<ProcessTelemetry, 'counters' | 'histograms' | 'alarms'>) {
-    collectDefaultMetrics({ register: this.#registry });
-    for (const name of MISNAMED) this.#registry.removeSingleMetric(name);
     this.add(metricsOf(instruments, telemetry));
   }
 
@@ -44,6 +38,14 @@ export class Metrics {
   text(): Promise<string> {
     return this.#registry.metrics();
   }
+}
+
+/** The numbers of Node and of the process, as the library has them. */
+export function processMetrics(): Registry {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
+  return registry;
 }
 
 /** The metrics of the instruments of the program. */

@@ -1,5 +1,8 @@
 import { ANONYMOUS, type Call } from '../../src/api/call/call.js';
+import { Dispatcher, type DispatcherParts } from '../../src/api/call/dispatcher.js';
 import type { MethodInfo } from '../../src/api/call/method-info.js';
+import { SimProcess, tallyingTelemetry } from '../sim/process.js';
+import type { World } from '../sim/world.js';
 
 /** A call by nobody in particular, as an edge would make it. */
 export const callOf = (method: MethodInfo, fields: Partial<Call> = {}): Call => ({
@@ -8,3 +11,15 @@ export const callOf = (method: MethodInfo, fields: Partial<Call> = {}): Call => 
   metadata: { request: {}, headers: [], trailers: [] },
   ...fields,
 });
+
+/** A dispatcher on the clock of a world, without gates and observers of its own. */
+export const dispatcherIn = (world: World, parts: Partial<DispatcherParts> = {}): Dispatcher =>
+  new Dispatcher({
+    clock: new SimProcess(world).clock,
+    random: { id: () => 'id', fraction: () => 0 },
+    telemetry: tallyingTelemetry(new Map()),
+    streamAgeMs: 1_200_000,
+    gates: [],
+    observers: [],
+    ...parts,
+  });

@@ -3,8 +3,8 @@ import { type Encoded, whole } from '../../src/api/call/message.js';
 import { Sink } from '../../src/api/call/sink.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
 import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
-import { UnsentBytes } from '../../src/api/call/unsent-bytes.js';
-import { WatchHub } from '../../src/api/watch/hub.js';
+import { type WatchHub } from '../../src/api/watch/hub.js';
+import { hubOf } from './hub.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
 import { HeartbeatItem, type RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
@@ -85,13 +85,12 @@ export class Stage {
       ...{ protectionTimes: this.protectionTimes, cluster: undefined },
       members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
     });
-    this.hub = new WatchHub({
+    this.hub = hubOf({
       catalog: this.replica.catalog,
       freshness: this.replica.freshness,
       clock,
       random,
       telemetry,
-      unsent: new UnsentBytes(),
       partBytes: LIMITS.WATCH_PART_BYTES.value,
     });
     this.hub.start();

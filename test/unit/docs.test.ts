@@ -12,6 +12,7 @@ import { BEATS_PER_TTL, EXPIRY_TTLS, LIMITS, TTL_MS } from '../../src/model/limi
 import { metricsDoc } from '../../scripts/metrics.js';
 import { settingsDoc, settingsSchema } from '../../scripts/settings.js';
 import { SETTINGS } from '../../src/settings/settings.js';
+import { variableOf } from '../../src/settings/sources.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
@@ -211,7 +212,6 @@ test('docs/reference/settings.md, its schema and docs/reference/metrics.md are a
 });
 
 test('README names no variable, and no flag of the server, that does not exist', () => {
-  const variableOf = (name: string): string => `ROLLCALL_${name.toUpperCase().replaceAll('-', '_')}`;
   const text = read('README.md');
   const variables = new Set(Object.keys(SETTINGS).map(variableOf));
   for (const [variable] of text.matchAll(/ROLLCALL_[A-Z_]+/g)) assert.ok(variables.has(variable), variable);

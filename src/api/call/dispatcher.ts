@@ -1,7 +1,6 @@
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
-import type { SpanFailure } from '../../base/tracing.js';
 import { RollcallError } from '../../model/errors.js';
 import type { Call } from './call.js';
 import { CallStats } from './call-stats.js';
@@ -77,7 +76,7 @@ export class Dispatcher {
     const span = this.parts.telemetry.tracer?.call(call);
     if (!span) return this.#unary(method, request, call, beganMs, answer);
     const ended: Answer = (failure, response) => {
-      span.end(failure && failureOfSpan(failure));
+      span.end(failure?.error);
       answer(failure, response);
     };
     span.run(() => this.#unary(method, request, call, beganMs, ended));
@@ -163,7 +162,7 @@ export class Dispatcher {
     });
     const span = this.parts.telemetry.tracer?.call(call);
     if (!span) return begin(sink);
-    sink.onEnd(() => span.end(failed && failureOfSpan(failed)));
+    sink.onEnd(() => span.end(failed?.error));
     span.run(() => begin(sink));
   }
 
@@ -240,8 +239,6 @@ export class Dispatcher {
     };
   }
 }
-
-const failureOfSpan = ({ code, message, error: { reason } }: Failure): SpanFailure => ({ code, message, reason });
 
 function timedOut(): RollcallError {
   return new RollcallError('TIMED_OUT', 'the server ended the call after 10 s; a write may have happened or not');

@@ -48,6 +48,8 @@ export class UnreadAnswers implements Gate {
   /** Longest unread first. */
   readonly #unread = new LinkedList<Unread>();
   #sweeping: Timer | undefined;
+  /** The calls that wait, on all connections. */
+  #waitingCalls = 0;
   #turnIsDue = false;
 
   constructor(
@@ -113,6 +115,7 @@ export class UnreadAnswers implements Gate {
         timer.cancel();
         signal.removeEventListener('abort', hungUp);
         own.waiting.delete(proceed);
+        this.#waitingCalls--;
         this.#forgetIdle(connection, own);
       };
       const proceed = (): void => {
@@ -129,15 +132,15 @@ export class UnreadAnswers implements Gate {
         reject(new RollcallError('CANCELLED', 'the client went away while its call waited'));
       };
       own.waiting.add(proceed);
+      this.#waitingCalls++;
       signal.addEventListener('abort', hungUp);
     });
   }
 
   /** Lets calls go on in a later turn: one of each connection, so that its answer is counted before the next. */
   #wake(): void {
-    if (this.#turnIsDue) return;
-    this.#turnIsDue = [...this.#connections.values()].some(({ waiting }) => waiting.size > 0);
-    if (!this.#turnIsDue) return;
+    if (this.#turnIsDue || this.#waitingCalls === 0) return;
+    this.#turnIsDue = true;
     setImmediate(() => {
       this.#turnIsDue = false;
       for (const { bytes, waiting } of [...this.#connections.values()]) {

@@ -17,37 +17,33 @@ export interface ProbesParts {
   readonly log: Log;
 }
 
-/** The paths that are answered here. */
-const PATHS: ReadonlySet<string> = new Set(['/livez', '/readyz', '/version', '/metrics']);
+type MakeAnswer = (query: string) => HttpAnswer | Promise<HttpAnswer>;
+
 const NOT_A_READ = jsonAnswer(405, { message: 'use GET' }, { allow: 'GET, HEAD' });
 
 /** The probes of an orchestrator, and the metrics. They are answered from the moment at which the port is open. */
 export class Probes {
-  constructor(private readonly parts: ProbesParts) {}
+  /** Makes the answer to a read of each path. */
+  readonly #answers: ReadonlyMap<string, MakeAnswer>;
+
+  constructor(private readonly parts: ProbesParts) {
+    this.#answers = new Map<string, MakeAnswer>([
+      ['/livez', () => textAnswer(200, 'ok')],
+      ['/readyz', (query) => this.#readyz(new URLSearchParams(query).has('verbose'))],
+      ['/version', () => jsonAnswer(200, { version: parts.version })],
+      ['/metrics', () => this.#metrics()],
+    ]);
+  }
 
   /** Answers a request if its path is that of a probe. Returns false if it is not. */
   answer(request: IncomingMessage, response: ServerResponse, path: string, query: string): boolean {
+    const make = this.#answers.get(path);
+    if (!make) return false;
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    const answer = isRead || !PATHS.has(path) ? this.#answerTo(path, query) : NOT_A_READ;
-    if (!answer) return false;
+    const answer = isRead ? make(query) : NOT_A_READ;
     if (answer instanceof Promise) void answer.then((later) => send({ request, response }, later));
     else send({ request, response }, answer);
     return true;
-  }
-
-  #answerTo(path: string, query: string): HttpAnswer | Promise<HttpAnswer> | undefined {
-    switch (path) {
-      case '/livez':
-        return textAnswer(200, 'ok');
-      case '/readyz':
-        return this.#readyz(new URLSearchParams(query).has('verbose'));
-      case '/version':
-        return jsonAnswer(200, { version: this.parts.version });
-      case '/metrics':
-        return this.#metrics();
-      default:
-        return undefined;
-    }
   }
 
   async #metrics(): Promise<HttpAnswer> {

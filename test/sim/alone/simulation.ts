@@ -1,6 +1,5 @@
 import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
-import { UnsentBytes } from '../../../src/api/call/unsent-bytes.js';
-import { WatchHub } from '../../../src/api/watch/hub.js';
+import { hubOf } from '../../support/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { RollcallError } from '../../../src/model/errors.js';
@@ -87,13 +86,12 @@ export class Simulation {
     replica.ready.catch(() => undefined);
     void replica.catalog.whenReady().then(() => process === this.#server?.process && this.#checker.ready());
     const { catalog, freshness } = replica;
-    const hub = new WatchHub({
+    const hub = hubOf({
       catalog,
       freshness,
       clock,
       random,
       telemetry,
-      unsent: new UnsentBytes(),
       partBytes: PART_BYTES,
     });
     hub.start();

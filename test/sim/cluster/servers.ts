@@ -1,6 +1,5 @@
 import type { CatalogChange } from '../../../src/catalog/changes.js';
-import { UnsentBytes } from '../../../src/api/call/unsent-bytes.js';
-import { WatchHub } from '../../../src/api/watch/hub.js';
+import { hubOf } from '../../support/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import type { Answer, HeardNote, Query } from '../../../src/domain/health/liveness-table.js';
 import type { PeerResponder } from '../../../src/domain/cluster/peer-responder.js';
@@ -149,13 +148,12 @@ export class Servers {
     };
     catalog.subscribe('other', look, new AbortController().signal);
     server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
-    server.hub = new WatchHub({
+    server.hub = hubOf({
       catalog,
       freshness,
       clock,
       random,
       telemetry,
-      unsent: new UnsentBytes(),
       partBytes: PART_BYTES,
     });
     server.hub.start();

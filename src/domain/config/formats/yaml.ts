@@ -1,7 +1,7 @@
 import { FaultAt } from '../../../base/places.js';
+import { type DocumentRange, splitDocuments } from '../../../base/yaml-documents.js';
 import { parseNodes, type YamlNode } from '../../../base/yaml-nodes.js';
 import { faultAt, type Inspection, quoteKey, type SyntaxFault } from './places.js';
-import { type DocumentRange, splitDocuments } from './yaml-documents.js';
 import { findTagFault, isListOfPairs, isMergeKey, isString } from './yaml-tags.js';
 
 /** Lists and maps nested deeper than this are refused. Readers begin to refuse between 300 and 500 levels. */

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { CallStats } from '../../../../src/api/call/call-stats.js';
-import { Dispatcher } from '../../../../src/api/call/dispatcher.js';
+import { type Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../../../src/api/call/method.js';
 import type { Sink } from '../../../../src/api/call/sink.js';
 import { RollcallError } from '../../../../src/model/errors.js';
-import { callOf } from '../../../support/call.js';
-import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
+import { callOf, dispatcherIn } from '../../../support/call.js';
 import { World } from '../../../sim/world.js';
 
 const INFO = { path: '/t.Test/Do', audience: 'public', permission: 'read', readOnly: true } as const;
@@ -14,14 +13,7 @@ const unary = (invoke: UnaryMethod['invoke']): UnaryMethod => ({ ...INFO, kind: 
 
 function scene(): { world: World; dispatcher: Dispatcher; numbers: () => Record<string, number> } {
   const world = new World();
-  const dispatcher = new Dispatcher({
-    clock: new SimProcess(world).clock,
-    random: { id: () => 'id', fraction: () => 0 },
-    telemetry: tallyingTelemetry(new Map()),
-    streamAgeMs: 1_200_000,
-    gates: [],
-    observers: [],
-  });
+  const dispatcher = dispatcherIn(world);
   return { world, dispatcher, numbers: () => numbersOf(dispatcher.stats) };
 }
 

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type CallObserver, Dispatcher } from '../../../../src/api/call/dispatcher.js';
+import { type CallObserver, type Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { Failure } from '../../../../src/api/call/failure.js';
 import type { Gate } from '../../../../src/api/call/gates.js';
 import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from '../../../../src/api/call/method.js';
 import { RollcallError } from '../../../../src/model/errors.js';
-import { callOf } from '../../../support/call.js';
-import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
+import { callOf, dispatcherIn } from '../../../support/call.js';
 import { World } from '../../../sim/world.js';
 
 const INFO = { path: '/t.Test/Do', audience: 'public', permission: 'read', readOnly: true } as const;
@@ -26,11 +25,8 @@ function stage(gates: readonly Gate[] = []): { dispatcher: Dispatcher; world: Wo
   const observer: CallObserver = {
     ended: (call, failure) => void seen.push(`${call.requestId} ${failure?.error.reason ?? 'OK'}`),
   };
-  const dispatcher = new Dispatcher({
-    clock: new SimProcess(world).clock,
+  const dispatcher = dispatcherIn(world, {
     random: { id: () => 'id', fraction: () => 0.5 },
-    telemetry: tallyingTelemetry(new Map()),
-    streamAgeMs: 1_200_000,
     gates,
     observers: [observer],
   });

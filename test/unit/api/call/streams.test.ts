@@ -1,12 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { Failure } from '../../../../src/api/call/failure.js';
 import type { BidiStreamMethod, ServerStreamMethod } from '../../../../src/api/call/method.js';
 import type { StreamTransport } from '../../../../src/api/call/sink.js';
 import { LIMITS } from '../../../../src/model/limits.js';
-import { callOf } from '../../../support/call.js';
-import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
+import { callOf, dispatcherIn } from '../../../support/call.js';
 import { World } from '../../../sim/world.js';
 
 const AGE_MS = 1_200_000;
@@ -34,13 +32,9 @@ interface Opened {
 class Scene {
   readonly world = new World();
   fraction = 0;
-  readonly dispatcher = new Dispatcher({
-    clock: new SimProcess(this.world).clock,
+  readonly dispatcher = dispatcherIn(this.world, {
     random: { id: () => 'id', fraction: () => this.fraction },
-    telemetry: tallyingTelemetry(new Map()),
     streamAgeMs: AGE_MS,
-    gates: [],
-    observers: [],
   });
 
   watch(connection = 'a'): Opened {

@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
-import { Dispatcher } from '../../../../src/api/call/dispatcher.js';
 import type { UnaryMethod } from '../../../../src/api/call/method.js';
-import { callOf } from '../../../support/call.js';
-import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
+import { callOf, dispatcherIn } from '../../../support/call.js';
 import { World } from '../../../sim/world.js';
 
 const MIB = 1_024 * 1_024;
@@ -44,14 +42,7 @@ interface Called {
 
 class Scene {
   readonly world = new World();
-  readonly dispatcher = new Dispatcher({
-    clock: new SimProcess(this.world).clock,
-    random: { id: () => 'id', fraction: () => 0 },
-    telemetry: tallyingTelemetry(new Map()),
-    streamAgeMs: 1_200_000,
-    gates: [],
-    observers: [],
-  });
+  readonly dispatcher = dispatcherIn(this.world);
 
   call(method: UnaryMethod, connection = 'a'): Called {
     const hangUp = new AbortController();

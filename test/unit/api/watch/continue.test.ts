@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
 import { Sink } from '../../../../src/api/call/sink.js';
 import { servicesCodec } from '../../../../src/api/watch/codecs.js';
-import { UnsentBytes } from '../../../../src/api/call/unsent-bytes.js';
-import { WatchHub } from '../../../../src/api/watch/hub.js';
+import { hubOf } from '../../../support/hub.js';
 import { Catalog } from '../../../../src/catalog/catalog.js';
 import type { Freshness } from '../../../../src/catalog/freshness.js';
 import { HorizonRecord, InstanceRecord } from '../../../../src/gen/rollcall/storage/v1/records.js';
@@ -36,13 +35,12 @@ interface State {
 class Server {
   readonly #process = new SimProcess(new World());
   readonly catalog = new Catalog({ clock: this.#process.clock, telemetry: tallyingTelemetry(new Map()) });
-  readonly hub = new WatchHub({
+  readonly hub = hubOf({
     catalog: this.catalog,
     freshness: { stamp: () => ({ staleForMs: undefined }) } as unknown as Freshness,
     clock: this.#process.clock,
     random: { id: () => 'id', fraction: () => 0 },
     telemetry: tallyingTelemetry(new Map()),
-    unsent: new UnsentBytes(),
     partBytes: PART_BYTES,
   });
   /** How much of the history it has seen. */

@@ -1,4 +1,4 @@
-import { FaultAt } from '../../../base/places.js';
+import { FaultAt } from './places.js';
 
 /** A document of a YAML text, with its directives and its marker. */
 export interface DocumentRange {
