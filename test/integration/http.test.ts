@@ -436,6 +436,24 @@ test('requests that are sent without waiting are answered in order, and leave no
   );
 });
 
+test('a client that still sends its body gets the answer that was made before, and no reset', async (t) => {
+  const server = await startServer(t);
+  const port = Number(new URL(server.url).port);
+  const socket = connectSocket({ port, host: '127.0.0.1', allowHalfOpen: true });
+  let [received, failed] = ['', false];
+  socket.on('data', (chunk: Buffer) => (received += chunk.toString()));
+  socket.on('error', () => (failed = true));
+  socket.write(
+    'POST /nothing HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: 300000\r\n\r\n',
+  );
+  await eventually(() => received.includes('\r\n\r\n'));
+  assert.match(received, /^HTTP\/1\.1 404 /);
+  for (let i = 0; i < 3; i++) await new Promise<void>((resolve) => socket.write('x'.repeat(100_000), () => resolve()));
+  await eventually(() => socket.readableEnded);
+  socket.end();
+  assert.equal(failed, false);
+});
+
 test('clients that go away in the middle of their request cost nothing, and the call does not happen', async (t) => {
   const server = await startServer(t);
   const before = memoryOf(server);

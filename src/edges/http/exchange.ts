@@ -1,5 +1,5 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { type Encoded, sizeOf } from '../../api/call/message.js';
+import { type Encoded, sizeOf, whole } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
 import { endWith } from '../wire/write.js';
 import type { HttpCall } from './http-call.js';
@@ -24,6 +24,8 @@ export interface HttpAnswer {
 /** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
 export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
 
+/** How long the rest of a request is read that was answered before it had arrived. */
+const REST_MAX_MS = 1_000;
 /** Smaller answers are not watched: one on each of HTTP_CONNECTIONS holds 40 MB. */
 const UNREAD_BYTES_MIN = 4 * 1_024;
 /** How long a reader may take for an answer, before its connection is cut. */
@@ -41,10 +43,28 @@ export function send({ request, response }: Pick<Exchange, 'request' | 'response
   const sent: OutgoingHttpHeaders = { ...COMMON_HEADERS, ...headers, 'content-length': bytes };
   if (cut) sent.connection = 'close';
   response.writeHead(status, sent);
-  endWith(response, body);
-  if (cut) response.on('finish', () => request.destroy());
+  if (cut) endAfterRest(request, response, body);
+  else endWith(response, body);
   if (bytes > UNREAD_BYTES_MIN && response.writableLength > 0) cutUnread(response);
   return bytes;
+}
+
+/**
+ * Ends an answer that was made before its request had arrived. The rest is read and dropped first, for a while: closing a
+ * connection on which a client still sends resets it, and the client may then never see the answer.
+ */
+function endAfterRest(request: IncomingMessage, response: ServerResponse, body: Encoded): void {
+  response.flushHeaders();
+  if (sizeOf(body) > 0) response.write(whole(body));
+  const end = (): void => {
+    clearTimeout(timer);
+    response.end();
+  };
+  const timer = setTimeout(end, REST_MAX_MS);
+  request.once('end', end);
+  request.once('close', end);
+  response.on('finish', () => request.destroy());
+  request.resume();
 }
 
 const hasBody = ({ headers }: IncomingMessage): boolean =>
