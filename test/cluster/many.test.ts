@@ -8,7 +8,7 @@ const STEADY_MS = LONG ? 60_000 : 12_000;
 const SERVICES = LONG ? 500 : 250;
 const PER_SERVICE = 20;
 const ALL = SERVICES * PER_SERVICE;
-/** The long form has the machine for itself. */
+/** Nothing else runs beside this file, in either form; a slow machine is granted what it is elsewhere. */
 const FOUND_MS = TTL_MS + 2_000 + (LONG ? 0 : SLACK_MS);
 
 test(`${ALL} instances of ${SERVICES} services beat round robin over three replicas`, async (t) => {
