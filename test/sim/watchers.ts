@@ -1,5 +1,5 @@
 import { type Encoded, sizeOf, whole } from '../../src/api/call/message.js';
-import { Sink } from '../../src/api/call/sink.js';
+import { sinkOf } from '../support/sink.js';
 import { checkWatchServices } from '../../src/api/registry/checks.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import { WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
@@ -135,7 +135,7 @@ export class Watchers {
     };
     const onReleased = (listener: () => void): void => void (closed = listener);
     const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };
-    const sink = new Sink(transport, (error) => error as never);
+    const sink = sinkOf(transport, (error) => error as never);
     const { selection, filter } = checkWatchServices(
       WatchServicesRequest.fromPartial({ services: [...this.services], resumeToken: token }),
     );

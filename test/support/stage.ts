@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type Encoded, whole } from '../../src/api/call/message.js';
-import { Sink } from '../../src/api/call/sink.js';
+import type { Sink } from '../../src/api/call/sink.js';
+import { sinkOf } from './sink.js';
 import { checkRegister } from '../../src/api/registry/checks.js';
 import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { type WatchHub } from '../../src/api/watch/hub.js';
@@ -263,7 +264,7 @@ export class Reader {
         if (!this.stuck) this.release();
       });
     const onReleased = (listener: () => void): void => void (this.release = listener);
-    this.sink = new Sink({ write, end, onClosed, onReleased }, (error) => {
+    this.sink = sinkOf({ write, end, onClosed, onReleased }, (error) => {
       this.error = error as RollcallError;
       return error as never;
     });

@@ -57,7 +57,12 @@ export class Dispatcher {
   #draining = false;
 
   constructor(private readonly parts: DispatcherParts) {
-    this.#streams = new Streams(parts);
+    this.#streams = new Streams({
+      ...parts,
+      stats: this.stats,
+      toFailure: (error) => this.#toFailure(error),
+      onEnded: (call, failure) => this.#observe(call, failure),
+    });
     this.unread = new UnreadAnswers(parts.clock, this.unsent);
     const gates: Gate[] = [this.#drainingGate(), this.#roomGate(), this.unread, ...parts.gates];
     this.#admitReceived = gatesOf(gates, 'RECEIVED');
@@ -152,18 +157,11 @@ export class Dispatcher {
 
   /** Opens the sending half of a stream, and calls `begin` with it. */
   #open(call: Call, transport: StreamTransport, begin: (sink: Sink) => void): void {
-    let failed: Failure | undefined;
-    const toFailure = (error: unknown): Failure => (failed = this.#toFailure(error));
-    this.stats.started(call);
-    const sink = this.#streams.open(call, transport, toFailure, () => this.stats.sent(call));
-    sink.onEnd(() => {
-      this.stats.streamEnded(call, failed ?? (sink.completed ? 'OK' : 'CANCELLED'));
-      this.#observe(call, failed);
-    });
+    const stream = this.#streams.open(call, transport);
     const span = this.parts.telemetry.tracer?.call(call);
-    if (!span) return begin(sink);
-    sink.onEnd(() => span.end(failed?.error));
-    span.run(() => begin(sink));
+    if (!span) return begin(stream.sink);
+    stream.sink.onEnd(() => span.end(stream.failure?.error));
+    span.run(() => begin(stream.sink));
   }
 
   async *#counted(requests: AsyncIterable<Uint8Array>, call: Call): AsyncGenerator<Uint8Array> {

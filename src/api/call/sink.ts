@@ -13,11 +13,28 @@ export interface StreamTransport {
   onReleased(listener: () => void): void;
 }
 
+/** The call that a stream belongs to. Each method is called by the sink. */
+export interface StreamOwner {
+  /** Makes the failure of the stream from the error that ended it. */
+  toFailure(error: unknown): Failure;
+  /** A message was sent. */
+  sent(): void;
+  /** The stream has ended. Called once, before the listeners of `onEnd`. */
+  ended(): void;
+  /** The network has taken all bytes that were written, or they were dropped. Called once, after `ended`. */
+  released(): void;
+}
+
+/** Notified once of the end of a stream, and once, then or later, that what was written to it is no longer held. */
+export interface SinkListener {
+  ended?(): void;
+  released?(): void;
+}
+
 /** The sending half of one stream, as the API sees it. It ends once, and is released once: at its end or later. */
 export class Sink {
   // Each change makes a list of just its listeners: an array that grows keeps room for 16.
-  #endListeners: readonly (() => void)[] = NONE;
-  #releaseListeners: readonly (() => void)[] = NONE;
+  #listeners: readonly SinkListener[] = NONE;
   #ended = false;
   #released = false;
   #completed = false;
@@ -26,9 +43,7 @@ export class Sink {
 
   constructor(
     private readonly transport: StreamTransport,
-    private readonly toFailure: (error: unknown) => Failure,
-    /** Called for each message that is sent. */
-    private readonly onSent: () => void = () => undefined,
+    private readonly owner: StreamOwner,
   ) {
     transport.onClosed(() => this.#end());
     transport.onReleased(() => this.#release());
@@ -53,7 +68,7 @@ export class Sink {
    */
   write(message: Encoded, onTaken: () => void = () => undefined): number {
     if (this.#ended) return 0;
-    this.onSent();
+    this.owner.sent();
     return this.transport.write(message, onTaken);
   }
 
@@ -64,7 +79,7 @@ export class Sink {
     if (this.#ended) return Promise.resolve();
     return new Promise((resolve) => {
       this.#sending = resolve;
-      this.onSent();
+      this.owner.sent();
       this.transport.write(message, resolve);
     });
   }
@@ -78,36 +93,35 @@ export class Sink {
 
   /** Ends the stream with an error. */
   fail(error: unknown): void {
-    if (!this.#ended) this.transport.end(this.toFailure(error));
+    if (!this.#ended) this.transport.end(this.owner.toFailure(error));
+  }
+
+  /** Notifies `listener` of the end and the release that are still to come. */
+  attach(listener: SinkListener): void {
+    this.#listeners = [...this.#listeners, listener];
   }
 
   /** Calls `listener` once when the stream has ended. */
   onEnd(listener: () => void): void {
-    this.#endListeners = [...this.#endListeners, listener];
-  }
-
-  /** Calls `listener` once when the stream has ended, and what was written is no longer held. */
-  onRelease(listener: () => void): void {
-    this.#releaseListeners = [...this.#releaseListeners, listener];
+    this.attach({ ended: listener });
   }
 
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#sending?.();
-    const listeners = this.#endListeners;
-    this.#endListeners = NONE;
-    for (const listener of listeners) listener();
+    this.owner.ended();
+    for (const listener of this.#listeners) listener.ended?.();
   }
 
   #release(): void {
     if (this.#released) return;
     this.#end();
     this.#released = true;
-    const listeners = this.#releaseListeners;
-    this.#releaseListeners = NONE;
-    for (const listener of listeners) listener();
+    this.owner.released();
+    for (const listener of this.#listeners) listener.released?.();
+    this.#listeners = NONE;
   }
 }
 
-const NONE: readonly (() => void)[] = [];
+const NONE: readonly SinkListener[] = [];

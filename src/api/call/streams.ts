@@ -1,11 +1,12 @@
-import type { Clock } from '../../base/clock.js';
+import type { Clock, Timer } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import type { Call } from './call.js';
+import type { CallStats } from './call-stats.js';
 import { deadlinePassed, leftMsOf } from './deadline.js';
 import type { Failure } from './failure.js';
-import { Sink, type StreamTransport } from './sink.js';
+import { Sink, type StreamOwner, type StreamTransport } from './sink.js';
 
 /** A stream lives this much longer than its age at most, so that streams that began together do not end together. */
 export const STREAM_AGE_SPREAD = 0.25;
@@ -20,12 +21,55 @@ export const LAST_BYTES_MAX_MS = 10_000;
 /** A stream that has reached its age asks for the next one soon: its client was served well until now. */
 const RETRY_AFTER_AGE_MS = 200;
 
+/** How often streams that have reached their age are looked for. */
+const SWEEP_MS = 1_000;
+
 /** The dependencies of Streams. */
 export interface StreamsParts {
   readonly clock: Clock;
   readonly random: Random;
   /** The least age at which a stream is ended. */
   readonly streamAgeMs: number;
+  readonly stats: CallStats;
+  readonly toFailure: (error: unknown) => Failure;
+  /** Called when the call of a stream has ended; `failure` is `undefined` if it did not fail. */
+  readonly onEnded: (call: Call, failure: Failure | undefined) => void;
+}
+
+/** One open stream: the owner of its sink. A server has thousands, so each is one object and needs no function of its own. */
+export class OpenStream implements StreamOwner {
+  readonly sink: Sink;
+  /** Why this server ended the stream, if it failed. */
+  failure: Failure | undefined;
+  /** Ends the stream at the deadline of its call, if that comes before its age. */
+  deadline: Timer | undefined;
+
+  constructor(
+    readonly call: Call,
+    transport: StreamTransport,
+    private readonly streams: Streams,
+    /** The sweep at which the stream is too old. */
+    readonly lastSweep: number,
+  ) {
+    this.sink = new Sink(transport, this);
+  }
+
+  toFailure(error: unknown): Failure {
+    this.failure = this.streams.parts.toFailure(error);
+    return this.failure;
+  }
+
+  sent(): void {
+    this.streams.parts.stats.sent(this.call);
+  }
+
+  ended(): void {
+    this.streams.ended(this);
+  }
+
+  released(): void {
+    this.streams.released(this);
+  }
 }
 
 /**
@@ -33,42 +77,57 @@ export interface StreamsParts {
  * connection can have STREAMS_PER_CONNECTION of them, so that its unary calls never wait behind streams.
  */
 export class Streams {
-  readonly #open = new Set<Sink>();
+  /** The open streams by the sweep that ends them: a timer for each would cost more memory. */
+  readonly #byLastSweep = new Map<number, Set<OpenStream>>();
   readonly #byConnection = new Map<string, number>();
+  #size = 0;
+  #sweeping: Timer | undefined;
 
-  constructor(private readonly parts: StreamsParts) {}
+  constructor(readonly parts: StreamsParts) {}
 
   /** The number of open streams. */
   get size(): number {
-    return this.#open.size;
+    return this.#size;
   }
 
   /** Opens the sending half of a call, until it ends in whatever way. */
-  open(call: Call, transport: StreamTransport, toFailure: (error: unknown) => Failure, onSent: () => void): Sink {
-    const { connection } = call;
-    const { clock, random, streamAgeMs } = this.parts;
-    const sink = new Sink(transport, toFailure, onSent);
+  open(call: Call, transport: StreamTransport): OpenStream {
+    const { clock, random, streamAgeMs, stats } = this.parts;
+    stats.started(call);
     const ageMs = streamAgeMs * (1 + STREAM_AGE_SPREAD * random.fraction());
-    // In whole seconds: timers of the same length share a list, however many there are.
-    const endMs = Math.ceil(ageMs / 1_000) * 1_000;
+    const stream = new OpenStream(call, transport, this, Math.ceil((clock.now() + ageMs) / SWEEP_MS));
     const leftMs = leftMsOf(call, clock);
-    const timer =
-      leftMs < endMs
-        ? clock.after(leftMs, () => sink.fail(deadlinePassed()))
-        : clock.after(endMs, () => sink.fail(agedOut(streamAgeMs)));
-    this.#open.add(sink);
-    this.#byConnection.set(connection, this.#countOf(connection) + 1);
-    sink.onEnd(() => {
-      timer.cancel();
-      this.#open.delete(sink);
-    });
-    // A stream whose last bytes wait for a reader still takes one of the connection's places.
-    sink.onRelease(() => {
-      const left = this.#countOf(connection) - 1;
-      if (left > 0) this.#byConnection.set(connection, left);
-      else this.#byConnection.delete(connection);
-    });
-    return sink;
+    if (leftMs < ageMs) stream.deadline = clock.after(leftMs, () => stream.sink.fail(deadlinePassed()));
+    const together = this.#byLastSweep.get(stream.lastSweep);
+    if (together) together.add(stream);
+    else this.#byLastSweep.set(stream.lastSweep, new Set([stream]));
+    this.#size++;
+    this.#byConnection.set(call.connection, this.#countOf(call.connection) + 1);
+    this.#sweeping ??= clock.every(SWEEP_MS, () => this.#sweep());
+    return stream;
+  }
+
+  /** Forgets a stream that has ended. */
+  ended(stream: OpenStream): void {
+    const { call, sink, failure, deadline, lastSweep } = stream;
+    deadline?.cancel();
+    const together = this.#byLastSweep.get(lastSweep);
+    together?.delete(stream);
+    if (together?.size === 0) this.#byLastSweep.delete(lastSweep);
+    this.#size--;
+    if (this.#size === 0) {
+      this.#sweeping?.cancel();
+      this.#sweeping = undefined;
+    }
+    this.parts.stats.streamEnded(call, failure ?? (sink.completed ? 'OK' : 'CANCELLED'));
+    this.parts.onEnded(call, failure);
+  }
+
+  /** Frees the place of a stream: one whose last bytes wait for a reader still takes one of its connection's places. */
+  released({ call: { connection } }: OpenStream): void {
+    const left = this.#countOf(connection) - 1;
+    if (left > 0) this.#byConnection.set(connection, left);
+    else this.#byConnection.delete(connection);
   }
 
   /** Throws if the connection of a stream that was just opened has too many. */
@@ -81,7 +140,17 @@ export class Streams {
 
   /** Ends every open stream with an error. */
   failAll(error: RollcallError): void {
-    for (const sink of [...this.#open]) sink.fail(error);
+    for (const stream of [...this.#byLastSweep.values()].flatMap((together) => [...together])) stream.sink.fail(error);
+  }
+
+  /** Ends the streams that have reached their age. */
+  #sweep(): void {
+    const { clock, streamAgeMs } = this.parts;
+    const sweep = Math.floor(clock.now() / SWEEP_MS);
+    const old = [...this.#byLastSweep]
+      .filter(([lastSweep]) => lastSweep <= sweep)
+      .flatMap(([, streams]) => [...streams]);
+    for (const { sink } of old) sink.fail(agedOut(streamAgeMs));
   }
 
   #countOf(connection: string): number {

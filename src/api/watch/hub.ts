@@ -19,7 +19,7 @@ import type { UnsentBytes } from '../call/unsent-bytes.js';
 import type { Tail, WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
 import { beginningOf, readToken, revisionAhead } from './resume.js';
-import { Group, type Sending, WatchStream } from './stream.js';
+import { Group, type Sending, WatchStream, type WatchStreamEvents } from './stream.js';
 import { COUNTERS } from '../instruments.js';
 
 /** A quiet stream gets a bookmark after this. The guarantee is 15 s; quiet streams are looked for once a second. */
@@ -64,6 +64,10 @@ export class WatchHub implements Closeable {
   readonly #flow: Flow;
   /** Watches that wait until this server has seen the revision of their token. */
   readonly #awaited = new Set<Sink>();
+  readonly #streamEvents: WatchStreamEvents = {
+    ended: (stream) => this.#drop(stream),
+    released: (stream) => this.#flow.release(stream),
+  };
   readonly #stop = new AbortController();
   #sweeping: Timer | undefined;
   #nextNumber = 1;
@@ -139,14 +143,13 @@ export class WatchHub implements Closeable {
     const beginning = beginningOf(token, request.selection.key, catalog);
     const group = this.#groupOf(request);
     const id = `${random.id().slice(0, 8)}-${this.#nextNumber++}`;
-    const stream = new WatchStream({ group, sink, beginning, id });
+    const stream = new WatchStream({ events: this.#streamEvents, group, sink, beginning, id });
     stream.lastSent = this.#byLastSent.push(stream);
     stream.lastSentMs = clock.now();
     group.streams.add(stream);
     telemetry.counters.add(COUNTERS.watches_opened);
     if (beginning.resetReason !== ResetReason.RESET_REASON_UNSPECIFIED) telemetry.counters.add(COUNTERS.watches_reset);
-    sink.onEnd(() => this.#drop(stream));
-    sink.onRelease(() => this.#flow.release(stream));
+    sink.attach(stream);
     this.#serve(stream);
   }
 

@@ -3,7 +3,7 @@ import type { Collection } from '../../catalog/collection.js';
 import { delta, listen, type Selection, type Span } from '../../catalog/selection.js';
 import type { ResetReason } from '../../gen/rollcall/v1/watch.js';
 import type { Item } from '../../model/item.js';
-import type { Sink } from '../call/sink.js';
+import type { Sink, SinkListener } from '../call/sink.js';
 import type { WatchCodec } from './codecs.js';
 import { SharedDelta } from './parts.js';
 import type { Beginning, Staged } from './resume.js';
@@ -48,8 +48,15 @@ export interface Sending {
   part: number;
 }
 
+/** Notified of the ends of open watches. */
+export interface WatchStreamEvents {
+  ended(stream: WatchStream): void;
+  released(stream: WatchStream): void;
+}
+
 /** The parts of an open watch. */
 export interface WatchStreamParts {
+  readonly events: WatchStreamEvents;
   readonly group: Group<Item>;
   readonly sink: Sink;
   readonly beginning: Beginning;
@@ -58,7 +65,8 @@ export interface WatchStreamParts {
 }
 
 /** One open watch: a cursor, and the bytes that its reader has not taken yet. */
-export class WatchStream {
+export class WatchStream implements SinkListener {
+  readonly #events: WatchStreamEvents;
   readonly group: Group<Item>;
   readonly sink: Sink;
   readonly resetReason: ResetReason;
@@ -81,12 +89,20 @@ export class WatchStream {
   waiting: Node<WatchStream> | undefined;
   waitingSinceMs = 0;
 
-  constructor({ group, sink, beginning, id }: WatchStreamParts) {
+  constructor({ events, group, sink, beginning, id }: WatchStreamParts) {
+    this.#events = events;
     this.group = group;
     this.sink = sink;
     this.cursor = beginning.cursor;
     this.unfinished = beginning.unfinished;
     this.resetReason = beginning.resetReason;
     this.id = id;
+  }
+  ended(): void {
+    this.#events.ended(this);
+  }
+
+  released(): void {
+    this.#events.released(this);
   }
 }

@@ -5,8 +5,8 @@ import type { Method } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import { EdgeCall } from '../wire/edge-call.js';
 
-/** A call of grpc-js whose messages are bytes. */
-export type WireCall = Pick<ServerUnaryCall<Buffer, Encoded>, 'getPeer' | 'getDeadline' | 'metadata' | 'cancelled'> & {
+/** A call of grpc-js, whatever its requests. */
+export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getDeadline' | 'metadata' | 'cancelled'> & {
   once(event: 'cancelled', listener: () => void): unknown;
 };
 

@@ -33,14 +33,30 @@ function asBuffer(message: Encoded): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** The bytes of a request, held until its handler takes them: grpc-js keeps what it decoded for as long as the call lasts. */
+class Received {
+  #bytes: Buffer | undefined;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  take(): Buffer {
+    const bytes = this.#bytes;
+    assert(bytes !== undefined, 'the bytes of a request are taken once');
+    this.#bytes = undefined;
+    return bytes;
+  }
+}
+
 /** A method as grpc-js registers it. */
-export function definitionOf({ path, kind }: Method): MethodDefinition<Buffer, Encoded> {
+export function definitionOf({ path, kind }: Method): MethodDefinition<Received, Encoded> {
   return {
     path,
     requestStream: kind === 'BIDI_STREAM',
     responseStream: kind !== 'UNARY',
-    requestSerialize: asBuffer,
-    requestDeserialize: asBuffer,
+    requestSerialize: (request) => request.take(),
+    requestDeserialize: (bytes) => new Received(bytes),
     responseSerialize: asBuffer,
     responseDeserialize: asBuffer,
   };
@@ -65,10 +81,10 @@ export class GrpcHandlers {
     }
   }
 
-  #unary(method: UnaryMethod): handleUnaryCall<Buffer, Encoded> {
+  #unary(method: UnaryMethod): handleUnaryCall<Received, Encoded> {
     return (wire, callback) => {
       const call = new GrpcCall(method, wire, this.random);
-      this.dispatcher.unary(method, wire.request, call, (failure, response) => {
+      this.dispatcher.unary(method, wire.request.take(), call, (failure, response) => {
         call.end();
         if (failure) return callback(toStatusObject(failure));
         callback(null, response);
@@ -79,14 +95,14 @@ export class GrpcHandlers {
     };
   }
 
-  #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Buffer, Encoded> {
+  #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Received, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
-      this.dispatcher.serverStream(method, wire.request, call, new GrpcStream(wire, call, this.clock));
+      this.dispatcher.serverStream(method, wire.request.take(), call, new GrpcStream(wire, call, this.clock));
     };
   }
 
-  #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Buffer, Encoded> {
+  #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Received, Encoded> {
     return (wire) => {
       const call = new GrpcCall(method, wire, this.random);
       this.dispatcher.bidiStream(method, requestsOf(wire), call, new GrpcStream(wire, call, this.clock));
@@ -101,7 +117,7 @@ const LAST_REQUEST_EVENTS = ['end', 'cancelled', 'close', 'error'];
  * The requests of a stream, until the stream ends in whatever way. Node's own iterator does not fit: it destroys the
  * stream when its last status is emitted as an error, and the status is then lost if a response is still being written.
  */
-function requestsOf(wire: ServerDuplexStream<Buffer, Encoded>): AsyncIterable<Buffer> {
+function requestsOf(wire: ServerDuplexStream<Received, Encoded>): AsyncIterable<Buffer> {
   let isOver = false;
   let wake = (): void => undefined;
   wire.on('readable', () => wake());
@@ -114,8 +130,8 @@ function requestsOf(wire: ServerDuplexStream<Buffer, Encoded>): AsyncIterable<Bu
   return {
     async *[Symbol.asyncIterator]() {
       for (;;) {
-        const request = wire.read() as Buffer | null;
-        if (request !== null) yield request;
+        const request = wire.read() as Received | null;
+        if (request !== null) yield request.take();
         else if (isOver) return;
         else await new Promise<void>((resolve) => (wake = resolve));
       }
@@ -124,7 +140,7 @@ function requestsOf(wire: ServerDuplexStream<Buffer, Encoded>): AsyncIterable<Bu
 }
 
 /** A stream of grpc-js that can be written to. */
-type WritableCall = ServerWritableStream<Buffer, Encoded> | ServerDuplexStream<Buffer, Encoded>;
+type WritableCall = ServerWritableStream<Received, Encoded> | ServerDuplexStream<Received, Encoded>;
 
 /** The events of a stream of grpc-js after which nothing more can be sent. */
 const CLOSING_EVENTS = ['cancelled', 'close', 'error', 'finish'];
@@ -186,7 +202,7 @@ class GrpcStream implements StreamTransport {
 }
 
 /** The HTTP/2 stream of a call, reached by fields that grpc-js does not publish: no public event reports that bytes are gone. */
-function http2StreamOf(wire: WritableCall | ServerUnaryCall<Buffer, Encoded>): ServerHttp2Stream {
+function http2StreamOf(wire: WritableCall | ServerUnaryCall<Received, Encoded>): ServerHttp2Stream {
   const { stream } = (wire as unknown as { readonly call: { readonly stream?: ServerHttp2Stream } }).call;
   assert(typeof stream?.close === 'function', 'grpc-js keeps the stream of a call elsewhere than it did');
   return stream;

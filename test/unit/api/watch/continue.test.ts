@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Encoded, sizeOf, whole } from '../../../../src/api/call/message.js';
-import { Sink } from '../../../../src/api/call/sink.js';
+import { sinkOf } from '../../../support/sink.js';
 import { servicesCodec } from '../../../../src/api/watch/codecs.js';
 import { hubOf } from '../../../support/hub.js';
 import { Catalog } from '../../../../src/catalog/catalog.js';
@@ -193,7 +193,7 @@ function read(server: Server, client: Client, arrive: number): void {
   };
   const onReleased = (listener: () => void): void => void (closed = listener);
   const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };
-  const sink = new Sink(transport, (error) => {
+  const sink = sinkOf(transport, (error) => {
     throw error;
   });
   const selection = serviceSelection('default', undefined, filter);

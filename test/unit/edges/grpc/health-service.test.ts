@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Encoded, whole } from '../../../../src/api/call/message.js';
 import type { ServerStreamMethod } from '../../../../src/api/call/method.js';
-import { Sink } from '../../../../src/api/call/sink.js';
+import { sinkOf } from '../../../support/sink.js';
 import { HealthService } from '../../../../src/edges/grpc/health-service.js';
 import { SimProcess } from '../../../sim/process.js';
 import { World } from '../../../sim/world.js';
@@ -21,7 +21,7 @@ function watch(health: HealthService, service: string): { states: string[]; clos
     onClosed: () => undefined,
     onReleased: (listener: () => void) => void (close = listener),
   };
-  const sink = new Sink(transport, (error) => error as never);
+  const sink = sinkOf(transport, (error) => error as never);
   const request = Buffer.concat([Buffer.from([0x0a, service.length]), Buffer.from(service)]);
   void method.invoke(request, undefined as never, sink);
   return { states, close: () => close() };
