@@ -1,4 +1,4 @@
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { type Encoded, sizeOf, whole } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
 import { endWith } from '../wire/write.js';
@@ -24,6 +24,8 @@ export interface HttpAnswer {
 /** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
 export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
 
+const COMMON_LIST = Object.entries(COMMON_HEADERS).flat();
+
 /** How long the rest of a request is read that was answered before it had arrived. */
 const REST_MAX_MS = 1_000;
 /** Smaller answers are not watched: one on each of HTTP_CONNECTIONS holds 40 MB. */
@@ -40,8 +42,10 @@ export function send({ request, response }: Pick<Exchange, 'request' | 'response
   const { status, headers, body } = answer;
   const bytes = sizeOf(body);
   const cut = !request.complete && hasBody(request);
-  const sent: OutgoingHttpHeaders = { ...COMMON_HEADERS, ...headers, 'content-length': bytes };
-  if (cut) sent.connection = 'close';
+  // A flat list costs Node less than an object.
+  const sent: OutgoingHttpHeader[] = [...COMMON_LIST, 'content-length', bytes];
+  for (const name in headers) sent.push(name, headers[name]!);
+  if (cut) sent.push('connection', 'close');
   response.writeHead(status, sent);
   if (cut) endAfterRest(request, response, body);
   else endWith(response, body);

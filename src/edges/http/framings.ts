@@ -33,7 +33,8 @@ export interface Framing {
 export class Framings {
   /** The framings of a POST by its content type: made once, for every request. */
   readonly #ofPost: ReadonlyMap<string, Framing>;
-  /** The framing of a POST of JSON that asks for server-sent events. */
+  /** The framing of a POST of JSON, and of one that asks for server-sent events. */
+  readonly #json: Framing;
   readonly #events: Framing;
 
   constructor(
@@ -43,8 +44,9 @@ export class Framings {
     const unary = connectUnary(formats.json, json);
     const textStream = (headers: IncomingHttpHeaders): StreamFraming => this.#textStream(headers, undefined, false);
     this.#events = { unary, stream: textStream({ accept: 'text/event-stream' }) };
+    this.#json = { unary, stream: textStream({}) };
     this.#ofPost = new Map<string, Framing>([
-      ['application/json', { unary, stream: textStream({}) }],
+      ['application/json', this.#json],
       ['application/proto', { unary: connectUnary(formats.proto, json) }],
       ['application/connect+json', { stream: connectStream(formats.json, json) }],
       ['application/connect+proto', { stream: connectStream(formats.proto, json) }],
@@ -70,8 +72,9 @@ export class Framings {
 
   /** The framing of a POST. `undefined` if no protocol has its content type. */
   ofPost({ headers }: IncomingMessage): Framing | undefined {
-    const type = mediaType(headers['content-type']);
-    return type === 'application/json' && wantsEvents(headers) ? this.#events : this.#ofPost.get(type);
+    const given = headers['content-type'];
+    const framing = this.#ofPost.get(given ?? '') ?? this.#ofPost.get(mediaType(given));
+    return framing === this.#json && wantsEvents(headers) ? this.#events : framing;
   }
 
   /** The framing of a GET: of Connect if it names an encoding and a message, else the parameters are fields. */

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { bracketed } from '../../base/hosts.js';
@@ -17,8 +18,7 @@ export class HttpCall extends HeaderCall {
     random: Random,
   ) {
     super(method, request.headers, deadlineMs, random);
-    const { remoteAddress = '', remotePort = 0 } = request.socket;
-    this.connection = `${bracketed(remoteAddress)}:${remotePort}`;
+    this.connection = nameOf(request.socket);
   }
 
   protected get cancelled(): boolean {
@@ -28,4 +28,17 @@ export class HttpCall extends HeaderCall {
   protected onCancelled(listener: () => void): void {
     this.response.once('close', listener);
   }
+}
+
+/** The names of connections. A socket that was closed does not know its address any more. */
+const names = new WeakMap<Socket, string>();
+
+function nameOf(socket: Socket): string {
+  let name = names.get(socket);
+  if (name === undefined) {
+    const { remoteAddress = '', remotePort = 0 } = socket;
+    name = `${bracketed(remoteAddress)}:${remotePort}`;
+    names.set(socket, name);
+  }
+  return name;
 }

@@ -59,7 +59,7 @@ export class Routes {
     if (allowed.length === 0) return notFound(request, response, path);
     if (!allowed.includes(request.method ?? '')) return notAllowed(request, response, allowed);
     const call = this.#shortPaths.find(request, path, withLastEventId(request, new URLSearchParams(query)));
-    this.#run({ request, response, method: call.method }, call.framing);
+    this.#run(request, response, call.method, call.framing);
   }
 
   #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: string): void {
@@ -71,10 +71,10 @@ export class Routes {
       ? this.#framings.ofPost(request)
       : this.#framings.ofGet(request, withLastEventId(request, new URLSearchParams(query)), method);
     if (!framing) return unsupportedType(request, response, this.#framings.postTypes);
-    this.#run({ request, response, method }, framing);
+    this.#run(request, response, method, framing);
   }
 
-  #run({ request, response, method }: Pick<Exchange, 'request' | 'response' | 'method'>, framing: Framing): void {
+  #run(request: IncomingMessage, response: ServerResponse, method: Method, framing: Framing): void {
     const { clock, random, dispatcher } = this.parts;
     const timeout = timeoutOf(request);
     const deadlineMs = typeof timeout === 'number' ? clock.wall() + timeout : undefined;
@@ -87,8 +87,8 @@ export class Routes {
     const chosen = method.kind === 'UNARY' ? framing.unary : framing.stream;
     if (!chosen) return unsupportedType(request, response, this.#framings.postTypes);
     const wrong = timeout === 'malformed' ? malformedTimeout() : undefined;
-    if (method.kind === 'UNARY') this.#unary({ ...exchange, method }, framing.unary!, wrong);
-    else this.#stream({ ...exchange, method }, framing.stream!, wrong);
+    if (method.kind === 'UNARY') this.#unary(exchange as Exchange<UnaryMethod>, framing.unary!, wrong);
+    else this.#stream(exchange as Exchange<ServerStreamMethod>, framing.stream!, wrong);
   }
 
   #unary(exchange: Exchange<UnaryMethod>, framing: UnaryFraming, wrong: RollcallError | undefined): void {

@@ -20,11 +20,12 @@ export interface UnaryFraming {
 
 /** The Connect protocol: https://connectrpc.com/docs/protocol. */
 export function connectUnary(format: Format, json: Json): UnaryFraming {
+  const headers = { 'content-type': `application/${format.name}` };
   return {
     readRequest: bareRequest(format),
     success: ({ call, types }, message) => ({
       status: 200,
-      headers: { 'content-type': `application/${format.name}`, ...connectMetadata(call) },
+      headers: call.given ? { ...headers, ...connectMetadata(call) } : headers,
       body: format.write(types.output, message),
     }),
     failure: ({ call }, failure) => connectFailure(call, failure, json),

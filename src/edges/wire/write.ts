@@ -8,10 +8,13 @@ const COPIED_BYTES_MAX = 16 * 1_024;
 /** The frames of messages that are sent again and again: the same answer to the same call. */
 const frames = new WeakMap<Pieces, Buffer>();
 
-/** Ends a stream with a message. A large piece that others share is not copied. */
+/** The bytes of such messages as text, which Node sends in one piece with the headers before it. */
+const texts = new WeakMap<Pieces, string>();
+
+/** Ends a response of HTTP with a message. A large piece that others share is not copied. */
 export function endWith(stream: Writable, message: Encoded): void {
   if (!(message instanceof Pieces)) stream.end(message);
-  else if (isSmall(message)) stream.end(frameOf(message).subarray(PREFIX_BYTES));
+  else if (isSmall(message)) stream.end(textOf(message), 'latin1');
   else {
     stream.write(message.own);
     stream.end(message.shared);
@@ -34,6 +37,16 @@ export const wholeOnce = (message: Encoded): Uint8Array =>
   message instanceof Pieces && isSmall(message) ? frameOf(message).subarray(PREFIX_BYTES) : whole(message);
 
 const isSmall = (message: Pieces): boolean => sizeOf(message) <= COPIED_BYTES_MAX;
+
+/** The bytes of a small message as latin1. */
+function textOf(message: Pieces): string {
+  let text = texts.get(message);
+  if (text === undefined) {
+    text = Buffer.concat([message.shared, message.own]).toString('latin1');
+    texts.set(message, text);
+  }
+  return text;
+}
 
 /** The frame of a small message. */
 function frameOf(message: Pieces): Buffer {
