@@ -73,9 +73,9 @@ export class RecentRevisions {
     if (!oldest) return;
     this.#bytes -= sizeOf(oldest);
     this.#floor = oldest.revision;
-    this.#dropped++;
-    // The array is cut only now and then, because each cut costs its whole length.
-    if (this.#dropped < REVISIONS_MAX) return;
+    this.#batches[this.#dropped++] = DROPPED;
+    // A cut costs the length of the rest, so it waits until as many batches were dropped.
+    if (this.#dropped <= this.#batches.length - this.#dropped) return;
     this.#batches = this.#batches.slice(this.#dropped);
     this.#dropped = 0;
   }
@@ -96,6 +96,9 @@ export class RecentRevisions {
     for (const done of this.#waiting) done();
   }
 }
+
+/** Takes the place of a batch that was dropped: its values are let go at once. */
+const DROPPED: RevisionBatch = { revision: 0n, changes: [] };
 
 function sizeOf({ changes }: RevisionBatch): number {
   return changes.reduce((bytes, change) => bytes + (change.kind === 'put' ? change.entry.value.length : 0), 0);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { RecentRevisions } from '../../../src/store/recent-revisions.js';
 import { Compacted, type RevisionBatch } from '../../../src/store/store.js';
 
@@ -62,4 +64,22 @@ test('S10: a watcher that falls behind the oldest kept revision ends with Compac
   for (let revision = 1n; revision <= 20_002n; revision++) recent.append(batch(revision, 'a'));
   assert.ok((await watch(recent, 1n)).error instanceof Compacted);
   assert.equal((await watch(recent, 2n)).seen.length, 20_000);
+});
+
+test('the values of dropped revisions are let go at once', async () => {
+  const recent = new RecentRevisions(0n);
+  const valueBytes = 1_024 * 1_024;
+  const values: WeakRef<Uint8Array>[] = [];
+  for (let i = 1; i <= 200; i++) {
+    const value = new Uint8Array(valueBytes);
+    values.push(new WeakRef(value));
+    const entry = { key: 'a', value, createRevision: 1n, modRevision: BigInt(i) };
+    recent.append({ revision: BigInt(i), changes: [{ kind: 'put', entry }] });
+  }
+  await new Promise((resolve) => setImmediate(resolve)); // a WeakRef that was read or made holds its target for a turn
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  const held = values.filter((value) => value.deref()).length;
+  assert.ok(held <= 64, `${held} MiB are held`);
+  assert.equal((await watch(recent, 150n)).seen.length, 50);
 });
