@@ -23,8 +23,9 @@ const layers = [
   ['edges/peer', [...everywhere, 'domain/health']],
   ['edges/loopback', ['base', 'domain/health']],
   ['telemetry', ['base']],
-  ['settings', ['base', 'telemetry']],
-  ['instruments', ['base', 'store/instruments', 'catalog/instruments', 'domain', 'api/instruments']],
+  ['tls', ['base']],
+  ['settings', ['base', 'telemetry', 'tls']],
+  ['instruments', ['base', 'store/instruments', 'catalog/instruments', 'domain', 'api/instruments', 'tls/instruments']],
   ['version', []],
   [
     'server',
@@ -36,12 +37,13 @@ const layers = [
       'api',
       'edges',
       'settings',
+      'tls',
       'telemetry',
       'instruments',
       'version',
     ],
   ],
-  ['main', ['base', 'settings', 'server', 'telemetry', 'version']],
+  ['main', ['base', 'settings', 'server', 'telemetry', 'tls', 'version']],
 ];
 
 const own = (folder) => `^src/${folder}(/|\\.ts$)`;
@@ -70,6 +72,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^src' },
       to: { path: '^src/telemetry/otlp', dependencyTypesNot: ['dynamic-import'] },
+    },
+    onlyFrom('one-importer-of-x509', 'node_modules/(@peculiar/x509|reflect-metadata)/', '^src/tls/authority'),
+    {
+      name: 'certificates-are-made-only-for-the-demo',
+      severity: 'error',
+      from: { path: '^src', pathNot: '^src/tls/demo' },
+      to: { path: '^src/tls/(authority|demo)', dependencyTypesNot: ['dynamic-import'] },
     },
     onlyFrom('one-importer-of-prom-client', 'node_modules/prom-client/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),

@@ -7,6 +7,7 @@ import * as health from './domain/health/instruments.js';
 import * as registry from './domain/registry/instruments.js';
 import * as retention from './domain/retention/instruments.js';
 import * as store from './store/instruments.js';
+import * as tls from './tls/instruments.js';
 
 /** Every counter of the program. */
 export const ALL_COUNTERS: readonly Counter[] = [
@@ -32,6 +33,7 @@ export const ALL_ALARMS: readonly Alarm[] = [
   health.ALARMS,
   registry.ALARMS,
   cluster.ALARMS,
+  tls.ALARMS,
 ].flatMap((alarms) => Object.values<Alarm>(alarms));
 
 /** All of them. */

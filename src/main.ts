@@ -12,6 +12,7 @@ const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
   rollcall serve [settings]            starts a server
   rollcall serve --print-settings      prints every setting with its value and its source, and starts nothing
   rollcall store new-epoch [settings]  completes a restore of the store: all servers and watches start over
+  rollcall certs demo DIR              makes certificates for trying out TLS: an authority, a server and a client
   rollcall version                     prints the version
   rollcall help                        prints this help
 
@@ -36,6 +37,8 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       return args.includes(PRINT_SETTINGS) ? printSettings(args) : await serve(args);
     case 'store':
       return await storeCommand(args);
+    case 'certs':
+      return await certsCommand(args);
     case 'version':
     case '--version':
       return args.length > 0
@@ -72,6 +75,22 @@ async function storeCommand([command, ...args]: readonly string[]): Promise<numb
       `rollcall: the store has members: ${nodes.join(', ')}. If these servers run, their watches begin again now.\n`,
     );
   return print(`the store has the new epoch ${epoch}\n`);
+}
+
+/** Makes certificates for trying out. */
+async function certsCommand([command, folder, ...more]: readonly string[]): Promise<number> {
+  if (command !== 'demo' || folder === undefined || folder === '' || more.length > 0)
+    return usage('the command for certificates is missing or unknown; use: rollcall certs demo DIR');
+  // Only this command loads the library for certificates.
+  const { writeDemoCertificates } = await import('./tls/demo.js');
+  const path = await writeDemoCertificates(folder);
+  return print(`${path} has certificates for trying out, valid for 30 days. Do not use them for anything else: the key of
+their authority, ca.key, lies beside them. Start a server with them, and call it:
+
+  rollcall serve --tls-cert ${path}/server.crt --tls-key ${path}/server.key --tls-client-ca ${path}/ca.crt --tls-client-certs optional
+  grpcurl -cacert ${path}/ca.crt localhost:7400 rollcall.v1.RegistryService/ListServices
+  curl --cacert ${path}/ca.crt --cert ${path}/client.crt --key ${path}/client.key https://localhost:7401/v1/services
+`);
 }
 
 function printSettings(args: readonly string[]): number {
@@ -165,7 +184,11 @@ function readAgain(
 }
 
 /** Reports where the server listens: a log line for programs and, on a terminal, a few lines for a person. */
-function announce({ host, store }: Settings, { grpcPort, httpPort }: RunningServer, { log }: ProcessTelemetry): void {
+function announce(
+  { host, store, tls }: Settings,
+  { grpcPort, httpPort }: RunningServer,
+  { log }: ProcessTelemetry,
+): void {
   const place =
     store.kind === 'embedded'
       ? `its data in ${store.dataDir}`
@@ -175,13 +198,15 @@ function announce({ host, store }: Settings, { grpcPort, httpPort }: RunningServ
   const near = ANY_ADDRESS.includes(host) ? 'localhost' : host;
   const name = bracketed(near);
   const address = `${name}:${grpcPort}`;
+  const grpcurl = tls ? 'grpcurl -cacert CA.crt' : 'grpcurl -plaintext';
+  const curl = tls ? 'curl --cacert CA.crt https' : 'curl http';
   const http = httpPort === undefined ? '' : ` and ${name}:${httpPort} (HTTP)`;
   process.stdout.write(`Rollcall ${VERSION} listens on ${address} (gRPC)${http}, with ${place}. Try:
 
-  grpcurl -plaintext -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
-  grpcurl -plaintext -d '{"service":"pay"}' ${address} rollcall.v1.RegistryService/Discover
-  grpcurl -plaintext -d '{"all":true}' ${address} rollcall.v1.ConfigService/WatchConfig
-${httpPort === undefined ? '' : `  curl http://${name}:${httpPort}/v1/services/pay\n`}
+  ${grpcurl} -d '{"instance":{"service":"pay","address":"10.0.0.7","port":8080}}' ${address} rollcall.v1.RegistryService/Register
+  ${grpcurl} -d '{"service":"pay"}' ${address} rollcall.v1.RegistryService/Discover
+  ${grpcurl} -d '{"all":true}' ${address} rollcall.v1.ConfigService/WatchConfig
+${httpPort === undefined ? '' : `  ${curl}://${name}:${httpPort}/v1/services/pay\n`}
 `);
 }
 

@@ -6,6 +6,7 @@ import { Readiness } from './api/readiness.js';
 import { GrpcEdge } from './edges/grpc/grpc-edge.js';
 import { HttpEdge, type HttpEdgeParts } from './edges/http/http-edge.js';
 import { IMAGE } from './edges/wire/image.js';
+import type { ListenerTls } from './edges/wire/listener-tls.js';
 import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
 import { peerConnector } from './edges/peer/connector.js';
@@ -26,6 +27,8 @@ import type { Settings, StoreSettings, TraceSettings } from './settings/settings
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import { Metrics } from './telemetry/metrics.js';
+import { ALARMS } from './tls/instruments.js';
+import { TlsFiles, type TlsFilesParts } from './tls/tls-files.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
 
@@ -55,26 +58,36 @@ export async function startServer(
     const tracer = settings.traces && closers.add(await openTracer(settings.traces, telemetry));
     const parts = { clock: systemClock, random: systemRandom, telemetry: { ...telemetry, tracer } };
     const { streamAgeMs } = settings;
-    const dispatcher = openDispatcher({ ...parts, streamAgeMs });
+    const tlsFiles = closers.add(new TlsFiles({ ...parts, uses: usesOf(settings) }));
+    if (settings.insecure) telemetry.alarms.raise(ALARMS.INSECURE, openToAll(settings));
+    const clientCertificates = settings.tls?.clientCertificates ?? 'none';
+    const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates });
     const readiness = new Readiness(NOT_READY);
-    const edgeParts = { ...parts, dispatcher, readiness };
+    const edgeParts = { ...parts, dispatcher, readiness, tls: listenerTls(settings, tlsFiles) };
     const metrics = new Metrics(ALL_INSTRUMENTS, telemetry);
     metrics.add(dispatcher.stats.metrics());
     const http =
       settings.httpPort === undefined ? undefined : closers.add(openHttp(settings, { ...edgeParts, metrics }));
     const httpPort = await http?.listen(settings.host, settings.httpPort!);
-    const store = closers.add(await openStore(settings.store, telemetry, onFatal));
+    const store = closers.add(await openStore(settings.store, tlsFiles, telemetry, onFatal));
     const selfBeat = closers.add(await LoopbackSelfBeat.open(systemClock));
     const grpc = new GrpcEdge({ ...edgeParts, streamAgeMs });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
-    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort);
+    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort, tlsFiles);
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
     const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, cluster }));
     const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
     const inspector = closers.add(openInspector(telemetry));
     const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
-    const source = { replica, dispatcher, readiness, version: VERSION, watches: () => api.watches() };
+    const source = {
+      replica,
+      dispatcher,
+      readiness,
+      version: VERSION,
+      watches: () => api.watches(),
+      certificates: () => tlsFiles.ends(),
+    };
     metrics.add(GAUGES.map((gauge) => gaugeMetric(gauge, source)));
     // Both edges at once: each gives calls in flight the same time. The port for HTTP was only first to open.
     closers.add({ close: async () => void (await Promise.all([grpc.close(), http?.close()])) });
@@ -88,6 +101,7 @@ export async function startServer(
     const apply = (next: Settings): void => {
       protectionTimes.maxMs = next.protectionMaxMs;
       telemetry.setLevel(next.logLevel);
+      void tlsFiles.look();
     };
     return { grpcPort, httpPort, apply, close: () => stop(readiness, replica, closers) };
   } catch (error) {
@@ -124,10 +138,32 @@ function openInspector({ log, counters }: ProcessTelemetry): ThreadInspector {
 }
 
 /** The identity of this process in a cluster. */
-function clusterSettings({ host, node, advertise }: Settings, grpcPort: number): ClusterSettings {
+function clusterSettings(
+  { host, node, advertise, tls }: Settings,
+  grpcPort: number,
+  tlsFiles: TlsFiles,
+): ClusterSettings {
   const address = advertise ?? `${advertisedHost(host)}:${grpcPort}`;
-  return { node: node ?? address, address, connect: peerConnector((target) => new GrpcPeerStub(target)) };
+  const peerTls = tls && { source: tlsFiles.of('peers')!, name: tls.peerName };
+  return { node: node ?? address, address, connect: peerConnector((target) => new GrpcPeerStub(target, peerTls)) };
 }
+
+/** The files of TLS that the settings name, by use. */
+function usesOf({ tls, store }: Pick<Settings, 'tls' | 'store'>): TlsFilesParts['uses'] {
+  const { cert, key } = tls?.files ?? {};
+  return {
+    ...(tls && cert && key && { server: tls.files, peers: { cert, key, ...(tls.peerCa && { ca: tls.peerCa }) } }),
+    ...(store.kind === 'etcd' && Object.keys(store.tls).length > 0 && { etcd: store.tls }),
+  };
+}
+
+/** TLS of the ports; `undefined` if they speak without it. */
+function listenerTls({ tls }: Settings, tlsFiles: TlsFiles): ListenerTls | undefined {
+  return tls && { source: tlsFiles.of('server')!, asksClients: tls.clientCertificates !== 'none' };
+}
+
+const openToAll = ({ host, tls }: Settings): string =>
+  `the server listens on ${host} without ${tls ? '' : 'TLS and '}authentication; any client that reaches it can do anything`;
 
 /**
  * Stops: health checks answer NOT_SERVING, the cluster is left while calls are still taken, and then everything is closed.
@@ -158,18 +194,21 @@ export async function renewEpoch(
   };
   if (settings.kind === 'embedded' && !existsSync(settings.dataDir))
     throw new Error(`there is no data folder ${settings.dataDir}`);
-  const store = await openStore(settings, telemetry, fail);
+  const tlsFiles = new TlsFiles({ clock: systemClock, telemetry, uses: usesOf({ tls: undefined, store: settings }) });
+  const store = await openStore(settings, tlsFiles, telemetry, fail);
   try {
     const nodes = await memberNodes(store); // before the members list again, and leave for a moment
     return { epoch: await newEpoch(store, systemRandom), nodes };
   } finally {
     await store.close();
+    tlsFiles.close();
   }
 }
 
 /** Opens the store of the settings. It does not fail if etcd is unreachable: the replica waits for it. */
 async function openStore(
   settings: StoreSettings,
+  tlsFiles: TlsFiles,
   telemetry: ProcessTelemetry,
   onFatal: (error: Error) => void,
 ): Promise<Store> {
@@ -180,7 +219,8 @@ async function openStore(
     return openEmbeddedStore({ folder: settings.dataDir, memberPrefix: MEMBERS, clock, telemetry, onFatal });
   }
   const { openEtcdStore } = await import('./store/etcd/etcd-store.js');
-  return openEtcdStore({ connection: settings, prefix: settings.prefix, clock, random: systemRandom, telemetry });
+  const connection = { ...settings, tls: tlsFiles.of('etcd') };
+  return openEtcdStore({ connection, prefix: settings.prefix, clock, random: systemRandom, telemetry });
 }
 
 /**

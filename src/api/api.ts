@@ -6,6 +6,7 @@ import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
 import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
+import { certificateGate } from './call/certificate-gate.js';
 import { Dispatcher } from './call/dispatcher.js';
 import type { Method } from './call/method.js';
 import { errorCounter } from './call/error-counter.js';
@@ -26,11 +27,20 @@ export interface Api extends Closeable {
 /** The parts of the process that the API needs. */
 export type ApiParts = Pick<Surroundings, 'clock' | 'random' | 'telemetry'>;
 
+/** The settings of the dispatcher. */
+interface DispatcherSettings {
+  /** The least age at which a stream is ended. */
+  readonly streamAgeMs: number;
+  /** Whether clients show certificates. */
+  readonly clientCertificates: 'none' | 'optional' | 'required';
+}
+
 /** Makes the dispatcher: the gates in their order, and the observers. */
-export function openDispatcher(parts: ApiParts & { readonly streamAgeMs: number }): Dispatcher {
-  const { clock, random, telemetry, streamAgeMs } = parts;
+export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
+  const { clock, random, telemetry, streamAgeMs, clientCertificates } = parts;
   const observers = [errorCounter(telemetry.counters)];
-  return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates: [], observers });
+  const gates = clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required')];
+  return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates, observers });
 }
 
 /** Binds every method to a replica. */

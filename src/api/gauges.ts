@@ -14,6 +14,8 @@ export interface GaugeSource {
   readonly dispatcher: Pick<Dispatcher, 'unsent' | 'openStreams'>;
   readonly readiness: Readiness;
   readonly version: string;
+  /** The ends of the own certificates, in milliseconds of the wall clock. */
+  readonly certificates: () => readonly { readonly use: string; readonly notAfterMs: number }[];
   /** The number of open watches. */
   readonly watches: () => number;
 }
@@ -141,6 +143,13 @@ export const GAUGES: readonly Gauge<GaugeSource>[] = [
     labels: ['reason'],
     help: '1 for the reason for which this server acknowledges no heartbeat, 0 for each other reason. Only on etcd.',
     read: ({ replica: { membership } }) => membership && oneOf('reason', FENCE_REASONS, definedOf(membership.fenced())),
+  },
+  {
+    name: 'certificate_not_after_seconds',
+    labels: ['use'],
+    help: 'Unix time at which a certificate of this server ends.',
+    read: ({ certificates }) =>
+      certificates().map(({ use, notAfterMs }) => ({ labels: { use }, value: notAfterMs / 1_000 })),
   },
   {
     name: 'verdicts_postponed',

@@ -11,6 +11,7 @@ export const Code = {
   UNIMPLEMENTED: 12,
   INTERNAL: 13,
   UNAVAILABLE: 14,
+  UNAUTHENTICATED: 16,
 } as const;
 
 /** The name of a status code. */
@@ -58,6 +59,17 @@ export const REASONS = {
     code: 'PERMISSION_DENIED',
     retry: false,
     meaning: 'The HTTP request names a host, or comes from a web page, that the server does not answer.',
+  },
+  CERTIFICATE_REQUIRED: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning: 'The server answers only clients that show a certificate, and this one showed none.',
+  },
+  CERTIFICATE_UNTRUSTED: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning:
+      'The certificate of the client cannot be verified: of another authority, ended, revoked, or for servers only.',
   },
   REQUEST_ID_REUSED: {
     code: 'INVALID_ARGUMENT',

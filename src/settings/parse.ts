@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { PemFile } from '../tls/pem.js';
 
 /** The text of a setting breaks its rule. The message is the rule ("must be ...") and never contains the text. */
 export class BrokenRule extends Error {
@@ -43,6 +44,9 @@ export const someText: Parse<string> = matching(/^[^]/, 'must not be empty');
 /** Any text up to a length. */
 export const textUpTo = (charsMax: number): Parse<string> =>
   matching(new RegExp(`^[^]{0,${charsMax}}$`), `must have at most ${charsMax} characters`);
+
+/** A name of a host. */
+export const hostName: Parse<string> = matching(/^[A-Za-z0-9.-]{1,253}$/, 'must be the name of a host');
 
 /** Printable ASCII without spaces. */
 export const printable = (charsMax: number): Parse<string> =>
@@ -156,7 +160,7 @@ export const origins = listOf(
 );
 
 /** The content of a file. The text is the path. */
-export const file: Parse<Buffer> = (path) => {
+const file: Parse<Buffer> = (path) => {
   try {
     return readFileSync(path);
   } catch (error) {
@@ -164,6 +168,9 @@ export const file: Parse<Buffer> = (path) => {
     throw new BrokenRule(`must be a file that can be read (${(error as NodeJS.ErrnoException).code})`);
   }
 };
+
+/** A file of PEM text, which is read again while the server runs. The text is the path. */
+export const pemFile: Parse<PemFile> = (path) => ({ path, content: file(path) });
 
 /** The content of a text file, without white space at its end. */
 export const textFile: Parse<string> = (path) => file(path).toString('utf8').trimEnd();

@@ -1,5 +1,6 @@
 import { isLoopbackHost } from '../base/hosts.js';
 import { type Reading } from './row.js';
+import { faultOf, fitsClients, type PemFile, type PemFiles, type PemPart } from '../tls/pem.js';
 import { ROWS, type SettingName, type SettingValues } from './table.js';
 
 /** A finding about settings: the setting to change, and the text that follows its place. */
@@ -15,6 +16,11 @@ interface CrossRule {
   /** Returns what is wrong. A text must not contain the value of a secret setting. */
   readonly check: (values: SettingValues, changed: ReadonlySet<SettingName>) => readonly Finding[];
 }
+
+/** The settings that name a file of PEM text. */
+type PemSetting = {
+  [Name in SettingName]: SettingValues[Name] extends PemFile | undefined ? Name : never;
+}[SettingName];
 
 type Read<Name extends SettingName> = Pick<SettingValues, Name>;
 
@@ -40,7 +46,21 @@ const etcdNeeds = (setting: SettingName, needed: SettingName): CrossRule =>
     ),
   );
 
-const ETCD_ONLY = (Object.keys(ROWS) as SettingName[]).filter((name) => name.startsWith('etcd-'));
+/** A rule: a setting needs another one. */
+const needs = (setting: SettingName, needed: SettingName): CrossRule =>
+  rule([setting, needed], (values) =>
+    findIf(values[setting] !== undefined && values[needed] === undefined, setting, `needs --${needed}`),
+  );
+
+/** A rule: files that are used together fit together. */
+const fits = (names: Readonly<Partial<Record<PemPart, PemSetting>>>): CrossRule =>
+  rule(Object.values(names), (values) => {
+    const files = Object.entries(names).flatMap(([part, name]) => (values[name] ? [[part, values[name]]] : []));
+    const fault = faultOf(Object.fromEntries(files) as PemFiles);
+    return fault ? [{ setting: names[fault.part]!, text: fault.rule }] : [];
+  });
+
+const ETCD_ONLY = (Object.keys(ROWS) as SettingName[]).filter((name) => /^(etcd|peer)-/.test(name));
 
 /** The rules that concern several settings. A broken rule is an error. */
 const RULES: readonly CrossRule[] = [
@@ -82,24 +102,54 @@ const RULES: readonly CrossRule[] = [
   ),
   etcdNeeds('etcd-cert', 'etcd-key'),
   etcdNeeds('etcd-key', 'etcd-cert'),
+  fits({ cert: 'etcd-cert', key: 'etcd-key', ca: 'etcd-ca' }),
+  needs('tls-cert', 'tls-key'),
+  needs('tls-key', 'tls-cert'),
+  needs('tls-client-ca', 'tls-cert'),
+  needs('tls-crl', 'tls-client-ca'),
+  needs('peer-ca', 'tls-cert'),
+  needs('peer-name', 'tls-cert'),
+  fits({ cert: 'tls-cert', key: 'tls-key', ca: 'tls-client-ca', crl: 'tls-crl' }),
+  fits({ ca: 'peer-ca' }),
+  rule(['tls-client-certs', 'tls-client-ca'], (values) =>
+    findIf(
+      values['tls-client-certs'] !== 'none' && values['tls-client-ca'] === undefined,
+      'tls-client-certs',
+      'needs --tls-client-ca',
+    ),
+  ),
+  rule(['tls-client-certs', 'tls-client-ca', 'store'], (values) =>
+    findIf(
+      values.store === 'embedded' && values['tls-client-certs'] === 'none' && values['tls-client-ca'] !== undefined,
+      'tls-client-ca',
+      'verifies nobody: set --tls-client-certs to optional or required',
+    ),
+  ),
+  rule(['store', 'tls-cert'], (values) =>
+    findIf(
+      values.store === 'etcd' && values['tls-cert'] !== undefined && !fitsClients(values['tls-cert']),
+      'tls-cert',
+      'must have the extended key usage clientAuth beside serverAuth, because this server shows it to the other servers of the cluster',
+    ),
+  ),
   etcdNeeds('etcd-user', 'etcd-password-file'),
   etcdNeeds('etcd-password-file', 'etcd-user'),
   rule(['host', 'insecure'], ({ host, insecure }) =>
     findIf(
       !isLoopbackHost(host) && !insecure,
       'host',
-      `${host} is no address of loopback, so other machines may reach it, and there is no TLS and no authentication yet; add --insecure to allow it`,
+      `${host} is no address of loopback, so other machines may reach it, and there is no authentication yet; add --insecure to allow it`,
     ),
   ),
 ];
 
 /** Settings that can be used, but that a person should know about. */
 const DOUBTS: readonly CrossRule[] = [
-  rule(['host'], ({ host }) =>
+  rule(['host', 'tls-cert'], (values) =>
     findIf(
-      !isLoopbackHost(host),
+      !isLoopbackHost(values.host),
       'host',
-      `the server listens on ${host} without TLS and authentication; any client that reaches it can do anything`,
+      `the server listens on ${values.host} without ${values['tls-cert'] ? '' : 'TLS and '}authentication; any client that reaches it can do anything`,
     ),
   ),
 ];

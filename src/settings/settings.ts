@@ -1,9 +1,11 @@
+import { isLoopbackHost } from '../base/hosts.js';
 import { type LogLevel } from '../telemetry/telemetry.js';
+import type { PemFile, PemFiles } from '../tls/pem.js';
 import { settingsFile } from './file.js';
 import { type Origin, readRows, type Setting, type Table } from './row.js';
 import { crossErrors, doubts } from './rules.js';
 import { defaults, type Environment, flags, sharedVariables, variables } from './sources.js';
-import { ROWS, type SettingName, type SettingValues } from './table.js';
+import { type CLIENT_CERTIFICATES, ROWS, type SettingName, type SettingValues } from './table.js';
 
 /** The settings of the server, checked and complete. */
 export interface Settings {
@@ -17,6 +19,10 @@ export interface Settings {
   /** Origins of web pages that may call the HTTP port. */
   readonly httpCorsOrigins: readonly string[];
   readonly store: StoreSettings;
+  /** `undefined` if clients speak without TLS. */
+  readonly tls: TlsSettings | undefined;
+  /** Anybody who reaches the server can do anything, and not only from this machine. */
+  readonly insecure: boolean;
   /** Where the other servers of the cluster reach this one. `undefined` if at the address that it listens on. */
   readonly advertise: string | undefined;
   /** The name of the node. `undefined` if it is the advertised address. */
@@ -28,6 +34,17 @@ export interface Settings {
   /** Where traces are sent. `undefined` if none are recorded. */
   readonly traces: TraceSettings | undefined;
   readonly logLevel: LogLevel;
+}
+
+/** TLS towards clients and peers. */
+export interface TlsSettings {
+  /** The pair of this server, and how the certificates of clients are verified. */
+  readonly files: PemFiles;
+  readonly clientCertificates: (typeof CLIENT_CERTIFICATES)[number];
+  /** The authorities of the other servers. `undefined` if those of the system. */
+  readonly peerCa: PemFile | undefined;
+  /** The name in the certificates of the other servers. `undefined` if the host at which each is reached. */
+  readonly peerName: string | undefined;
 }
 
 /** How traces are recorded. */
@@ -48,7 +65,8 @@ export interface EtcdSettings {
   readonly endpoints: readonly string[];
   /** The prefix of all keys. */
   readonly prefix: string;
-  readonly tls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+  /** Empty if etcd is reached without TLS, or with the authorities of the system. */
+  readonly tls: PemFiles;
   readonly user: { readonly name: string; readonly password: string } | undefined;
 }
 
@@ -100,6 +118,8 @@ function settingsOf(values: SettingValues): Settings {
     httpHosts: values['http-hosts'],
     httpCorsOrigins: values['http-cors-origins'],
     store: values.store === 'etcd' ? etcdOf(values) : { kind: 'embedded', dataDir: values['data-dir'] },
+    tls: tlsOf(values),
+    insecure: !isLoopbackHost(values.host),
     advertise: values.advertise,
     node: values.node,
     protectionMaxMs: values['protection-max-hours'] * HOUR_MS,
@@ -113,6 +133,17 @@ function tracesOf({ 'otlp-endpoint': endpoint, 'trace-share': share }: SettingVa
   if (endpoint === undefined) return undefined;
   const hasPath = /^https?:\/\/[^/]+\//i.test(endpoint);
   return { url: hasPath ? endpoint : `${endpoint}/v1/traces`, share };
+}
+
+function tlsOf(values: SettingValues): TlsSettings | undefined {
+  const { 'tls-cert': cert, 'tls-key': key, 'tls-client-ca': ca, 'tls-crl': crl } = values;
+  if (!cert || !key) return undefined;
+  return {
+    files: { cert, key, ...(ca && { ca }), ...(crl && { crl }) },
+    clientCertificates: values['tls-client-certs'],
+    peerCa: values['peer-ca'] ?? ca,
+    peerName: values['peer-name'],
+  };
 }
 
 /** Several servers on one machine differ in one flag: the port for HTTP follows the one for gRPC. */

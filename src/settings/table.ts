@@ -1,12 +1,13 @@
 import { LOG_LEVELS } from '../telemetry/telemetry.js';
 import {
   anyText,
-  file,
   hostAndPort,
+  hostName,
   hostNames,
   httpUrl,
   oneOf,
   origins,
+  pemFile,
   portOrOff,
   printable,
   share,
@@ -18,6 +19,9 @@ import {
   wholeNumber,
 } from './parse.js';
 import { type Table, type Values } from './row.js';
+
+/** Whether clients show certificates. */
+export const CLIENT_CERTIFICATES = ['none', 'optional', 'required'] as const;
 
 /** Every setting. The order is that of the help. */
 export const ROWS = {
@@ -78,19 +82,19 @@ export const ROWS = {
   'etcd-ca': {
     value: 'FILE',
     help: "CA certificates (PEM) used to verify etcd. Default: the system's CAs.",
-    parse: file,
+    parse: pemFile,
     reload: 'restart',
   },
   'etcd-cert': {
     value: 'FILE',
     help: 'Client certificate (PEM) that this server presents to etcd. Needs --etcd-key. Default: none.',
-    parse: file,
+    parse: pemFile,
     reload: 'restart',
   },
   'etcd-key': {
     value: 'FILE',
     help: 'Private key (PEM) of --etcd-cert. Default: none.',
-    parse: file,
+    parse: pemFile,
     secret: true,
     reload: 'restart',
   },
@@ -165,6 +169,50 @@ export const ROWS = {
     help: 'Level of the log, which is written to standard error as JSON lines.',
     parse: oneOf(LOG_LEVELS),
     reload: 'hot',
+  },
+  'tls-cert': {
+    value: 'FILE',
+    help: 'Certificate (PEM) of this server for gRPC and HTTP, followed by those of the authorities between it and the root. Needs --tls-key. Default: no TLS.',
+    parse: pemFile,
+    reload: 'restart',
+  },
+  'tls-key': {
+    value: 'FILE',
+    help: 'Private key (PEM) of --tls-cert. Default: none.',
+    parse: pemFile,
+    secret: true,
+    reload: 'restart',
+  },
+  'tls-client-certs': {
+    value: 'none|optional|required',
+    default: 'none',
+    help: 'Whether clients show a certificate. A call without one that is required, or with one that cannot be verified, is refused; probes and health checks are answered.',
+    parse: oneOf(CLIENT_CERTIFICATES),
+    reload: 'restart',
+  },
+  'tls-client-ca': {
+    value: 'FILE',
+    help: 'CA certificates (PEM) used to verify the certificates of clients. Default: none.',
+    parse: pemFile,
+    reload: 'restart',
+  },
+  'tls-crl': {
+    value: 'FILE',
+    help: 'Lists (PEM) of revoked certificates, one for each CA of --tls-client-ca. Default: none.',
+    parse: pemFile,
+    reload: 'restart',
+  },
+  'peer-ca': {
+    value: 'FILE',
+    help: 'CA certificates (PEM) used to verify the other servers of the cluster. Default: --tls-client-ca, else those of the system.',
+    parse: pemFile,
+    reload: 'restart',
+  },
+  'peer-name': {
+    value: 'NAME',
+    help: 'Name that the certificate of every server of the cluster has, where it cannot have the advertised host. Default: the advertised host.',
+    parse: hostName,
+    reload: 'restart',
   },
   insecure: {
     help: 'Allow a --host that is not loopback, without TLS and authentication. Default: off.',

@@ -182,7 +182,7 @@ const wanted = fromBinary(type('ServerCompatRequest'), await readSized(process.s
 const parts = { clock: systemClock, random: systemRandom, telemetry: processTelemetry('warn', systemClock) };
 const dispatcher = new SuiteDispatcher({ ...parts, streamAgeMs: 600_000, gates: [], observers: [] });
 const metrics = { contentType: 'text/plain', text: () => Promise.resolve('') };
-const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}), metrics };
+const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}), metrics, tls: undefined };
 const guard = { loopback: true, hosts: [], origins: [] };
 const edge =
   wanted.protocol === GRPC

@@ -14,7 +14,7 @@ storeContract('etcd', async (t) => {
   const prefix = `rollcall-${++subjects}/`;
   const open = (): EtcdStore =>
     openEtcdStore({
-      connection: { endpoints: cluster.endpoints, tls: {}, user: undefined },
+      connection: { endpoints: cluster.endpoints, tls: undefined, user: undefined },
       prefix,
       clock: systemClock,
       random: systemRandom,

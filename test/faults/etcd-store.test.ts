@@ -17,8 +17,10 @@ import {
   WATCHED_RANGE,
   type Write,
 } from '../../src/store/store.js';
+import { Listeners } from '../../src/base/listeners.js';
+import type { TlsContents, TlsSource } from '../../src/base/tls-source.js';
 import { type ProcessTelemetry, processTelemetry } from '../../src/telemetry/telemetry.js';
-import { authority, type Certificate, signedBy } from '../support/certificates.js';
+import { authority, type Certificate } from '../support/certificates.js';
 import { type EtcdCluster, startEtcd } from '../support/etcd.js';
 import { Proxy } from '../support/proxy.js';
 import { eventually } from '../support/server.js';
@@ -34,7 +36,7 @@ interface Opened {
 function openStore(t: TestContext, endpoints: readonly string[], options: Partial<EtcdOptions> = {}): Opened {
   const telemetry = processTelemetry('silent', systemClock);
   const store = openEtcdStore({
-    connection: { endpoints, tls: {}, user: undefined },
+    connection: { endpoints, tls: undefined, user: undefined },
     prefix: 'test/',
     clock: systemClock,
     random: systemRandom,
@@ -404,7 +406,7 @@ test('a token of etcd that runs out is replaced, on calls and on the watch; a wr
   await auth.userGrantRole({ user: 'root', role: 'root' });
   await auth.authEnable();
   const user = { name: 'root', password: 'secret' };
-  const connection = { endpoints: etcd.endpoints, tls: {}, user };
+  const connection = { endpoints: etcd.endpoints, tls: undefined, user };
   const { store, telemetry } = openStore(t, [], { connection });
   const first = await commit(store, putting('w/i/a'));
   const watching = new Watching(t, store, first);
@@ -424,16 +426,18 @@ test('a token of etcd that runs out is replaced, on calls and on the watch; a wr
 
 test('an etcd that wants certificates is served with the right one, and says no to any other', async (t) => {
   const ca = await authority('etcd-ca');
-  const own = await signedBy(ca, 'etcd');
-  const stranger = await signedBy(await authority('other-ca'), 'stranger');
+  const own = await ca.issue('etcd');
+  const stranger = await (await authority('other-ca')).issue('stranger');
   const etcd = await startEtcd(t, { tls: { ca, own } });
-  const pem = (certificate: Certificate): { cert: Buffer; key: Buffer } => ({
+  const pem = (certificate: Certificate): TlsContents => ({
     cert: text(certificate.cert),
     key: text(certificate.key),
   });
-  const openWith = (tls: EtcdOptions['connection']['tls']): Opened =>
-    openStore(t, [], { connection: { endpoints: etcd.endpoints, tls, user: undefined } });
-  const mine = await signedBy(ca, 'rollcall');
+  const openWith = (contents: TlsContents): Opened => {
+    const tls = { contents: () => contents, onChange: () => undefined };
+    return openStore(t, [], { connection: { endpoints: etcd.endpoints, tls, user: undefined } });
+  };
+  const mine = await ca.issue('rollcall');
   const { store } = openWith({ ca: text(ca.cert), ...pem(mine) });
   const revision = await commit(store, putting('w/i/a'));
   const watching = new Watching(t, store, revision - 1n);
@@ -448,4 +452,32 @@ test('an etcd that wants certificates is served with the right one, and says no 
     assert.notEqual(refused.store.health().unreachableSinceMs, undefined);
     await eventually(() => refused.telemetry.alarms.raised().length === 1);
   }
+});
+
+test('certificates towards etcd are replaced while the store runs: open watches go on, and new connections use the new ones', async (t) => {
+  const ca = await authority('etcd-ca');
+  const etcd = await startEtcd(t, { tls: { ca, own: await ca.issue('etcd') } });
+  const contentsOf = ({ cert, key }: Certificate): TlsContents => ({
+    ...{ ca: text(ca.cert), cert: text(cert), key: text(key) },
+  });
+  let contents = contentsOf(await ca.issue('rollcall'));
+  const changed = new Listeners<[]>();
+  const tls: TlsSource = { contents: () => contents, onChange: (listener, signal) => changed.add(listener, signal) };
+  const replace = (by: Certificate): void => {
+    contents = contentsOf(by);
+    changed.call();
+  };
+  const { store, telemetry } = openStore(t, [], { connection: { endpoints: etcd.endpoints, tls, user: undefined } });
+  const first = await commit(store, putting('w/i/a'));
+  const watching = new Watching(t, store, first - 1n);
+  await eventually(() => watching.revisions.includes(first));
+  replace(await ca.issue('rollcall-2'));
+  const second = await commit(store, putting('w/i/b'));
+  await eventually(() => watching.revisions.includes(second));
+  assert.equal(telemetry.counters.value(COUNTERS.watch_restarts), 0, 'the watch went on');
+  replace(await (await authority('other-ca')).issue('stranger'));
+  await assert.rejects(store.get('w/i/a'), StoreUnavailable);
+  replace(await ca.issue('rollcall-3'));
+  const third = await commit(store, putting('w/i/c'));
+  await eventually(() => watching.revisions.includes(third));
 });

@@ -235,6 +235,7 @@ test('Prometheus finds every instance, and gets an error rather than an empty li
     instance: { ...PAY, ttl: { seconds: 60n, nanos: 0 }, metadata: new Map([['team-x', 'y']]) },
   });
   await register(server, { instance: { namespace: 'prod', service: 'cart', id: 'c', address: '::1', port: 1 } });
+  await register(server, { instance: { service: 'job', id: 'j', address: '10.0.0.8' } });
   const found = (await (await fetch(`${server.url}/v1/sd/prometheus`)).json()) as {
     targets: string[];
     labels: Record<string, string>;
@@ -242,6 +243,7 @@ test('Prometheus finds every instance, and gets an error rather than an empty li
   assert.deepEqual(
     found.map(({ targets }) => targets),
     [['10.0.0.7:8080'], ['[::1]:1']],
+    'an instance without a port is no target',
   );
   assert.deepEqual(
     [found[0]?.labels.__meta_rollcall_tags, found[0]?.labels.__meta_rollcall_metadata_team_x],
@@ -258,6 +260,9 @@ test('a request for nothing, of a wrong method or type, or of one message too fe
     ['/v1/nothing', {}, 404, /there is nothing at/],
     ['/rollcall.peer.v1.PeerService/LastHeard', { method: 'POST' }, 404, /nothing at/],
     ['/v1/services', { method: 'DELETE' }, 405, /use GET/],
+    ['/v1/watch/services/pay', { method: 'POST' }, 405, /use GET$|use GET"/],
+    [`/${REGISTRY}/Discover?encoding=json&connect=v1`, {}, 400, /message is missing/],
+    ['/metrics', { method: 'POST' }, 405, /UNKNOWN_METHOD/],
     [`/${REGISTRY}/Register`, {}, 405, /use POST/],
     [`/${REGISTRY}/Discover`, { method: 'POST', body: new URLSearchParams({ a: 'b' }) }, 415, /curl/],
     [`/${REGISTRY}/Discover`, { method: 'POST', body: 'x', headers: { 'content-type': 'text/plain' } }, 415, /curl/],
@@ -306,6 +311,93 @@ test('a request for nothing, of a wrong method or type, or of one message too fe
     body: '',
   });
   assert.match(await empty.text(), /"code":"unimplemented".*exactly one message/);
+});
+
+test('JSON that is not of its type is refused with every field, and the form that it takes', async (t) => {
+  const { url } = await startServer(t);
+  const violationsOf = async (path: string, body?: object, method = 'POST'): Promise<Record<string, string>> => {
+    const init = body ? { method, body: JSON.stringify(body), headers: { 'content-type': 'application/json' } } : {};
+    const response = await fetch(`${url}${path}`, init);
+    assert.equal(response.status, 400);
+    interface Violations {
+      readonly violations?: { field: string; description: string }[];
+      readonly details?: { type: string; debug: { fieldViolations: Violations['violations'] } }[];
+    }
+    const { violations, details } = (await response.json()) as Violations;
+    const listed = violations ?? details!.find(({ type }) => type.endsWith('BadRequest'))!.debug.fieldViolations;
+    return Object.fromEntries(listed!.map(({ field, description }) => [field, description]));
+  };
+  const endpoints = [{ port: 1 }, { port: 'x', host: 'a' }];
+  const instance = {
+    ttl: 60,
+    port: 1.5,
+    tags: 'blue',
+    metadata: [1],
+    reported: { state: 'BAD' },
+    endpoints,
+    locality: 'a',
+  };
+  const found = await violationsOf(`/${REGISTRY}/Register`, { instance, replaces_revision: 'abc', extra: 1 });
+  assert.deepEqual(Object.keys(found).sort(), [
+    ...['extra', 'instance.endpoints[1].host', 'instance.endpoints[1].port', 'instance.locality', 'instance.metadata'],
+    ...['instance.port', 'instance.reported.state', 'instance.tags', 'instance.ttl', 'replaces_revision'],
+  ]);
+  assert.match(found['instance.ttl']!, /a duration such as "60s"/);
+  assert.match(found['instance.reported.state']!, /one of .*HEALTHY.*STARTING/);
+  assert.match(found['replaces_revision']!, /whole number of 64 bits/);
+  assert.deepEqual(await violationsOf('/v1/services/pay?min_revision=x'), {
+    min_revision: 'must be a whole number of 64 bits',
+  });
+  assert.deepEqual(await violationsOf('/v1/services/pay?filter.metadata.a=1&filter.metadata.a=2'), {
+    'filter.metadata.a': 'is given twice',
+  });
+});
+
+test('a config is put compressed, deleted, and never written by a condition that is not kept', async (t) => {
+  const { url } = await startServer(t);
+  const put = (
+    body: string | Uint8Array | undefined,
+    headers: Record<string, string> = {},
+    query = '',
+  ): Promise<Response> =>
+    fetch(`${url}/v1/configs/app.yaml${query}`, { method: 'PUT', ...(body !== undefined && { body }), headers });
+  assert.equal((await put(gzipSync('debug: true'), { 'content-encoding': 'gzip' }, '?format=yaml')).status, 200);
+  const read = await fetch(`${url}/v1/configs/app.yaml`);
+  assert.equal(await read.text(), 'debug: true');
+  assert.equal(read.headers.get('cache-control'), 'no-cache');
+  const known = await fetch(`${url}/v1/configs/app.yaml`, { headers: { 'if-none-match': read.headers.get('etag')! } });
+  assert.deepEqual([known.status, known.headers.get('content-length')], [304, null]);
+  const refused: [Promise<Response>, number, RegExp][] = [
+    [put('a: 1', { 'content-encoding': 'br' }), 501, /UNKNOWN_COMPRESSION/],
+    [put('a: 1', { 'content-encoding': 'gzip' }), 400, /marked as compressed with gzip, and is not/],
+    [put('a: 1', { 'if-match': '"1-000"' }), 400, /"if-match".*expected_version/],
+    [put('a: 1', { 'if-none-match': '*' }), 400, /"if-none-match".*expected_version/],
+    [put('x'.repeat(3 * 1_024 * 1_024)), 413, /REQUEST_TOO_LARGE/],
+  ];
+  for (const [answer, status, text] of refused) {
+    const response = await answer;
+    assert.equal(response.status, status);
+    assert.match(await response.text(), text);
+  }
+  assert.match(await curl('-X', 'PUT', `${url}/v1/configs/app.yaml`), /content-length: 0/);
+  assert.equal(await (await fetch(`${url}/v1/configs/app.yaml`)).text(), 'debug: true');
+  const remove = (query: string): Promise<Response> =>
+    fetch(`${url}/v1/configs/app.yaml${query}`, { method: 'DELETE' });
+  assert.equal((await remove('?expected_version=7')).status, 409);
+  assert.equal((await remove('?author=ann')).status, 200);
+  assert.equal((await fetch(`${url}/v1/configs/app.yaml`)).status, 404);
+});
+
+test('a watch is not asked for its headers alone, which would wait for ever', async (t) => {
+  const { url } = await startServer(t);
+  for (const path of [
+    '/v1/watch/services/pay',
+    '/v1/watch/configs/a.yaml',
+    `/${REGISTRY}/WatchServices?services=pay`,
+  ]) {
+    const response = await fetch(`${url}${path}`, { method: 'HEAD' });
+    assert.deepEqual([path, response.status, response.headers.get('allow')?.includes('HEAD')], [path, 405, false]);
+  }
 });
 
 test('pages of strangers, and names that are not ours, are refused; listed origins are not', async (t) => {

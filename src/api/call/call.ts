@@ -9,6 +9,12 @@ export interface Principal {
 /** The principal of a call without credentials. */
 export const ANONYMOUS: Principal = { name: 'anonymous' };
 
+/** The certificate of a client. */
+export interface ClientCertificate {
+  /** The reason for which it cannot be verified, in the words of OpenSSL such as CERT_HAS_EXPIRED. `undefined` if it was verified. */
+  readonly fault: string | undefined;
+}
+
 /** The protocol that a call arrived by. */
 export type Transport = 'grpc' | 'http';
 
@@ -24,6 +30,8 @@ export interface Call {
   /** Names the connection that the call arrived on. No other open connection has the same name. */
   readonly connection: string;
   readonly transport: Transport;
+  /** The certificate that the client showed. `undefined` if it showed none, or was not asked for one. */
+  readonly certificate: ClientCertificate | undefined;
   /** Wall-clock milliseconds at which the client gives up. `undefined` if it set no deadline. */
   readonly deadlineMs: number | undefined;
   /** Names the call in logs: the caller's `x-request-id` if it sent a usable one, else random. */

@@ -1,9 +1,11 @@
+import type { ServerHttp2Stream } from 'node:http2';
 import type { ServerUnaryCall } from '@grpc/grpc-js';
-import type { CallMetadata } from '../../api/call/call.js';
+import type { CallMetadata, ClientCertificate } from '../../api/call/call.js';
 import type { Encoded } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import { EdgeCall } from '../wire/edge-call.js';
+import { certificateOfStream } from './client-certificate.js';
 
 /** A call of grpc-js, whatever its requests. */
 export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getDeadline' | 'metadata' | 'cancelled'> & {
@@ -17,6 +19,7 @@ export class GrpcCall extends EdgeCall {
   constructor(
     method: Method,
     private readonly call: WireCall,
+    private readonly stream: ServerHttp2Stream,
     random: Random,
   ) {
     super(method, random);
@@ -29,6 +32,10 @@ export class GrpcCall extends EdgeCall {
   get deadlineMs(): number | undefined {
     const deadline = Number(this.call.getDeadline());
     return Number.isFinite(deadline) ? deadline : undefined;
+  }
+
+  get certificate(): ClientCertificate | undefined {
+    return certificateOfStream(this.stream);
   }
 
   /** A stream of grpc-js has its own ways to send metadata, which no method needs: what is set here is not sent. */

@@ -10,12 +10,14 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { LIMITS } from '../../model/limits.js';
 import { finishInTime } from '../wire/finish.js';
+import type { ListenerTls } from '../wire/listener-tls.js';
 import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
 import { http2ServersOf } from './http2-servers.js';
 import { LeanUnary } from './lean-unary.js';
 import { reflectionMethods } from './reflection-service.js';
 import { definitionOf, GrpcHandlers } from './service.js';
+import { TlsCredentials } from './tls-credentials.js';
 
 /**
  * How much longer than any stream a connection lives after its age, so that the server ends its streams itself: a stream
@@ -44,6 +46,8 @@ export interface GrpcEdgeParts {
   readonly telemetry: Telemetry;
   readonly dispatcher: Dispatcher;
   readonly readiness: Readiness;
+  /** `undefined` if clients speak without TLS. */
+  readonly tls: ListenerTls | undefined;
   /** The least age at which the dispatcher ends a stream. */
   readonly streamAgeMs: number;
 }
@@ -87,7 +91,9 @@ export class GrpcEdge implements Closeable {
   listen(host: string, port: number): Promise<number> {
     return new Promise<number>((resolve, reject) => {
       const address = `${bracketed(host)}:${port}`;
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (error, actual) => {
+      const { tls } = this.parts;
+      const credentials = tls ? new TlsCredentials(tls, this.#closed.signal) : ServerCredentials.createInsecure();
+      this.#server.bindAsync(address, credentials, (error, actual) => {
         if (error) return reject(notListening(error, address));
         this.#isListening = true;
         this.#reachInto();

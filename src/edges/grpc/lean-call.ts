@@ -1,6 +1,8 @@
 import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { UnaryMethod } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
+import type { ClientCertificate } from '../../api/call/call.js';
+import { certificateOfStream } from './client-certificate.js';
 import { HeaderCall } from '../wire/header-call.js';
 
 /** The name of each connection: a property of the socket costs more than the rest of a call. */
@@ -29,6 +31,10 @@ export class LeanCall extends HeaderCall {
       connections.set(session, (name = `${remoteAddress}:${remotePort}`));
     }
     return name;
+  }
+
+  get certificate(): ClientCertificate | undefined {
+    return certificateOfStream(this.stream);
   }
 
   protected get cancelled(): boolean {

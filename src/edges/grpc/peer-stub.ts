@@ -8,6 +8,7 @@ import {
   type LastHeardResponse,
   PeerServiceDefinition,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
+import type { TlsSource } from '../../base/tls-source.js';
 import { clientOf } from './client.js';
 
 /** The deadline of a call to a peer. The judge has given up on the answer by then. */
@@ -32,13 +33,30 @@ type UnaryCall<Request, Response> = (
   callback: (error: ServiceError | null, response: Response) => void,
 ) => ClientUnaryCall;
 
+/** TLS towards the other servers of the cluster. */
+export interface PeerTls {
+  /** The pair that this server shows, and the authorities of the others. */
+  readonly source: TlsSource;
+  /** The name in the certificates of the others. `undefined` if the host at which each is reached. */
+  readonly name: string | undefined;
+}
+
 /** The calls of PeerService at one address, over gRPC. Each is given up after CALL_MAX_MS. */
 export class GrpcPeerStub {
-  readonly #client: InstanceType<typeof PeerServiceClient>;
+  readonly #closed = new AbortController();
+  #client: InstanceType<typeof PeerServiceClient>;
 
-  /** Does not wait for a connection. */
-  constructor(address: string) {
-    this.#client = new PeerServiceClient(address, credentials.createInsecure(), CHANNEL);
+  /** Does not wait for a connection. Without `tls` the connection is not encrypted. */
+  constructor(
+    private readonly address: string,
+    private readonly tls: PeerTls | undefined,
+  ) {
+    this.#client = this.#open();
+    tls?.source.onChange(() => {
+      // Calls in flight end first: each has a deadline.
+      this.#client.close();
+      this.#client = this.#open();
+    }, this.#closed.signal);
   }
 
   lastHeard(request: LastHeardRequest): Promise<LastHeardResponse> {
@@ -54,7 +72,16 @@ export class GrpcPeerStub {
   }
 
   close(): void {
+    this.#closed.abort();
     this.#client.close();
+  }
+
+  #open(): InstanceType<typeof PeerServiceClient> {
+    if (!this.tls) return new PeerServiceClient(this.address, credentials.createInsecure(), CHANNEL);
+    const { source, name } = this.tls;
+    const { ca = null, key = null, cert = null } = source.contents();
+    const options = { ...CHANNEL, ...(name !== undefined && { 'grpc.ssl_target_name_override': name }) };
+    return new PeerServiceClient(this.address, credentials.createSsl(ca, key, cert), options);
   }
 
   #call<Request, Response>(method: UnaryCall<Request, Response>, request: Request): Promise<Response> {

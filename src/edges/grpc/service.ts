@@ -83,7 +83,7 @@ export class GrpcHandlers {
 
   #unary(method: UnaryMethod): handleUnaryCall<Received, Encoded> {
     return (wire, callback) => {
-      const call = new GrpcCall(method, wire, this.random);
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
       this.dispatcher.unary(method, wire.request.take(), call, (failure, response) => {
         call.end();
         if (failure) return callback(toStatusObject(failure));
@@ -97,14 +97,14 @@ export class GrpcHandlers {
 
   #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Received, Encoded> {
     return (wire) => {
-      const call = new GrpcCall(method, wire, this.random);
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
       this.dispatcher.serverStream(method, wire.request.take(), call, new GrpcStream(wire, call, this.clock));
     };
   }
 
   #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Received, Encoded> {
     return (wire) => {
-      const call = new GrpcCall(method, wire, this.random);
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
       this.dispatcher.bidiStream(method, requestsOf(wire), call, new GrpcStream(wire, call, this.clock));
     };
   }

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import type { BytesReceiver } from '../wire/frame-requests.js';
@@ -37,6 +37,18 @@ export function decompress(encoding: string | undefined, body: Uint8Array, done:
   if (encoding === undefined || encoding === 'identity' || encoding === '') return done(undefined, body);
   if (encoding === 'gzip') return gunzipRequest(body, done);
   done(unknownCompression(encoding), NOTHING);
+}
+
+/** Undoes the compression of a body, and passes on the bytes that `decode` makes of it, or the error that it throws. */
+export function decompressed(
+  headers: IncomingHttpHeaders,
+  body: Uint8Array,
+  done: BytesReceiver,
+  decode: (body: Uint8Array) => Uint8Array,
+): void {
+  decompress(headers['content-encoding'], body, (error, plain) =>
+    error === undefined ? decoded(() => decode(plain), done) : done(error, plain),
+  );
 }
 
 /** Passes on what `decode` makes, or the error that it throws. */

@@ -9,7 +9,8 @@ const REQUEST_HEADERS = [
 ].join(', ');
 
 /** The headers of answers that pages may read, besides those that every page may. */
-const ANSWER_HEADERS = 'etag, retry-after, grpc-status, grpc-message, grpc-status-details-bin';
+const ANSWER_HEADERS =
+  'etag, retry-after, x-rollcall-version, x-rollcall-revision, grpc-status, grpc-message, grpc-status-details-bin';
 
 /** How long a browser may keep the answer to a preflight: two hours, which is as long as browsers keep it. */
 const PREFLIGHT_SECONDS = 7_200;
@@ -25,7 +26,7 @@ export function allowOrigin(guard: Guard, { headers: { origin } }: IncomingMessa
 /** Answers the question of a browser whether a page may send a request. The guard has let it pass. */
 export function answerPreflight(response: ServerResponse): void {
   response.writeHead(204, {
-    'access-control-allow-methods': 'GET, POST, PUT',
+    'access-control-allow-methods': 'GET, POST, PUT, DELETE',
     'access-control-allow-headers': REQUEST_HEADERS,
     'access-control-max-age': String(PREFLIGHT_SECONDS),
   });

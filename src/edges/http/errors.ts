@@ -34,6 +34,10 @@ const rowOf = ({ code }: Failure): CodeRow => CODES[code] ?? { name: 'unknown', 
 /** The HTTP status of a failed call. */
 export const httpStatusOf = (failure: Failure): number => rowOf(failure).status;
 
+/** The HTTP status of a failed call on a path for people: one that Connect fixes otherwise would make clients call again. */
+export const plainStatusOf = (failure: Failure): number =>
+  failure.error.reason === 'REQUEST_TOO_LARGE' ? 413 : httpStatusOf(failure);
+
 /** An error as Connect writes it: in the body of a unary call, and in the last message of a stream. */
 export function connectError(failure: Failure, json: Json): object {
   const details = failure.status.details.map(({ typeUrl, value }) => {

@@ -24,7 +24,10 @@ export interface HttpAnswer {
 /** Headers of every answer: browsers must not guess its type, and nothing on the way must keep it. */
 export const COMMON_HEADERS = { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' } as const;
 
-const COMMON_LIST = Object.entries(COMMON_HEADERS).flat();
+type CommonHeader = keyof typeof COMMON_HEADERS;
+
+/** An answer of this status has no body, and its headers are those of the body that the client has. */
+const NOT_MODIFIED = 304;
 
 /** How long the rest of a request is read that was answered before it had arrived. */
 const REST_MAX_MS = 1_000;
@@ -43,7 +46,8 @@ export function send({ request, response }: Pick<Exchange, 'request' | 'response
   const bytes = sizeOf(body);
   const cut = !request.complete && hasBody(request);
   // A flat list costs Node less than an object.
-  const sent: OutgoingHttpHeader[] = [...COMMON_LIST, 'content-length', bytes];
+  const sent: OutgoingHttpHeader[] = status === NOT_MODIFIED ? [] : ['content-length', bytes];
+  for (const name in COMMON_HEADERS) if (!(name in headers)) sent.push(name, COMMON_HEADERS[name as CommonHeader]);
   for (const name in headers) sent.push(name, headers[name]!);
   if (cut) sent.push('connection', 'close');
   response.writeHead(status, sent);

@@ -81,8 +81,10 @@ export class Framings {
   ofGet({ headers }: IncomingMessage, query: URLSearchParams, { path }: Method): Framing {
     const { json, formats } = this;
     const { input } = json.typesOf(path);
-    if (query.has('encoding') && query.has('message')) {
-      const name = query.get('encoding')!;
+    if (query.has('encoding') || query.has('connect')) {
+      if (!query.has('message'))
+        throw unknownParameter('message is missing, which a GET of Connect has beside encoding');
+      const name = query.get('encoding') ?? '';
       const format = Object.hasOwn(formats, name) ? formats[name as keyof Formats] : undefined;
       if (!format) throw unknownParameter(`encoding must be json or proto`);
       const message = Buffer.from(query.get('message')!, query.get('base64') === '1' ? 'base64url' : 'utf8');

@@ -3,6 +3,8 @@ import type { Socket } from 'node:net';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { bracketed } from '../../base/hosts.js';
+import type { ClientCertificate } from '../../api/call/call.js';
+import { certificateOf } from '../wire/client-certificate.js';
 import { HeaderCall } from '../wire/header-call.js';
 
 /** A call that arrived over HTTP. */
@@ -19,6 +21,11 @@ export class HttpCall extends HeaderCall {
   ) {
     super(method, request.headers, deadlineMs, random);
     this.connection = nameOf(request.socket);
+  }
+
+  get certificate(): ClientCertificate | undefined {
+    const { socket } = this.request;
+    return certificateOf(socket, () => socket);
   }
 
   protected get cancelled(): boolean {

@@ -1,4 +1,5 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import { type Failure, toFailure } from '../../api/call/failure.js';
 import type { Method } from '../../api/call/method.js';
@@ -11,6 +12,7 @@ import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { finishInTime } from '../wire/finish.js';
+import { contextOptions, type ListenerTls, listenerOptions } from '../wire/listener-tls.js';
 import { allowOrigin, answerPreflight } from './cors.js';
 import { send } from './exchange.js';
 import { Guard, type GuardParts } from './guard.js';
@@ -42,6 +44,8 @@ export interface HttpEdgeParts {
   readonly image: Uint8Array;
   readonly readiness: Readiness;
   readonly guard: GuardParts;
+  /** `undefined` if clients speak without TLS. */
+  readonly tls: ListenerTls | undefined;
   readonly version: string;
   readonly metrics: MetricsText;
 }
@@ -54,13 +58,14 @@ export class HttpEdge implements Closeable {
   readonly #server: Server;
   readonly #guard: Guard;
   readonly #probes: Probes;
+  readonly #closed = new AbortController();
   #routes: Routes | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(private readonly parts: HttpEdgeParts) {
     this.#guard = new Guard(parts.guard);
     this.#probes = new Probes({ ...parts, log: parts.telemetry.log });
-    this.#server = createServer(OPTIONS, (request, response) => this.#handle(request, response));
+    this.#server = this.#createServer((request, response) => this.#handle(request, response));
     this.#server.maxConnections = LIMITS.HTTP_CONNECTIONS.value;
   }
 
@@ -90,6 +95,14 @@ export class HttpEdge implements Closeable {
     return this.#closing;
   }
 
+  #createServer(handle: RequestListener): Server {
+    const { tls } = this.parts;
+    if (!tls) return createServer(OPTIONS, handle);
+    const server = createTlsServer({ ...OPTIONS, ...listenerOptions(tls), ...contextOptions(tls) }, handle);
+    tls.source.onChange(() => server.setSecureContext(contextOptions(tls)), this.#closed.signal);
+    return server;
+  }
+
   async #close(): Promise<void> {
     const { clock, dispatcher } = this.parts;
     const finished = new Promise<void>((resolve) => this.#server.close(() => resolve()));
@@ -97,6 +110,7 @@ export class HttpEdge implements Closeable {
     this.#server.closeIdleConnections();
     await finishInTime(clock, finished);
     this.#server.closeAllConnections();
+    this.#closed.abort();
   }
 
   #handle(request: IncomingMessage, response: ServerResponse): void {

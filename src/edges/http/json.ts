@@ -13,7 +13,8 @@ import {
 import { FileDescriptorSetSchema } from '@bufbuild/protobuf/wkt';
 import { type Encoded, Pieces } from '../../api/call/message.js';
 import { decodeUtf8 } from '../../base/utf8.js';
-import { RollcallError } from '../../model/errors.js';
+import { invalidRequest, RollcallError } from '../../model/errors.js';
+import { faultsOf } from './json-faults.js';
 
 /** The types of a method's messages. */
 export type MessageTypes = Pick<DescMethod, 'input' | 'output'>;
@@ -43,7 +44,7 @@ export class Json {
     return types;
   }
 
-  /** The bytes of a message given as the text of JSON. Throws MALFORMED_REQUEST. No text at all is an empty message. */
+  /** The bytes of a message given as the text of JSON. Throws MALFORMED_REQUEST or INVALID_REQUEST. No text at all is an empty message. */
   bytesOfText(type: DescMessage, text: Uint8Array): Uint8Array {
     if (text.length === 0) return NOTHING;
     let value: JsonValue;
@@ -55,11 +56,13 @@ export class Json {
     return this.bytesOf(type, value);
   }
 
-  /** The bytes of a message given as a value of JSON. Throws MALFORMED_REQUEST. */
+  /** The bytes of a message given as a value of JSON. Throws INVALID_REQUEST with every field that is not of its type. */
   bytesOf(type: DescMessage, value: JsonValue): Uint8Array {
     try {
       return toBinary(type, fromJson(type, value, { registry: this.#registry }));
     } catch (cause) {
+      const faults = faultsOf(type, value, this.#registry);
+      if (faults.length > 0 && faults[0]!.field !== '') throw invalidRequest(faults);
       throw notThisMessage(`the request is not a ${type.name}: ${(cause as Error).message}`, cause);
     }
   }

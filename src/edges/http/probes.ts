@@ -19,7 +19,11 @@ export interface ProbesParts {
 
 type MakeAnswer = (query: string) => HttpAnswer | Promise<HttpAnswer>;
 
-const NOT_A_READ = jsonAnswer(405, { message: 'use GET' }, { allow: 'GET, HEAD' });
+const NOT_A_READ = jsonAnswer(
+  405,
+  { code: 'unimplemented', message: 'use GET', reason: 'UNKNOWN_METHOD' },
+  { allow: 'GET, HEAD' },
+);
 
 /** The probes of an orchestrator, and the metrics. They are answered from the moment at which the port is open. */
 export class Probes {

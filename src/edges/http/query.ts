@@ -1,8 +1,6 @@
 import { type DescField, type DescMessage, type JsonObject, type JsonValue, ScalarType } from '@bufbuild/protobuf';
 import { invalidRequest, type Violation } from '../../model/errors.js';
-
-/** Messages that are one value in JSON, such as "15s". */
-const VALUES = new Set(['google.protobuf.Duration', 'google.protobuf.Timestamp']);
+import { VALUE_MESSAGES } from './json-faults.js';
 
 /** Where a parameter puts its value: the object that holds the field. */
 type Holder = Record<string, JsonValue>;
@@ -32,11 +30,13 @@ function place(type: DescMessage, [head, ...rest]: readonly string[], value: str
   if (field.fieldKind === 'map') {
     if (rest.length === 0) return `needs the key, such as ${field.name}.zone`;
     const entries = (into[key] ??= Object.create(null) as JsonObject) as Holder;
-    entries[rest.join('.')] = value;
+    const name = rest.join('.');
+    if (Object.hasOwn(entries, name)) return 'is given twice';
+    entries[name] = value;
     return undefined;
   }
   const message = field.message;
-  if (message && !VALUES.has(message.typeName)) {
+  if (message && !VALUE_MESSAGES.has(message.typeName)) {
     if (rest.length === 0) return `is a message: give its fields, such as ${field.name}.${message.fields[0]?.name}`;
     const list = field.fieldKind === 'list';
     const holder = (into[key] ??= list ? [{}] : {});
@@ -51,9 +51,15 @@ function place(type: DescMessage, [head, ...rest]: readonly string[], value: str
   return undefined;
 }
 
-/** A text as the JSON of a scalar. Numbers may be texts in the JSON of protobuf. A switch without a value is on. */
+/**
+ * A text as the JSON of a scalar. Numbers may be texts in the JSON of protobuf. A switch without a value is on. The word of
+ * an enum may be short: "yaml" for CONFIG_FORMAT_YAML.
+ */
 function valueOf(field: DescField, text: string): JsonValue | undefined {
-  return field.scalar === ScalarType.BOOL ? SWITCH.get(text) : text;
+  if (field.scalar === ScalarType.BOOL) return SWITCH.get(text);
+  const { values = [], sharedPrefix = '' } = field.enum ?? {};
+  const long = `${sharedPrefix}${text}`.toUpperCase();
+  return values.some(({ name }) => name === long) ? long : text;
 }
 
 const SWITCH: ReadonlyMap<string, boolean> = new Map([

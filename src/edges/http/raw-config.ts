@@ -1,9 +1,11 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { whole } from '../../api/call/message.js';
 import { decodeUtf8 } from '../../base/utf8.js';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { invalidRequest, type RollcallError } from '../../model/errors.js';
 import { GetConfigResponse } from '../../gen/rollcall/v1/config_service.js';
-import { decoded } from './body.js';
+import { decompressed } from './body.js';
 import { type HttpAnswer, jsonAnswer } from './exchange.js';
 import type { Json } from './json.js';
 import { jsonOfQuery } from './query.js';
@@ -61,16 +63,38 @@ const DRAFT_FIELDS = /^(expected_version|expectedVersion|format|labels\..*)$/;
 export function putContent(key: string, query: URLSearchParams, json: Json, framing: UnaryFraming): UnaryFraming {
   return {
     ...framing,
-    readRequest: ({ input }, _, body, done) =>
-      decoded(() => {
+    readRequest: ({ input }, headers, body, done) =>
+      decompressed(headers, body, done, (content) => {
+        refuseConditions(headers);
+        if (content.length === 0 && headers['content-length'] === undefined) throw noBody();
         const draftType = input.fields.find(({ name }) => name === 'configs')!.message!;
         const params = [...query];
         const isDraft = ([name]: readonly [string, string]): boolean => DRAFT_FIELDS.test(name);
-        const draft = jsonOfQuery(draftType, new URLSearchParams(params.filter(isDraft)), { key, ...contentOf(body) });
+        const draft = jsonOfQuery(draftType, new URLSearchParams(params.filter(isDraft)), {
+          key,
+          ...contentOf(content),
+        });
         const rest = new URLSearchParams(params.filter((param) => !isDraft(param)));
         return json.bytesOf(input, jsonOfQuery(input, rest, { configs: [draft] }));
-      }, done),
+      }),
   };
+}
+
+/** Conditions of HTTP that a write does not take: a version is compared by the store, and a tag is not. */
+const CONDITIONS = ['if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'];
+
+function refuseConditions(headers: IncomingHttpHeaders): void {
+  const violations = CONDITIONS.filter((name) => headers[name] !== undefined).map((field) => ({
+    field,
+    description: 'is not taken by a write; use the parameter expected_version, with 0 for a config that must not exist',
+  }));
+  if (violations.length > 0) throw invalidRequest(violations);
+}
+
+function noBody(): RollcallError {
+  return invalidRequest([
+    { field: 'body', description: 'must be the content; send an empty one with content-length: 0' },
+  ]);
 }
 
 /** Text where the bytes are UTF-8. */

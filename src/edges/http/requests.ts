@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
-import { decoded, decompress } from './body.js';
+import { decoded, decompressed } from './body.js';
 import type { Format } from './formats.js';
 import type { MessageTypes } from './json.js';
 
@@ -16,7 +16,7 @@ export type ReadRequest = (
 export const bareRequest =
   (format: Format): ReadRequest =>
   (types, headers, body, done) =>
-    decompress(headers['content-encoding'], body, afterwards(format, types, done));
+    decompressed(headers, body, done, (bytes) => format.read(types.input, bytes));
 
 /** A request whose message is in a frame. `header` names the compression. */
 export const framedRequest =

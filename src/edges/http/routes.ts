@@ -64,9 +64,8 @@ export class Routes {
 
   #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: string): void {
     const isPost = request.method === 'POST';
-    const isGet = request.method === 'GET' || request.method === 'HEAD';
-    if (!isPost && !(isGet && method.readOnly))
-      return notAllowed(request, response, method.readOnly ? ['GET', 'HEAD', 'POST'] : ['POST']);
+    const reads = !method.readOnly ? [] : method.kind === 'UNARY' ? ['GET', 'HEAD'] : ['GET'];
+    if (!isPost && !reads.includes(request.method ?? '')) return notAllowed(request, response, [...reads, 'POST']);
     const framing = isPost
       ? this.#framings.ofPost(request)
       : this.#framings.ofGet(request, withLastEventId(request, new URLSearchParams(query)), method);
@@ -212,7 +211,7 @@ const unknownParameter = (field: string): RollcallError =>
 const PEOPLE = /^\/v1(\/|$)/;
 
 function notFound(request: IncomingMessage, response: ServerResponse, path: string): void {
-  const message = `there is nothing at ${path}; RPCs are at paths such as /rollcall.v1.RegistryService/Discover`;
+  const message = `there is nothing at ${path}; see /v1/services, /v1/configs, /v1/status, /livez, /readyz, /metrics, and RPCs such as /rollcall.v1.RegistryService/Discover`;
   sendRefusal(request, response, { status: 404, message, headers: {} });
 }
 

@@ -33,7 +33,8 @@ export async function prometheusTargets(call: RegistryCall, scope: Scope): Promi
     for (const service of services) {
       const request = DiscoverRequest.encode(DiscoverRequest.fromPartial({ namespace, service })).finish();
       const { instances } = DiscoverResponse.decode(await call('Discover', request));
-      groups.push(...instances.map(toTarget));
+      // Prometheus would try in vain to read from one without a port.
+      groups.push(...instances.filter(({ port }) => port !== 0).map(toTarget));
     }
   }
   return groups;

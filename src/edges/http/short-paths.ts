@@ -14,7 +14,7 @@ interface ShortPath {
   readonly given: (name: string) => JsonObject;
   /** Parameters that have a longer name as fields of the request. */
   readonly renamed?: Readonly<Record<string, string>>;
-  /** True if the answer is the bare content of a config, which a PUT publishes. */
+  /** True if the answer is the bare content of a config, which a PUT publishes and a DELETE deletes. */
   readonly raw?: true;
 }
 
@@ -43,7 +43,8 @@ const SHORT_PATHS: readonly ShortPath[] = [
   { pattern: /^\/v1\/status$/, method: '/rollcall.v1.AdminService/GetStatus', given: nothing },
 ];
 
-const PUBLISH = `${CONFIG}/PublishConfig`;
+/** The calls that change the config of a path, by the method of HTTP. */
+const WRITES: Readonly<Record<string, string>> = { PUT: `${CONFIG}/PublishConfig`, DELETE: `${CONFIG}/DeleteConfig` };
 
 /** The call that a request on a short path stands for. */
 export interface ShortCall {
@@ -63,7 +64,9 @@ export class ShortPaths {
   allowed(path: string): readonly string[] {
     const row = SHORT_PATHS.find(({ pattern }) => pattern.test(path));
     if (!row) return [];
-    return row.raw ? ['GET', 'HEAD', 'PUT'] : ['GET', 'HEAD'];
+    if (row.raw) return ['GET', 'HEAD', 'PUT', 'DELETE'];
+    // A watch has no end, so nothing is known of it without its messages.
+    return this.methods.get(row.method)?.kind === 'UNARY' ? ['GET', 'HEAD'] : ['GET'];
   }
 
   /** The call of a request whose path and method of HTTP are allowed. Throws INVALID_REQUEST. */
@@ -74,11 +77,12 @@ export class ShortPaths {
     const params = new URLSearchParams(
       [...query].map(([key, value]): [string, string] => [row.renamed?.[key] ?? key, value]),
     );
-    const isPut = request.method === 'PUT';
-    const method = this.methods.get(isPut ? PUBLISH : row.method)!;
+    const method = this.methods.get((row.raw && WRITES[request.method!]) ?? row.method)!;
     const framing = this.framings.ofShortPath(request, params, method, row.given(name));
     const { unary } = framing;
     if (!row.raw || !unary) return { method, framing };
+    if (method.path === WRITES['DELETE']) return { method, framing };
+    const isPut = method.path === WRITES['PUT'];
     return { method, framing: { unary: isPut ? putContent(name, params, this.json, unary) : rawContent(unary) } };
   }
 }

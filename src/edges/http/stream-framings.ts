@@ -4,7 +4,7 @@ import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, Pieces, whole } from '../../api/call/message.js';
 import { framed } from '../wire/frames.js';
 import { headersOf } from '../wire/metadata.js';
-import { decoded } from './body.js';
+import { decoded, decompressed } from './body.js';
 import { connectError, plainError } from './errors.js';
 import type { Exchange, HttpAnswer } from './exchange.js';
 import type { Format } from './formats.js';
@@ -69,8 +69,8 @@ interface TextStreamParts {
 
 const readTextRequest =
   ({ json, request }: TextStreamParts): ReadRequest =>
-  (types, _, body, done) =>
-    decoded(() => (request ? request() : json.bytesOfText(types.input, body)), done);
+  (types, headers, body, done) =>
+    request ? decoded(request, done) : decompressed(headers, body, done, (text) => json.bytesOfText(types.input, text));
 
 /** One line of JSON for each message: `{"result":{...}}`, and `{"error":{...}}` at the end, as grpc-gateway and etcd do. */
 export function jsonLines(parts: TextStreamParts): StreamFraming {

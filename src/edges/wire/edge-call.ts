@@ -1,4 +1,10 @@
-import { ANONYMOUS, type Call, type CallMetadata, type Transport } from '../../api/call/call.js';
+import {
+  ANONYMOUS,
+  type Call,
+  type CallMetadata,
+  type ClientCertificate,
+  type Transport,
+} from '../../api/call/call.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { RUN_ID } from '../../model/names.js';
@@ -7,6 +13,7 @@ import { RUN_ID } from '../../model/names.js';
 export abstract class EdgeCall implements Call {
   abstract readonly transport: Transport;
   abstract readonly connection: string;
+  abstract readonly certificate: ClientCertificate | undefined;
   abstract readonly deadlineMs: number | undefined;
   abstract readonly metadata: CallMetadata;
   readonly principal = ANONYMOUS;

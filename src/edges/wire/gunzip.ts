@@ -1,7 +1,6 @@
 import { gunzip } from 'node:zlib';
 import { LIMITS } from '../../model/limits.js';
 import { RollcallError } from '../../model/errors.js';
-import { malformed } from '../../api/call/wire.js';
 
 /** Decompresses a request. A result that is larger than a request may be is refused, and not kept. */
 export function gunzipRequest(
@@ -12,8 +11,12 @@ export function gunzipRequest(
   gunzip(bytes, { maxOutputLength: limit }, (error, result) => {
     if (!error) return done(undefined, result);
     const isTooLarge = (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE';
-    done(isTooLarge ? requestTooLarge() : malformed(error), NOTHING);
+    done(isTooLarge ? requestTooLarge() : notGzip(error), NOTHING);
   });
+}
+
+function notGzip(cause: Error): RollcallError {
+  return new RollcallError('MALFORMED_REQUEST', 'the request is marked as compressed with gzip, and is not', { cause });
 }
 
 /** The error for a request beyond RECEIVE_BYTES. */

@@ -3,6 +3,7 @@ import { noop } from 'cockatiel';
 import { Etcd3, type IOptions } from 'etcd3';
 import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
+import type { TlsSource } from '../../base/tls-source.js';
 import { StoreUnavailable } from '../store.js';
 import { failureOf, TOKEN_EXPIRED } from './failures.js';
 
@@ -11,7 +12,7 @@ export interface EtcdConnection {
   /** URLs such as "http://10.0.0.1:2379": all of them http, or all https. */
   readonly endpoints: readonly string[];
   /** For https: the CA certificates to trust, and the certificate and key of this server. */
-  readonly tls: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer };
+  readonly tls: TlsSource | undefined;
   /** `undefined` if etcd has no authentication. */
   readonly user: { readonly name: string; readonly password: string } | undefined;
 }
@@ -29,6 +30,9 @@ const PAUSE_MS = 100;
 /** How long etcd may take to check a password and answer with a token. */
 const AUTHENTICATE_MS = 2_000;
 
+/** Calls on clients whose certificates were replaced may go on for this long: longer than any call takes. */
+const RETIRED_MS = 30_000;
+
 const CHANNEL = {
   // etcd sends GOAWAY to a client that pings more often than every 5 s, or without a call.
   'grpc.keepalive_time_ms': 10_000,
@@ -44,6 +48,40 @@ const CHANNEL = {
   'grpc.use_local_subchannel_pool': 1,
 };
 
+/** The clients of one endpoint. */
+interface EndpointClients {
+  readonly url: string;
+  readonly calls: Etcd3;
+  readonly streams: StreamClient;
+}
+
+/** The client of the streams to one endpoint. Once others take its place it is closed with its last stream. */
+export class StreamClient {
+  #users = 0;
+  #retired = false;
+
+  constructor(readonly etcd: Etcd3) {}
+
+  take(): void {
+    this.#users++;
+  }
+
+  /** Its stream is over. */
+  release(): void {
+    this.#users--;
+    this.#closeIfUnused();
+  }
+
+  retire(): void {
+    this.#retired = true;
+    this.#closeIfUnused();
+  }
+
+  #closeIfUnused(): void {
+    if (this.#retired && this.#users === 0) this.etcd.close();
+  }
+}
+
 /**
  * The endpoints of one etcd cluster. A call goes to the endpoint that answered last, and moves on to the next one when
  * that fails. So a call may be sent twice, and callers must pass only calls that allow it.
@@ -51,7 +89,8 @@ const CHANNEL = {
  * Only the raw stubs of the client library are used, with its policies off, because its retries repeat writes.
  */
 export class Endpoints implements Closeable {
-  readonly #all: readonly { readonly url: string; readonly calls: Etcd3; readonly streams: Etcd3 }[];
+  #all: readonly EndpointClients[];
+  readonly #stop = new AbortController();
   #preferred = 0;
   #authentication: Promise<string> | undefined;
   #token: string | undefined;
@@ -63,11 +102,8 @@ export class Endpoints implements Closeable {
     private readonly clock: Clock,
   ) {
     this.#unreachableSinceMs = clock.now(); // an etcd that has never answered counts as unreachable
-    this.#all = connection.endpoints.map((url) => ({
-      url,
-      calls: new Etcd3(this.#options(url)),
-      streams: new Etcd3(this.#options(url)),
-    }));
+    this.#all = this.#open();
+    connection.tls?.onChange(() => this.#renew(), this.#stop.signal);
   }
 
   get urls(): readonly string[] {
@@ -117,12 +153,13 @@ export class Endpoints implements Closeable {
     }
   }
 
-  /** Returns the stream client of the n-th choice. Choice 0 is the endpoint that calls go to. */
-  async streams(choice: number): Promise<{ url: string; etcd: Etcd3 }> {
+  /** Returns the stream client of the n-th choice. Choice 0 is the endpoint that calls go to. Release it after its stream. */
+  async streams(choice: number): Promise<StreamClient> {
     this.assertOpen();
     await this.#ensureToken();
-    const { url, streams } = this.#all[(this.#preferred + choice) % this.#all.length]!;
-    return { url, etcd: streams };
+    const { streams } = this.#all[(this.#preferred + choice) % this.#all.length]!;
+    streams.take();
+    return streams;
   }
 
   /** Drops the token, so that the next call fetches a new one. */
@@ -150,14 +187,33 @@ export class Endpoints implements Closeable {
 
   close(): void {
     this.#closed = true;
+    this.#stop.abort();
     for (const { calls, streams } of this.#all) {
       calls.close();
-      streams.close();
+      streams.etcd.close();
+    }
+  }
+
+  #open(): EndpointClients[] {
+    return this.connection.endpoints.map((url) => ({
+      url,
+      calls: new Etcd3(this.#options(url)),
+      streams: new StreamClient(new Etcd3(this.#options(url))),
+    }));
+  }
+
+  /** Uses new certificates for all further calls and streams. Those that are open go on. */
+  #renew(): void {
+    const retired = this.#all;
+    this.#all = this.#open();
+    for (const { calls, streams } of retired) {
+      streams.retire();
+      void delay(this.clock, RETIRED_MS, this.#stop.signal).then(() => calls.close());
     }
   }
 
   #options(url: string): IOptions {
-    const { ca, cert, key } = this.connection.tls;
+    const { ca, cert, key } = this.connection.tls?.contents() ?? {};
     return {
       hosts: url,
       ...(url.startsWith('https:') && {

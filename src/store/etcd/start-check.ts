@@ -75,7 +75,7 @@ async function checkQuota(url: string, dbBytes: number, connection: EtcdConnecti
 function readMetrics(url: string, { tls }: EtcdConnection): Promise<string> {
   const get = url.startsWith('https:') ? httpsGet : httpGet;
   return new Promise((resolve, reject) => {
-    const request = get(`${url}/metrics`, { ...tls, timeout: ASK_MS, agent: false }, (response) => {
+    const request = get(`${url}/metrics`, { ...tls?.contents(), timeout: ASK_MS, agent: false }, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => {

@@ -115,13 +115,13 @@ class Stream {
   /** Delivers whole responses: it joins the fragments of a large revision. Always ends with an error. */
   async *responses(after: Revision, choice: number): AsyncGenerator<readonly IEvent[]> {
     const { endpoints, keys, range } = this.parts;
-    const { etcd } = await endpoints.streams(choice);
-    const stream = (await etcd.watchClient.watch()) as unknown as DuplexStream;
-    const alive = this.#supervise(stream);
-    stream.write({
-      create_request: { ...keys.range(range), start_revision: String(after + 1n), fragment: true },
-    });
+    const client = await endpoints.streams(choice);
     try {
+      const stream = (await client.etcd.watchClient.watch()) as unknown as DuplexStream;
+      const alive = this.#supervise(stream);
+      stream.write({
+        create_request: { ...keys.range(range), start_revision: String(after + 1n), fragment: true },
+      });
       let events: IEvent[] = [];
       for await (const response of stream) {
         alive(response.created);
@@ -133,6 +133,8 @@ class Stream {
       }
     } catch (error) {
       throw this.#failure ?? error;
+    } finally {
+      client.release();
     }
     throw this.#failure ?? new EtcdFailure('UNREACHABLE', 'etcd ended the watch');
   }

@@ -59,6 +59,51 @@ test('certificate and key need each other, and so do user and password file', ()
   assert.deepEqual(etcd('--etcd-user', 'root', '--etcd-password-file', FILES.password), []);
 });
 
+test('files of TLS are refused that do not fit together, or that lack another', () => {
+  const pair = ['--tls-cert', FILES.cert, '--tls-key', FILES.key];
+  const cases: readonly (readonly [args: readonly string[], errors: readonly string[]])[] = [
+    [pair, []],
+    [['--tls-cert', FILES.cert], ['--tls-cert: needs --tls-key']],
+    [['--tls-key', FILES.key], ['--tls-key: needs --tls-cert']],
+    [['--tls-cert', FILES.cert, '--tls-key', FILES.serverKey], [`--tls-key: must be the private key of ${FILES.cert}`]],
+    [['--tls-cert', FILES.garbage, '--tls-key', FILES.key], ['--tls-cert: must hold a certificate in PEM']],
+    [
+      ['--tls-cert', FILES.cert, '--tls-key', FILES.garbage],
+      ['--tls-key: must hold a private key in PEM, without a password'],
+    ],
+    [['--tls-client-certs', 'required'], ['--tls-client-certs: needs --tls-client-ca']],
+    [
+      ['--tls-client-ca', FILES.ca],
+      [
+        '--tls-client-ca: needs --tls-cert',
+        '--tls-client-ca: verifies nobody: set --tls-client-certs to optional or required',
+      ],
+    ],
+    [[...pair, '--tls-client-certs', 'optional', '--tls-client-ca', FILES.ca, '--tls-crl', FILES.crl], []],
+    [
+      [...pair, '--tls-client-certs', 'optional', '--tls-client-ca', FILES.ca, '--tls-crl', FILES.garbage],
+      ['--tls-crl: must hold lists of revoked certificates in PEM'],
+    ],
+    [
+      [...pair, '--tls-client-certs', 'optional', '--tls-client-ca', FILES.garbage],
+      ['--tls-client-ca: must hold certificates in PEM'],
+    ],
+    [[...pair, '--peer-ca', FILES.ca], ['--peer-ca: is only for --store etcd']],
+  ];
+  for (const [args, errors] of cases) assert.deepEqual(errorsOf(args), errors, args.join(' '));
+  assert.deepEqual(etcd(...pair, '--peer-ca', FILES.ca, '--peer-name', 'rollcall'), []);
+  assert.deepEqual(etcd('--peer-name', 'rollcall'), ['--peer-name: needs --tls-cert']);
+  assert.deepEqual(etcd('--etcd-cert', FILES.cert, '--etcd-key', FILES.serverKey), [
+    `--etcd-key: must be the private key of ${FILES.cert}`,
+  ]);
+});
+
+test('a server of a cluster needs a pair that it can show to the others as a client', () => {
+  const pair = ['--tls-cert', FILES.serverCert, '--tls-key', FILES.serverKey];
+  assert.deepEqual(errorsOf(pair), []);
+  assert.match(etcd(...pair).join(), /^--tls-cert: must have the extended key usage clientAuth beside serverAuth/);
+});
+
 test('a rule over several settings is skipped if one of them breaks its own rule', () => {
   assert.deepEqual(errorsOf(['--host', '0.0.0.0'], { ROLLCALL_INSECURE: 'yes' }), [
     'ROLLCALL_INSECURE: must be true or false, but is "yes"',

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import {
   BadSettings,
   readSettings,
+  type Settings,
   SETTINGS,
   settingsHelp,
   type StoreSettings,
 } from '../../../src/settings/settings.js';
+import type { PemFile } from '../../../src/tls/pem.js';
 import { errorsOf, FILES } from './files.js';
 
 test('without flags and variables every setting has its default', () => {
@@ -18,6 +21,8 @@ test('without flags and variables every setting has its default', () => {
     httpHosts: [],
     httpCorsOrigins: [],
     store: { kind: 'embedded', dataDir: './data' },
+    tls: undefined,
+    insecure: false,
     advertise: undefined,
     node: undefined,
     protectionMaxMs: 24 * 3_600_000,
@@ -105,6 +110,29 @@ test('unknown variables with the prefix of the product are only a warning', () =
   assert.deepEqual(warnings, ['ROLLCALL_SERVICE_HOST: is not a setting and is ignored']);
 });
 
+const pemOf = (path: string): PemFile => ({ path, content: readFileSync(path) });
+
+test('TLS is as the settings say', () => {
+  const pair = ['--tls-cert', FILES.cert, '--tls-key', FILES.key];
+  const read = (...args: string[]): Settings['tls'] => readSettings([...pair, ...args], {}).settings.tls;
+  const own = { cert: pemOf(FILES.cert), key: pemOf(FILES.key) };
+  assert.deepEqual(read(), { files: own, clientCertificates: 'none', peerCa: undefined, peerName: undefined });
+  const clients = ['--tls-client-certs', 'required', '--tls-client-ca', FILES.ca, '--tls-crl', FILES.crl];
+  assert.deepEqual(read(...clients), {
+    files: { ...own, ca: pemOf(FILES.ca), crl: pemOf(FILES.crl) },
+    clientCertificates: 'required',
+    peerCa: pemOf(FILES.ca),
+    peerName: undefined,
+  });
+  const etcd = ['--store', 'etcd', '--etcd-endpoints', 'http://a:1'];
+  assert.deepEqual(read(...etcd, '--peer-ca', FILES.ca, '--peer-name', 'rollcall.example'), {
+    files: own,
+    clientCertificates: 'none',
+    peerCa: pemOf(FILES.ca),
+    peerName: 'rollcall.example',
+  });
+});
+
 test('etcd is reached as the settings say', () => {
   const read = (...args: string[]): StoreSettings => readSettings(['--store', 'etcd', ...args], {}).settings.store;
   assert.deepEqual(read('--etcd-endpoints', 'http://a:1, http://b:2,'), {
@@ -121,7 +149,7 @@ test('etcd is reached as the settings say', () => {
     kind: 'etcd',
     endpoints: ['https://a:1'],
     prefix: 'x',
-    tls: { ca: Buffer.from('ca'), cert: Buffer.from('cert'), key: Buffer.from('key') },
+    tls: { ca: pemOf(FILES.ca), cert: pemOf(FILES.cert), key: pemOf(FILES.key) },
     user: { name: 'root', password: 'a secret' },
   });
 });

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { BrokenRule } from '../../../src/settings/parse.js';
 import { ROWS, type SettingName, type SettingValues } from '../../../src/settings/table.js';
+import type { PemFile } from '../../../src/tls/pem.js';
 import { FILES } from './files.js';
 
 /** Texts that a setting takes, each with its value, and texts that it refuses. */
@@ -20,8 +22,8 @@ const port: Examples<number> = {
   ],
   bad: ['', 'x', '-1', '65536', '1.5', '1e3', ' 1', '0x10'],
 };
-const pem = (path: string, content: string): Examples<Buffer | undefined> => ({
-  good: [[path, Buffer.from(content)]],
+const pem = (path: string): Examples<PemFile> => ({
+  good: [[path, { path, content: readFileSync(path) }]],
   bad: [FILES.missing, '.', '\0'],
 });
 
@@ -61,9 +63,9 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     good: ['rollcall/', '!', 'x'.repeat(128)].map((prefix) => [prefix, prefix]),
     bad: ['', 'a b', 'ä', 'x'.repeat(129)],
   },
-  'etcd-ca': pem(FILES.ca, 'ca'),
-  'etcd-cert': pem(FILES.cert, 'cert'),
-  'etcd-key': pem(FILES.key, 'key'),
+  'etcd-ca': pem(FILES.ca),
+  'etcd-cert': pem(FILES.cert),
+  'etcd-key': pem(FILES.key),
   'etcd-user': { good: [['root', 'root']], bad: [], anyText: true },
   'etcd-password-file': { good: [[FILES.password, 'a secret']], bad: [FILES.missing, '.', '\0'] },
   advertise: {
@@ -109,6 +111,20 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     ],
     bad: ['', 'loud', 'INFO'],
   },
+  'tls-cert': pem(FILES.cert),
+  'tls-key': pem(FILES.key),
+  'tls-client-certs': {
+    good: [
+      ['none', 'none'],
+      ['optional', 'optional'],
+      ['required', 'required'],
+    ],
+    bad: ['', 'NONE', 'true'],
+  },
+  'tls-client-ca': pem(FILES.ca),
+  'tls-crl': pem(FILES.crl),
+  'peer-ca': pem(FILES.ca),
+  'peer-name': { good: [['rollcall.example', 'rollcall.example']], bad: ['a b', 'a:1', 'https://a'] },
   insecure: {
     good: [
       ['true', true],
@@ -143,6 +159,6 @@ test('the files with the private key and the password are secret', () => {
   const secret = Object.entries(ROWS).filter(([, row]) => 'secret' in row);
   assert.deepEqual(
     secret.map(([name]) => name),
-    ['etcd-key', 'etcd-password-file'],
+    ['etcd-key', 'etcd-password-file', 'tls-key'],
   );
 });

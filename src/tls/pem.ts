@@ -1,0 +1,101 @@
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { createSecureContext } from 'node:tls';
+import type { TlsContents } from '../base/tls-source.js';
+
+/** A file of PEM text. */
+export interface PemFile {
+  readonly path: string;
+  readonly content: Buffer;
+}
+
+/** The files of one use of TLS. */
+export interface PemFiles {
+  /** The own certificate, followed by those of the authorities between it and the root. */
+  readonly cert?: PemFile;
+  /** The private key of `cert`. */
+  readonly key?: PemFile;
+  /** The authorities that the certificates of others are verified with. */
+  readonly ca?: PemFile;
+  /** Lists of revoked certificates. */
+  readonly crl?: PemFile;
+}
+
+/** The parts of PemFiles. */
+export type PemPart = keyof PemFiles;
+
+/** A fault of some files: the part to change, and the rule that it breaks. */
+export interface PemFault {
+  readonly part: PemPart;
+  readonly rule: string;
+}
+
+/** The extended key usage of a certificate that a client may show. */
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
+
+/** Matches each certificate in a text. */
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** The certificates of a file, in order. Throws if one cannot be read. */
+export function certificatesIn({ content }: PemFile): X509Certificate[] {
+  return (content.toString('latin1').match(CERTIFICATE) ?? []).map((text) => new X509Certificate(text));
+}
+
+/** Returns true if a file cannot be used as certificates. */
+function isNoCertificate(file: PemFile): boolean {
+  try {
+    return certificatesIn(file).length === 0;
+  } catch {
+    return true;
+  }
+}
+
+/** The first fault of files that are used together; `undefined` if they can be used. */
+export function faultOf(files: PemFiles): PemFault | undefined {
+  const { cert, key, ca, crl } = files;
+  if (cert && isNoCertificate(cert)) return { part: 'cert', rule: 'must hold a certificate in PEM' };
+  if (ca && isNoCertificate(ca)) return { part: 'ca', rule: 'must hold certificates in PEM' };
+  if (key) {
+    const read = privateKeyOf(key);
+    if (!read) return { part: 'key', rule: 'must hold a private key in PEM, without a password' };
+    if (cert && !certificatesIn(cert)[0]!.checkPrivateKey(read))
+      return { part: 'key', rule: `must be the private key of ${cert.path}` };
+  }
+  if (crl && !opens({ crl })) return { part: 'crl', rule: 'must hold lists of revoked certificates in PEM' };
+  // OpenSSL has rules of its own, such as the least size of a key.
+  if (!opens(files)) return { part: 'cert', rule: 'is refused by OpenSSL' };
+  return undefined;
+}
+
+function privateKeyOf({ content }: PemFile): KeyObject | undefined {
+  try {
+    return createPrivateKey(content);
+  } catch {
+    return undefined;
+  }
+}
+
+function opens(files: PemFiles): boolean {
+  try {
+    createSecureContext(contentsOf(files));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The contents of files, as Node takes them. */
+export function contentsOf(files: PemFiles): TlsContents {
+  const given = Object.entries(files) as [PemPart, PemFile | undefined][];
+  return Object.fromEntries(given.flatMap(([part, file]) => (file ? [[part, file.content]] : [])));
+}
+
+/** Returns true if a client may show the certificate: its extended key usage, if it has one, includes clientAuth. */
+export function fitsClients(cert: PemFile): boolean {
+  const [own] = certificatesIn(cert);
+  const usages = own?.keyUsage as readonly string[] | undefined;
+  return usages === undefined || usages.includes(CLIENT_AUTH);
+}
+
+/** The wall-clock time at which the first certificate of a chain stops being valid. */
+export const notAfterMs = (cert: PemFile): number =>
+  Math.min(...certificatesIn(cert).map(({ validTo }) => Date.parse(validTo)));
