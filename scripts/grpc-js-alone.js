@@ -2,5 +2,7 @@
 // HTTP/2 server of grpc-js look otherwise than the edge expects.
 import http2 from 'node:http2';
 
-const { createServer } = http2;
-http2.createServer = (...given) => createServer(...given).on('stream', () => undefined);
+for (const name of ['createServer', 'createSecureServer']) {
+  const create = http2[name];
+  http2[name] = (...given) => create(...given).on('stream', () => undefined);
+}

@@ -17,6 +17,7 @@ import { gaugeMetric } from './base/metrics.js';
 import { systemRandom } from './base/random.js';
 import type { Tracer } from './base/tracing.js';
 import { newEpoch } from './catalog/sync/schema.js';
+import { renewSecret } from './domain/cluster/peer-secret.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
@@ -145,7 +146,9 @@ function clusterSettings(
 ): ClusterSettings {
   const address = advertise ?? `${advertisedHost(host)}:${grpcPort}`;
   const peerTls = tls && { source: tlsFiles.of('peers')!, name: tls.peerName };
-  return { node: node ?? address, address, connect: peerConnector((target) => new GrpcPeerStub(target, peerTls)) };
+  const connect: ClusterSettings['connect'] = (proofs) =>
+    peerConnector((target) => new GrpcPeerStub(target, peerTls, proofs));
+  return { node: node ?? address, address, connect };
 }
 
 /** The files of TLS that the settings name, by use. */
@@ -198,6 +201,8 @@ export async function renewEpoch(
   const store = await openStore(settings, tlsFiles, telemetry, fail);
   try {
     const nodes = await memberNodes(store); // before the members list again, and leave for a moment
+    // A copy of the store from before the restore has the secret of the members.
+    if (!store.exclusive) await renewSecret(store, systemRandom);
     return { epoch: await newEpoch(store, systemRandom), nodes };
   } finally {
     await store.close();

@@ -8,10 +8,11 @@ import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
 import { certificateGate } from './call/certificate-gate.js';
 import { Dispatcher } from './call/dispatcher.js';
-import type { Method } from './call/method.js';
+import type { Admit, Method } from './call/method.js';
 import { errorCounter } from './call/error-counter.js';
 import { configHandlers } from './config/handlers.js';
 import { peerHandlers } from './peer/handlers.js';
+import { proven } from './peer/proven.js';
 import { registryHandlers } from './registry/handlers.js';
 import { SERVICES } from './services.js';
 import { WatchHub } from './watch/hub.js';
@@ -33,6 +34,12 @@ interface DispatcherSettings {
   readonly streamAgeMs: number;
   /** Whether clients show certificates. */
   readonly clientCertificates: 'none' | 'optional' | 'required';
+}
+
+/** The methods for members. Without a cluster each is refused. */
+function peerMethods({ peer, peerProofs }: Replica, admit: Admit): Method[] {
+  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER), admit);
+  return peerProofs ? proven(methods, peerProofs) : methods;
 }
 
 /** Makes the dispatcher: the gates in their order, and the observers. */
@@ -62,7 +69,7 @@ export function openApi(
       ...bind(SERVICES.registry, registryHandlers(replica, hub), admit),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector), admit),
       ...bind(SERVICES.admin, adminHandlers(replica, hub, about), admit),
-      ...bind(SERVICES.peer, peerHandlers(replica.peer ?? NO_MEMBER), admit),
+      ...peerMethods(replica, admit),
     ],
     watches: () => hub.size,
     close: () => {

@@ -13,7 +13,9 @@ import { StoreSync } from '../catalog/sync/store-sync.js';
 import type { Store } from '../store/store.js';
 import { LostMembers } from './cluster/lost-members.js';
 import { Membership } from './cluster/membership.js';
+import { PeerProofs } from './cluster/peer-proofs.js';
 import { PeerResponder } from './cluster/peer-responder.js';
+import { PeerSecret } from './cluster/peer-secret.js';
 import { Publishing } from './config/publishing.js';
 import { Versions } from './config/versions.js';
 import { Heartbeats } from './health/heartbeats.js';
@@ -52,7 +54,8 @@ export interface ClusterSettings {
   readonly node: string;
   /** The address at which the others reach its PeerService: "host:port". */
   readonly address: string;
-  readonly connect: PeerConnector;
+  /** Connects to the others; its questions are proven by `proofs`. */
+  readonly connect: (proofs: PeerProofs) => PeerConnector;
 }
 
 /** One replica of the product, without API and edges. */
@@ -74,6 +77,8 @@ export interface Replica extends Closeable {
   readonly lostMembers: LostMembers | undefined;
   /** The answers of this member to the others. */
   readonly peer: PeerResponder | undefined;
+  /** The proofs between this member and the others. `undefined` as for `membership`. */
+  readonly peerProofs: PeerProofs | undefined;
   /** Resolves when the first listing has been taken in and the cluster joined, however long the store takes. */
   readonly ready: Promise<void>;
   /** Acknowledges no heartbeat from here on, and leaves the cluster. To be called before the streams are ended. */
@@ -96,9 +101,16 @@ export function startReplica(surroundings: Surroundings): Replica {
   const pauseReasons = (): PauseReason[] => reasonsToPause(catalog, store, membership);
   const liveness = new LivenessClock(clock, selfBeat, pauseReasons);
   const table = new LivenessTable(liveness);
+  let proofs: PeerProofs | undefined;
   if (surroundings.cluster) {
+    proofs = new PeerProofs({
+      secret: new PeerSecret({ store, clock, random }),
+      self: () => membership!.ref,
+      isMember: (ref) => catalog.members.some(({ name, epoch }) => name === ref.id && epoch === ref.epoch),
+    });
     membership = new Membership({
       ...surroundings.cluster,
+      connect: surroundings.cluster.connect(proofs),
       ...{ store, catalog, clock, random, telemetry: named('cluster') },
       recent: () => table.recent(),
       relist: () => sync.relist(),
@@ -153,6 +165,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     membership,
     lostMembers,
     peer: membership && new PeerResponder(membership, table),
+    peerProofs: proofs,
     ready,
     leave: async () => membership?.leave(),
     close: () => closers.close(),

@@ -71,6 +71,11 @@ export const REASONS = {
     meaning:
       'The certificate of the client cannot be verified: of another authority, ended, revoked, or for servers only.',
   },
+  PEER_NOT_PROVEN: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning: 'The method is for the members of the cluster, and the caller did not prove that it is one.',
+  },
   REQUEST_ID_REUSED: {
     code: 'INVALID_ARGUMENT',
     retry: false,

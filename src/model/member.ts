@@ -10,6 +10,9 @@ export const NODES = `${UNWATCHED_ROOT}x/`;
 /** The prefix of the keys of departures. A departure says when the last membership of a node ended. */
 export const DEPARTURES = `${UNWATCHED_ROOT}d/`;
 
+/** The key of the secret by which members prove themselves to one another. */
+export const PEER_SECRET_KEY = `${UNWATCHED_ROOT}peer-secret`;
+
 /** A live member as the catalog holds it. Its name is the id of the member. */
 export interface MemberItem extends Item {
   /** The revision at which the member key was created. It names the membership. */

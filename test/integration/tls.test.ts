@@ -131,7 +131,7 @@ test('with TLS both ports are served to clients that trust the authority, and to
   watch.cancel();
 });
 
-test('a certificate that is required, or cannot be verified, is refused by the call; probes and health checks are answered', async (t) => {
+test('A2: a certificate that is required, or cannot be verified, is refused by the call; probes and health checks are answered', async (t) => {
   const [own, mine] = [await ca.issue('server'), await ca.issue('mine')];
   const expired = await ca.issue('expired', { validMs: -1 });
   const forServers = await ca.issue('for-servers', { usages: ['server'] });
@@ -173,7 +173,7 @@ test('a certificate that is required, or cannot be verified, is refused by the c
   }
 });
 
-test('a pair that is renewed is shown by both ports under load, and no call fails; one that does not fit changes nothing', async (t) => {
+test('A3: a pair that is renewed is shown by both ports under load, and no call fails; one that does not fit changes nothing', async (t) => {
   const pair = await ca.issue('server');
   const server = await startTls(t, pair);
   const registry = clientOf(t, RegistryServiceClient, server, trusting(ca));

@@ -1,4 +1,4 @@
-import { clientOf, type GrpcClient } from '../../src/edges/grpc/client.js';
+import { clientOf, type GrpcClient } from './grpc-client.js';
 import { AdminServiceDefinition } from '../../src/gen/rollcall/v1/admin_service.js';
 import { ConfigServiceDefinition } from '../../src/gen/rollcall/v1/config_service.js';
 import { RegistryServiceDefinition } from '../../src/gen/rollcall/v1/registry_service.js';

@@ -197,6 +197,11 @@ export class Membership implements Cluster, Closeable {
     return this.#members.seenOf(id);
   }
 
+  /** This membership; without one its epoch is 0n. */
+  get ref(): MemberRef {
+    return { id: this.id, epoch: 'epoch' in this.#state ? this.#state.epoch : 0n };
+  }
+
   /** Returns true if `to` names this membership. */
   isAddressed(to: MemberRef): boolean {
     return 'epoch' in this.#state && to.id === this.id && to.epoch === this.#state.epoch;

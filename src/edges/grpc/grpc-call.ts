@@ -15,6 +15,7 @@ export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getD
 /** A call that arrived through grpc-js. */
 export class GrpcCall extends EdgeCall {
   readonly transport = 'grpc';
+  #metadata: CallMetadata | undefined;
 
   constructor(
     method: Method,
@@ -38,13 +39,21 @@ export class GrpcCall extends EdgeCall {
     return certificateOfStream(this.stream);
   }
 
-  /** A stream of grpc-js has its own ways to send metadata, which no method needs: what is set here is not sent. */
+  /** A stream of grpc-js has its own ways to send metadata, which no method needs: what is set here is sent for unary calls. */
   get metadata(): CallMetadata {
-    const names = Object.keys(this.call.metadata.getMap());
-    return {
-      request: Object.fromEntries(names.map((name) => [name, this.call.metadata.get(name).map(String)])),
-      ...{ headers: [], trailers: [] },
-    };
+    if (!this.#metadata) {
+      const names = Object.keys(this.call.metadata.getMap());
+      this.#metadata = {
+        request: Object.fromEntries(names.map((name) => [name, this.call.metadata.get(name).map(String)])),
+        ...{ headers: [], trailers: [] },
+      };
+    }
+    return this.#metadata;
+  }
+
+  /** The headers that a handler has set. */
+  get givenHeaders(): CallMetadata['headers'] {
+    return this.#metadata?.headers ?? [];
   }
 
   protected get cancelled(): boolean {

@@ -1,4 +1,4 @@
-import { type CallOptions, type ClientUnaryCall, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import {
   type GetStoreStatusRequest,
   type GetStoreStatusResponse,
@@ -9,7 +9,6 @@ import {
   PeerServiceDefinition,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
 import type { TlsSource } from '../../base/tls-source.js';
-import { clientOf } from './client.js';
 
 /** The deadline of a call to a peer. The judge has given up on the answer by then. */
 const CALL_MAX_MS = 1_000;
@@ -23,15 +22,17 @@ const CHANNEL = {
   'grpc.enable_channelz': 0,
 };
 
-const PeerServiceClient = clientOf(PeerServiceDefinition);
-const NO_METADATA = new Metadata();
-
-type UnaryCall<Request, Response> = (
-  request: Request,
-  metadata: Metadata,
-  options: CallOptions,
-  callback: (error: ServiceError | null, response: Response) => void,
-) => ClientUnaryCall;
+/** Proves the questions of this member, and checks the answers to them. */
+export interface QuestionProofs<Proven = unknown> {
+  ask(question: { path: string; bytes: Uint8Array; readOnly: boolean }): Promise<{
+    headers: Record<string, string>;
+    proven: Proven;
+  }>;
+  /** Rejects if the answer is not proven. */
+  check(proven: Proven, answer: Uint8Array, proof: string | undefined): Promise<void>;
+  /** The question was refused for its proof. */
+  refused(): Promise<void>;
+}
 
 /** TLS towards the other servers of the cluster. */
 export interface PeerTls {
@@ -41,15 +42,26 @@ export interface PeerTls {
   readonly name: string | undefined;
 }
 
-/** The calls of PeerService at one address, over gRPC. Each is given up after CALL_MAX_MS. */
-export class GrpcPeerStub {
+/** A method of PeerService: the part of its description that a call needs. */
+interface PeerMethod<Request, Response> {
+  readonly name: string;
+  readonly requestType: { encode(message: Request): { finish(): Uint8Array } };
+  readonly responseType: { decode(bytes: Uint8Array): Response };
+  readonly options: { readonly idempotencyLevel?: string };
+}
+
+const { methods } = PeerServiceDefinition;
+
+/** The calls of PeerService at one address, over gRPC. Each is proven, and given up after CALL_MAX_MS. */
+export class GrpcPeerStub<Proven> {
   readonly #closed = new AbortController();
-  #client: InstanceType<typeof PeerServiceClient>;
+  #client: Client;
 
   /** Does not wait for a connection. Without `tls` the connection is not encrypted. */
   constructor(
     private readonly address: string,
     private readonly tls: PeerTls | undefined,
+    private readonly proofs: QuestionProofs<Proven>,
   ) {
     this.#client = this.#open();
     tls?.source.onChange(() => {
@@ -60,15 +72,15 @@ export class GrpcPeerStub {
   }
 
   lastHeard(request: LastHeardRequest): Promise<LastHeardResponse> {
-    return this.#call(this.#client.lastHeard, request);
+    return this.#call(methods.lastHeard, request);
   }
 
   handOver(request: HandOverRequest): Promise<HandOverResponse> {
-    return this.#call(this.#client.handOver, request);
+    return this.#call(methods.handOver, request);
   }
 
   getStoreStatus(request: GetStoreStatusRequest): Promise<GetStoreStatusResponse> {
-    return this.#call(this.#client.getStoreStatus, request);
+    return this.#call(methods.getStoreStatus, request);
   }
 
   close(): void {
@@ -76,20 +88,45 @@ export class GrpcPeerStub {
     this.#client.close();
   }
 
-  #open(): InstanceType<typeof PeerServiceClient> {
-    if (!this.tls) return new PeerServiceClient(this.address, credentials.createInsecure(), CHANNEL);
+  #open(): Client {
+    if (!this.tls) return new Client(this.address, credentials.createInsecure(), CHANNEL);
     const { source, name } = this.tls;
     const { ca = null, key = null, cert = null } = source.contents();
     const options = { ...CHANNEL, ...(name !== undefined && { 'grpc.ssl_target_name_override': name }) };
-    return new PeerServiceClient(this.address, credentials.createSsl(ca, key, cert), options);
+    return new Client(this.address, credentials.createSsl(ca, key, cert), options);
   }
 
-  #call<Request, Response>(method: UnaryCall<Request, Response>, request: Request): Promise<Response> {
-    const options = { deadline: Date.now() + CALL_MAX_MS };
+  async #call<Request, Response>(method: PeerMethod<Request, Response>, request: Request): Promise<Response> {
+    const path = `/${PeerServiceDefinition.fullName}/${method.name}`;
+    const bytes = Buffer.from(method.requestType.encode(request).finish());
+    const readOnly = method.options.idempotencyLevel === 'NO_SIDE_EFFECTS';
+    const { headers, proven } = await this.proofs.ask({ path, bytes, readOnly });
+    const { answer, proof } = await this.#send(path, bytes, headers);
+    await this.proofs.check(proven, answer, proof);
+    return method.responseType.decode(answer);
+  }
+
+  #send(path: string, bytes: Buffer, headers: Record<string, string>): Promise<{ answer: Buffer; proof?: string }> {
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
     return new Promise((resolve, reject) => {
-      method.call(this.#client, request, NO_METADATA, options, (error, response) =>
-        error ? reject(error) : resolve(response),
-      );
+      let proof: string | undefined;
+      const options = { deadline: Date.now() + CALL_MAX_MS };
+      this.#client
+        .makeUnaryRequest(path, same, same, bytes, metadata, options, (error, answer) => {
+          if (error?.code === status.UNAUTHENTICATED) void this.proofs.refused().catch(() => undefined);
+          if (error) reject(error);
+          else resolve({ answer: answer!, ...(proof !== undefined && { proof }) });
+        })
+        .on('metadata', (received: Metadata) => {
+          const [given] = received.get(PROOF_HEADER);
+          if (typeof given === 'string') proof = given;
+        });
     });
   }
 }
+
+/** The header of a proof, of a question as of an answer. */
+const PROOF_HEADER = 'rollcall-peer-proof';
+
+const same = (bytes: Buffer): Buffer => bytes;

@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
+import { Metadata } from '@grpc/grpc-js';
 import type {
   handleBidiStreamingCall,
   handleServerStreamingCall,
@@ -18,6 +19,7 @@ import { LAST_BYTES_MAX_MS } from '../../api/call/streams.js';
 import { assert } from '../../base/assert.js';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
+import { headersOf } from '../wire/metadata.js';
 import { wholeOnce } from '../wire/write.js';
 import { GrpcCall } from './grpc-call.js';
 import { toStatusObject } from './status.js';
@@ -87,6 +89,7 @@ export class GrpcHandlers {
       this.dispatcher.unary(method, wire.request.take(), call, (failure, response) => {
         call.end();
         if (failure) return callback(toStatusObject(failure));
+        if (call.givenHeaders.length > 0) wire.sendMetadata(Metadata.fromHttp2Headers(headersOf(call.givenHeaders)));
         callback(null, response);
         const stream = http2StreamOf(wire);
         const cut = (): void => stream.close(constants.NGHTTP2_CANCEL);

@@ -46,7 +46,7 @@ function open(files: PemFiles): { tls: TlsFiles; changes: () => number; alarms: 
   return { tls, changes: () => changes, alarms };
 }
 
-test('a pair that was renewed is used', async () => {
+test('A3: a pair that was renewed is used', async () => {
   const [first, second] = [await issue(), await issue()];
   const files = new Files(first);
   const { tls, changes } = open(files.files);
@@ -60,7 +60,7 @@ test('a pair that was renewed is used', async () => {
   );
 });
 
-test('files that do not fit together, or are broken or gone, are not used: the ones before stay, with an alarm', async () => {
+test('A3: files that do not fit together, or are broken or gone, are not used: the ones before stay, with an alarm', async () => {
   const [first, second] = [await issue(), await issue()];
   const files = new Files(first);
   const { tls, changes, alarms } = open(files.files);

@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../base/clock.js';
+import type { Random } from '../../base/random.js';
+import { PeerSecretRecord } from '../../gen/rollcall/storage/v1/records.js';
+import { decode } from '../../model/item.js';
+import { PEER_SECRET_KEY } from '../../model/member.js';
+import { putTxn, type Revision, type Store } from '../../store/store.js';
+
+/** The secret is read again this long after the last reading at the earliest: who sends wrong proofs must not cause more. */
+const READ_EVERY_MS = 1_000;
+/** As long as the code that is made with it. */
+const SECRET_BYTES = 32;
+
+/** The dependencies of a PeerSecret. */
+export interface PeerSecretParts {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/**
+ * The secret by which the members of a cluster prove themselves to one another. It is a record of the store, so it needs no
+ * configuration, and a program that can read the store has it. The first member that needs it makes it.
+ */
+export class PeerSecret {
+  #current: Buffer | undefined;
+  #reading: Promise<void> | undefined;
+  #readMs = -Infinity;
+
+  constructor(private readonly parts: PeerSecretParts) {}
+
+  /** The secret as it was last read. Reads it if it never was. Rejects if the store does not answer. */
+  async value(): Promise<Buffer> {
+    if (!this.#current) await this.#read();
+    return this.#current!;
+  }
+
+  /** Reads the secret again, because a proof was wrong: it may be a new one. Returns true if it is. */
+  async renewed(): Promise<boolean> {
+    const before = this.#current;
+    if (this.parts.clock.now() - this.#readMs >= READ_EVERY_MS) await this.#read();
+    return before === undefined || !before.equals(this.#current!);
+  }
+
+  /** Calls at the same time share one reading. */
+  #read(): Promise<void> {
+    this.#reading ??= this.#readOnce().finally(() => (this.#reading = undefined));
+    return this.#reading;
+  }
+
+  async #readOnce(): Promise<void> {
+    this.#readMs = this.parts.clock.now();
+    const { store, random } = this.parts;
+    const read = async (): Promise<Buffer | undefined> => {
+      const { entry } = await store.get(PEER_SECRET_KEY);
+      return entry && Buffer.from(decode(PEER_SECRET_KEY, entry.value, PeerSecretRecord).secret);
+    };
+    let secret = await read();
+    if (!secret) {
+      await writeSecret(store, random, 0n);
+      secret = await read(); // of several members that make one, the first wins
+    }
+    this.#current = secret!;
+  }
+}
+
+/** Gives the store a new secret: who holds a copy of the store has the one before. */
+export async function renewSecret(store: Store, random: Random): Promise<void> {
+  const { entry } = await store.get(PEER_SECRET_KEY);
+  await writeSecret(store, random, entry?.modRevision ?? 0n);
+}
+
+async function writeSecret(store: Store, random: Random, modRevision: Revision): Promise<void> {
+  const writeId = random.id();
+  const record = PeerSecretRecord.encode({ writeId, secret: randomBytes(SECRET_BYTES) }).finish();
+  await store.commit(putTxn(writeId, PEER_SECRET_KEY, record, modRevision));
+}

@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { GetStatusRequest, type GetStatusResponse } from '../../src/gen/rollcall/v1/admin_service.js';
+import {
+  GetStoreStatusRequest,
+  HandOverRequest,
+  LastHeardRequest,
+  PeerServiceDefinition,
+} from '../../src/gen/rollcall/peer/v1/peer_service.js';
+import { Health, type Instance } from '../../src/gen/rollcall/v1/instance.js';
+import { GetInstanceRequest, HeartbeatRequest, RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { startEtcd } from '../support/etcd.js';
+import { clientOf } from '../support/grpc-client.js';
+import {
+  call,
+  detailsOf,
+  eventually,
+  failure,
+  onEtcd,
+  type ServerProcess,
+  startServerOn,
+  startWith,
+} from '../support/server.js';
+
+const WITHOUT_PROOFS = new URL('../support/without-proofs.js', import.meta.url).pathname;
+/** The grace after an unclean departure, the lease, the ttl, and what a busy machine is granted. */
+const FOUND_MS = 120_000;
+const PAY = { service: 'pay', id: 'p1' };
+const PeerServiceClient = clientOf(PeerServiceDefinition);
+
+const healthOf = async ({ registry }: ServerProcess): Promise<Health> =>
+  (await call<{ instance: Instance }>(registry, 'getInstance', GetInstanceRequest.fromPartial(PAY))).instance.health;
+
+async function statusOf({ admin }: ServerProcess): Promise<NonNullable<GetStatusResponse['cluster']>> {
+  return (await call<GetStatusResponse>(admin, 'getStatus', GetStatusRequest.fromPartial({}))).cluster!;
+}
+
+async function registerPay(server: ServerProcess): Promise<void> {
+  const instance = { ...PAY, address: '10.0.0.1', port: 1, ttl: { seconds: 2n, nanos: 0 } };
+  await call(server.registry, 'register', RegisterRequest.fromPartial({ instance }));
+}
+
+test('A1: no client may ask what members ask one another, and what it sends is not noted', async (t) => {
+  const etcd = await startEtcd(t);
+  const servers = [await startServerOn(t, etcd.endpoints), await startServerOn(t, etcd.endpoints)];
+  const [first] = servers as [ServerProcess];
+  await registerPay(first);
+  const { self, replicas } = await statusOf(first);
+  const { epoch } = replicas.find(({ id }) => id === self)!;
+  const to = { id: self, epoch };
+  const client = new PeerServiceClient(first.address, credentials.createInsecure());
+  t.after(() => client.close());
+  const note = { namespace: 'default', ...PAY, incarnation: 'x', revision: 1n };
+  const asked: [string, object][] = [
+    ['lastHeard', LastHeardRequest.fromPartial({ to, queries: [], promise: true })],
+    ['handOver', HandOverRequest.fromPartial({ to, notes: [note] })],
+    ['getStoreStatus', GetStoreStatusRequest.fromPartial({ to, from: self })],
+  ];
+  for (const [method, request] of asked) {
+    const error: ServiceError = await failure(call(client, method, request));
+    assert.deepEqual([method, error.code, detailsOf(error).reason], [method, 16, 'PEER_NOT_PROVEN']);
+  }
+  for (const server of servers)
+    await eventually(async () => (await healthOf(server)) === Health.HEALTH_UNHEALTHY, FOUND_MS);
+});
+
+async function startOld(t: TestContext, endpoints: readonly string[]): Promise<ServerProcess> {
+  // `env` puts the flag of Node before the program.
+  return startWith(t, onEtcd(endpoints), ['env', `NODE_OPTIONS=--import=${WITHOUT_PROOFS}`]);
+}
+
+test('A1: beside a server of a version without proofs nobody expires, and verdicts flow when it has been replaced', async (t) => {
+  const etcd = await startEtcd(t);
+  const [first, second] = [await startServerOn(t, etcd.endpoints), await startServerOn(t, etcd.endpoints)];
+  const old = await startOld(t, etcd.endpoints);
+  await registerPay(first);
+  await call(old.registry, 'heartbeat', HeartbeatRequest.fromPartial({ instances: [PAY] }));
+  for (const server of [first, second])
+    await eventually(async () => (await statusOf(server)).replicas.some(({ unreachable }) => unreachable), FOUND_MS);
+  assert.deepEqual([await healthOf(first), await healthOf(second)], [Health.HEALTH_HEALTHY, Health.HEALTH_HEALTHY]);
+  await old.stop();
+  await startServerOn(t, etcd.endpoints);
+  for (const server of [first, second])
+    await eventually(async () => (await healthOf(server)) === Health.HEALTH_UNHEALTHY, FOUND_MS);
+});
