@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 /** Files at a time: each starts three members of etcd and three servers. */
 const FILES_AT_A_TIME = 5;
 /** Files that keep both cores busy, so that what they bound in time holds only where nothing else runs. */
-const ALONE = ['many.test.ts'];
+const ALONE = ['many.test.ts', 'tls-flood.test.ts'];
 
 const folder = 'test/cluster';
 const runner = fileURLToPath(new URL('test.js', import.meta.url));

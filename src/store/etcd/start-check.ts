@@ -3,6 +3,7 @@ import { get as httpsGet } from 'node:https';
 import type { Log } from '../../base/telemetry.js';
 import type { EtcdConnection, Endpoints } from './endpoints.js';
 import type { Kv } from './kv.js';
+import { faultsOfVersion } from './versions.js';
 
 /** How long one call of the check may take. */
 const ASK_MS = 2_000;
@@ -12,13 +13,6 @@ const UNCOMPACTED_REVISIONS = 10_000;
 const NEARLY_FULL = 0.8;
 /** The most bytes of an answer with metrics. Those of etcd are some hundred kB; a longer answer is something else. */
 const METRICS_BYTES_MAX = 4 * 1_024 * 1_024;
-
-/** Versions of etcd with faults that lose or invent data. docs/guides/operations.md describes them. */
-const BAD_VERSIONS: readonly (readonly [RegExp, string])[] = [
-  [/^3\.4\.(\d|[1-3]\d|4[01])$/, '3.4 before 3.4.42 can lose events of a watch and answer stale reads'],
-  [/^3\.5\.[0-2]$/, '3.5 before 3.5.3 can corrupt its data when it is killed'],
-  [/^3\.[0-3]\./, 'versions before 3.4 are not supported'],
-];
 
 /** Checks the setup of etcd once, and warns of problems that will show later: version, quota, alarms, compaction. */
 export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdConnection, log: Log): Promise<void> {
@@ -33,8 +27,8 @@ export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdCo
     if (!found) continue;
     const { version, dbSize } = found.status;
     log.info({ endpoint: found.url, version, dbBytes: Number(dbSize) }, 'etcd answers');
-    const bad = BAD_VERSIONS.find(([versions]) => versions.test(version));
-    if (bad) log.warn({ endpoint: found.url, version }, `this version of etcd has known faults, upgrade it: ${bad[1]}`);
+    for (const fault of faultsOfVersion(version, hasUsers(connection)))
+      log.warn({ endpoint: found.url, version }, `this version of etcd has known faults, upgrade it: ${fault}`);
     await checkQuota(found.url, Number(dbSize), connection, log);
   }
   const raised = alarms.find((answer) => answer !== undefined)?.alarms ?? [];
@@ -42,6 +36,9 @@ export async function checkEtcd(endpoints: Endpoints, kv: Kv, connection: EtcdCo
     log.warn({ alarm, member: memberID }, 'etcd has raised an alarm of its own: see "etcdctl alarm list"');
   await checkCompaction(kv, log);
 }
+
+/** Returns true if etcd knows its clients, so that others may use it under names of their own. */
+const hasUsers = ({ user, tls }: EtcdConnection): boolean => user !== undefined || tls?.contents().cert !== undefined;
 
 /**
  * Warns if etcd has no auto-compaction. etcd does not show its settings, but a long history that still holds its first
