@@ -41,6 +41,8 @@ export class OpenStream implements StreamOwner {
   readonly sink: Sink;
   /** Why this server ended the stream, if it failed. */
   failure: Failure | undefined;
+  /** The connection: a call whose client has gone may not know it any more. */
+  readonly connection: string;
   /** Ends the stream at the deadline of its call, if that comes before its age. */
   deadline: Timer | undefined;
 
@@ -51,6 +53,7 @@ export class OpenStream implements StreamOwner {
     /** The sweep at which the stream is too old. */
     readonly lastSweep: number,
   ) {
+    this.connection = call.connection;
     this.sink = new Sink(transport, this);
   }
 
@@ -102,7 +105,7 @@ export class Streams {
     if (together) together.add(stream);
     else this.#byLastSweep.set(stream.lastSweep, new Set([stream]));
     this.#size++;
-    this.#byConnection.set(call.connection, this.#countOf(call.connection) + 1);
+    this.#byConnection.set(stream.connection, this.#countOf(stream.connection) + 1);
     this.#sweeping ??= clock.every(SWEEP_MS, () => this.#sweep());
     return stream;
   }
@@ -124,7 +127,7 @@ export class Streams {
   }
 
   /** Frees the place of a stream: one whose last bytes wait for a reader still takes one of its connection's places. */
-  released({ call: { connection } }: OpenStream): void {
+  released({ connection }: OpenStream): void {
     const left = this.#countOf(connection) - 1;
     if (left > 0) this.#byConnection.set(connection, left);
     else this.#byConnection.delete(connection);
