@@ -201,7 +201,7 @@ export async function renewEpoch(
   const store = await openStore(settings, tlsFiles, telemetry, fail);
   try {
     const nodes = await memberNodes(store); // before the members list again, and leave for a moment
-    const epoch = await newEpoch(store, systemRandom); // refuses a store of another schema, which must stay as it is
+    const epoch = await newEpoch(store, systemRandom); // refuses a store of another schema, which must stay unchanged
     // A copy of the store from before the restore has the secret of the members.
     if (!store.exclusive) await renewSecret(store, systemRandom);
     return { epoch, nodes };

@@ -4,7 +4,7 @@ import { PeerProofs } from '../../dist/domain/cluster/peer-proofs.js';
 
 Object.assign(PeerProofs.prototype, {
   ask: () => Promise.resolve({ headers: {}, proven: undefined }),
-  check: () => Promise.resolve(),
+  check: () => undefined,
   verify: () => Promise.resolve(undefined),
   answer: () => '',
 });

@@ -16,6 +16,9 @@ const WINDOW = 4_096;
 /** The askers whose numbers are remembered: ten times the members of a large cluster, with those that left. */
 const ASKERS_MAX = 1_000;
 
+/** The most bytes of a question that changes nothing, which one that is no member may ask: two names. */
+const READ_BYTES_MAX = 1_024;
+
 /** The headers of a request, by name in lower case. */
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
@@ -73,24 +76,31 @@ export class PeerProofs {
   }
 
   /** Throws if an answer does not come from a member that was asked this question. */
-  async check(proven: ProvenQuestion, answer: Uint8Array, proof: string | undefined): Promise<void> {
+  check(proven: ProvenQuestion, answer: Uint8Array, proof: string | undefined): void {
     if (proof !== undefined && isSame(answerProof(proven, answer), proof)) return;
-    await this.parts.secret.renewed();
+    this.parts.secret.doubt();
     throw new Error('the answer of a member is not proven');
   }
 
   /** A question of this member was refused: the secret may be a new one. */
-  async refused(): Promise<void> {
-    await this.parts.secret.renewed();
+  refused(): void {
+    this.parts.secret.doubt();
   }
 
   /** Checks a question to this member. Rejects with PEER_NOT_PROVEN. */
   async verify(question: PeerQuestion, headers: Headers): Promise<ProvenQuestion> {
     const { from, number, proof } = read(headers);
-    const secret = await this.#secretOf(question, from, number, proof);
+    if (question.readOnly && question.bytes.length > READ_BYTES_MAX) throw notProven('the question is too long');
     const ref = refOf(from);
+    // Before the proof, which costs more the longer a question is.
     if (!ref || (!question.readOnly && !this.parts.isMember(ref)))
       throw notProven('the asker is not a member that this server knows');
+    const secret = await this.parts.secret.value();
+    if (!isSame(questionProof(secret, question, from, number), proof)) {
+      // The secret may be a new one. The asker asks again; waiting for the store would hold the bytes of many questions.
+      this.parts.secret.doubt();
+      throw notProven('the proof is wrong');
+    }
     this.#take(from, Number(number));
     return { secret, proof };
   }
@@ -98,16 +108,6 @@ export class PeerProofs {
   /** The proof of an answer of this member. */
   answer(proven: ProvenQuestion, answer: Uint8Array): string {
     return answerProof(proven, answer);
-  }
-
-  async #secretOf(question: PeerQuestion, from: string, number: string, proof: string): Promise<Buffer> {
-    const secret = await this.parts.secret.value();
-    if (isSame(questionProof(secret, question, from, number), proof)) return secret;
-    if (await this.parts.secret.renewed()) {
-      const next = await this.parts.secret.value();
-      if (isSame(questionProof(next, question, from, number), proof)) return next;
-    }
-    throw notProven('the proof is wrong');
   }
 
   /** Takes a number of an asker. Throws if it was taken before, or is too old to know. */

@@ -2,12 +2,15 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../base/clock.js';
 import type { Random } from '../../base/random.js';
 import { PeerSecretRecord } from '../../gen/rollcall/storage/v1/records.js';
-import { decode } from '../../model/item.js';
+import { RollcallError } from '../../model/errors.js';
+import { BadRecord, decode } from '../../model/item.js';
 import { PEER_SECRET_KEY } from '../../model/member.js';
 import { putTxn, type Revision, type Store } from '../../store/store.js';
 
-/** The secret is read again this long after the last reading at the earliest: who sends wrong proofs must not cause more. */
+/** The secret is read again this long after the last reading at the earliest: wrong proofs must not cause more readings. */
 const READ_EVERY_MS = 1_000;
+/** The secret is read again after this long in any case: a new one takes the place of the old one within this time. */
+const STALE_MS = 30_000;
 /** As long as the code that is made with it. */
 const SECRET_BYTES = 32;
 
@@ -31,15 +34,21 @@ export class PeerSecret {
 
   /** The secret as it was last read. Reads it if it never was. Rejects if the store does not answer. */
   async value(): Promise<Buffer> {
-    if (!this.#current) await this.#read();
-    return this.#current!;
+    if (!this.#current) await this.#readIfDue();
+    // A known secret is used while it is read again: questions must not wait for the store, which may be out of reach.
+    else if (this.parts.clock.now() - this.#readMs >= STALE_MS) this.doubt();
+    if (!this.#current) throw new RollcallError('STORE_UNAVAILABLE', 'the secret of the members cannot be read yet');
+    return this.#current;
   }
 
-  /** Reads the secret again, because a proof was wrong: it may be a new one. Returns true if it is. */
-  async renewed(): Promise<boolean> {
-    const before = this.#current;
-    if (this.parts.clock.now() - this.#readMs >= READ_EVERY_MS) await this.#read();
-    return before === undefined || !before.equals(this.#current!);
+  /** Reads the secret again in the background, because a proof was wrong: it may be a new one. */
+  doubt(): void {
+    void this.#readIfDue().catch(() => undefined);
+  }
+
+  #readIfDue(): Promise<void> {
+    if (this.#reading) return this.#reading;
+    return this.parts.clock.now() - this.#readMs >= READ_EVERY_MS ? this.#read() : Promise.resolve();
   }
 
   /** Calls at the same time share one reading. */
@@ -60,7 +69,8 @@ export class PeerSecret {
       await writeSecret(store, random, 0n);
       secret = await read(); // of several members that make one, the first wins
     }
-    this.#current = secret!;
+    if (secret?.length !== SECRET_BYTES) throw new BadRecord(`${PEER_SECRET_KEY} holds no secret`);
+    this.#current = secret;
   }
 }
 

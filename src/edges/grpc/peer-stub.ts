@@ -28,10 +28,10 @@ export interface QuestionProofs<Proven = unknown> {
     headers: Record<string, string>;
     proven: Proven;
   }>;
-  /** Rejects if the answer is not proven. */
-  check(proven: Proven, answer: Uint8Array, proof: string | undefined): Promise<void>;
+  /** Throws if the answer is not proven. */
+  check(proven: Proven, answer: Uint8Array, proof: string | undefined): void;
   /** The question was refused for its proof. */
-  refused(): Promise<void>;
+  refused(): void;
 }
 
 /** TLS towards the other servers of the cluster. */
@@ -102,7 +102,7 @@ export class GrpcPeerStub<Proven> {
     const readOnly = method.options.idempotencyLevel === 'NO_SIDE_EFFECTS';
     const { headers, proven } = await this.proofs.ask({ path, bytes, readOnly });
     const { answer, proof } = await this.#send(path, bytes, headers);
-    await this.proofs.check(proven, answer, proof);
+    this.proofs.check(proven, answer, proof);
     return method.responseType.decode(answer);
   }
 
@@ -114,7 +114,7 @@ export class GrpcPeerStub<Proven> {
       const options = { deadline: Date.now() + CALL_MAX_MS };
       this.#client
         .makeUnaryRequest(path, same, same, bytes, metadata, options, (error, answer) => {
-          if (error?.code === status.UNAUTHENTICATED) void this.proofs.refused().catch(() => undefined);
+          if (error?.code === status.UNAUTHENTICATED) this.proofs.refused();
           if (error) reject(error);
           else resolve({ answer: answer!, ...(proof !== undefined && { proof }) });
         })

@@ -23,38 +23,79 @@ const SCALARS: Readonly<Partial<Record<ScalarType, string>>> = {
   [ScalarType.DOUBLE]: 'a number',
 };
 
-/**
- * Finds out which fields of a JSON value are not of their type. The reader of the library stops at the first one, and names
- * its type rather than the field.
- */
-export function faultsOf(type: DescMessage, value: JsonValue, registry: FileRegistry, path = ''): Violation[] {
-  if (value === null || typeof value !== 'object' || Array.isArray(value))
-    return [{ field: path, description: 'must be an object' }];
-  return Object.entries(value).flatMap(([key, one]) => {
-    const field = type.fields.find(({ name, jsonName }) => name === key || jsonName === key);
-    const name = path === '' ? (field?.name ?? key) : `${path}.${field?.name ?? key}`;
-    if (!field) return [{ field: name, description: `is not a field of ${type.name}` }];
-    return isTaken(type, key, one, registry) ? [] : faultsOfField(field, one, registry, name);
-  });
+/** Faults beyond this number are not looked for: each costs a try to read the field. */
+const FAULTS_MAX = 20;
+/** Tries to read a field. A value of 2 MiB can have a million. */
+const TRIES_MAX = 200;
+
+/** The state of one search. */
+interface Search {
+  readonly registry: FileRegistry;
+  readonly faults: Violation[];
+  tries: number;
 }
 
-function isTaken(type: DescMessage, key: string, value: JsonValue, registry: FileRegistry): boolean {
+/**
+ * Finds out which fields of a JSON value are not of their type, up to a bound. The reader of the library stops at the first
+ * one, and names its type rather than the field.
+ */
+export function faultsOf(type: DescMessage, value: JsonValue, registry: FileRegistry): Violation[] {
+  const search: Search = { registry, faults: [], tries: 0 };
+  findIn(search, type, value, '');
+  return search.faults;
+}
+
+const isOver = ({ faults, tries }: Search): boolean => faults.length >= FAULTS_MAX || tries >= TRIES_MAX;
+
+function findIn(search: Search, type: DescMessage, value: JsonValue, path: string): void {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    search.faults.push({ field: path, description: 'must be an object' });
+    return;
+  }
+  for (const key in value) {
+    if (isOver(search)) return;
+    const field = type.fields.find(({ name, jsonName }) => name === key || jsonName === key);
+    const name = cut(path === '' ? (field?.name ?? key) : `${path}.${field?.name ?? key}`);
+    if (!field) search.faults.push({ field: name, description: `is not a field of ${type.name}` });
+    else if (!isTaken(search, type, key, value[key]!)) findInField(search, field, value[key]!, name);
+  }
+}
+
+function isTaken(search: Search, type: DescMessage, key: string, value: JsonValue): boolean {
+  search.tries++;
   try {
-    fromJson(type, { [key]: value }, { registry });
+    fromJson(type, { [key]: value }, { registry: search.registry });
     return true;
   } catch {
     return false;
   }
 }
 
-function faultsOfField(field: DescField, value: JsonValue, registry: FileRegistry, path: string): Violation[] {
+function findInField(search: Search, field: DescField, value: JsonValue, path: string): void {
   const { message, fieldKind } = field;
-  const wanted = [{ field: path, description: `must be ${expected(field)}` }];
-  if (fieldKind === 'map' || !message || VALUE_MESSAGES.has(message.typeName)) return wanted;
-  if (fieldKind !== 'list') return faultsOf(message, value, registry, path);
-  if (!Array.isArray(value)) return wanted;
-  return value.flatMap((one, i) => faultsOf(message, one, registry, `${path}[${i}]`));
+  const wanted = { field: path, description: `must be ${expected(field)}` };
+  if (fieldKind === 'map' || !message || VALUE_MESSAGES.has(message.typeName)) search.faults.push(wanted);
+  else if (fieldKind !== 'list') findIn(search, message, value, path);
+  else if (!Array.isArray(value)) search.faults.push(wanted);
+  else {
+    for (let i = 0; i < value.length && !isOver(search); i++)
+      findInElement(search, message, value[i]!, `${path}[${i}]`);
+  }
 }
+
+/** Looks at one element of a list, if it cannot be read. */
+function findInElement(search: Search, type: DescMessage, value: JsonValue, path: string): void {
+  search.tries++;
+  try {
+    fromJson(type, value, { registry: search.registry });
+  } catch {
+    findIn(search, type, value, path);
+  }
+}
+
+/** The characters of a path that are shown: a client can send a key of any length. */
+const PATH_CHARS = 200;
+const cut = (path: string): string => (path.length > PATH_CHARS ? `${path.slice(0, PATH_CHARS)}...` : path);
 
 /** The values that a field takes, in words. */
 function expected(field: DescField): string {
