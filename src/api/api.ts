@@ -46,7 +46,7 @@ function peerMethods({ peer, peerProofs }: Replica, admit: Admit): Method[] {
 export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
   const { clock, random, telemetry, streamAgeMs, clientCertificates } = parts;
   const observers = [errorCounter(telemetry.counters)];
-  const gates = clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required')];
+  const gates = clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required', clock)];
   return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates, observers });
 }
 

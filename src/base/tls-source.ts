@@ -6,8 +6,8 @@ export interface TlsContents {
   readonly key?: Buffer;
   /** The authorities that the certificates of others are verified with. Without them those of the system count. */
   readonly ca?: Buffer;
-  /** Lists of revoked certificates. */
-  readonly crl?: Buffer;
+  /** Lists of revoked certificates, one in each text. */
+  readonly crl?: string[];
 }
 
 /** Certificates and keys that may be replaced while they are used. */

@@ -32,12 +32,31 @@ export interface PemFault {
 /** The extended key usage of a certificate that a client may show. */
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2';
 
-/** Matches each certificate in a text. */
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+/** The blocks of a label in a file, in order. Throws if one is cut: half of a file must not be taken for the whole. */
+function blocksOf(label: string, { content }: PemFile): string[] {
+  const text = content.toString('latin1');
+  const blocks = text.match(new RegExp(`-----BEGIN ${label}-----[^-]+-----END ${label}-----`, 'g')) ?? [];
+  const begun = text.match(/-----BEGIN /g)?.length ?? 0;
+  if (blocks.length < begun) throw new Error('a block is cut, or has another label');
+  return blocks;
+}
 
 /** The certificates of a file, in order. Throws if one cannot be read. */
-export function certificatesIn({ content }: PemFile): X509Certificate[] {
-  return (content.toString('latin1').match(CERTIFICATE) ?? []).map((text) => new X509Certificate(text));
+export const certificatesIn = (file: PemFile): X509Certificate[] =>
+  blocksOf('CERTIFICATE', file).map((text) => new X509Certificate(text));
+
+/** The lists of revoked certificates in a file. Node reads one from each text that it is given. */
+const listsIn = (file: PemFile): string[] => blocksOf('X509 CRL', file);
+
+/** Returns true if a file cannot be used as lists of revoked certificates. */
+function isNoList(file: PemFile): boolean {
+  try {
+    const lists = listsIn(file);
+    for (const crl of lists) createSecureContext({ crl });
+    return lists.length === 0;
+  } catch {
+    return true;
+  }
 }
 
 /** Returns true if a file cannot be used as certificates. */
@@ -60,7 +79,7 @@ export function faultOf(files: PemFiles): PemFault | undefined {
     if (cert && !certificatesIn(cert)[0]!.checkPrivateKey(read))
       return { part: 'key', rule: `must be the private key of ${cert.path}` };
   }
-  if (crl && !opens({ crl })) return { part: 'crl', rule: 'must hold lists of revoked certificates in PEM' };
+  if (crl && isNoList(crl)) return { part: 'crl', rule: 'must hold lists of revoked certificates in PEM' };
   // OpenSSL has rules of its own, such as the least size of a key.
   if (!opens(files)) return { part: 'cert', rule: 'is refused by OpenSSL' };
   return undefined;
@@ -85,8 +104,13 @@ function opens(files: PemFiles): boolean {
 
 /** The contents of files, as Node takes them. */
 export function contentsOf(files: PemFiles): TlsContents {
-  const given = Object.entries(files) as [PemPart, PemFile | undefined][];
-  return Object.fromEntries(given.flatMap(([part, file]) => (file ? [[part, file.content]] : [])));
+  const { cert, key, ca, crl } = files;
+  return {
+    ...(cert && { cert: cert.content }),
+    ...(key && { key: key.content }),
+    ...(ca && { ca: ca.content }),
+    ...(crl && { crl: listsIn(crl) }),
+  };
 }
 
 /** Returns true if a client may show the certificate: its extended key usage, if it has one, includes clientAuth. */

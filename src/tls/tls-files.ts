@@ -102,19 +102,17 @@ export class TlsFiles implements Closeable {
     const read = await Promise.all(given.map(async ([part, { path }]) => [part, await readAgain(path)] as const));
     const unreadable = read.find((one): one is [PemPart, Unreadable] => one[1] instanceof Unreadable);
     if (unreadable) {
-      use.fault = unreadable[1].text;
+      const [part, { path, code }] = unreadable;
+      use.fault = `${nameOf(part, path)} cannot be read (${code})`;
       return;
     }
     const files = Object.fromEntries(read) as PemFiles;
     const isSame = given.every(([part, { content }]) => files[part]!.content.equals(content));
     const fault = isSame ? undefined : faultOf(files);
-    use.fault = fault && `${files[fault.part]?.path} ${fault.rule}`;
+    use.fault = fault && `${nameOf(fault.part, files[fault.part]!.path)} ${fault.rule}`;
     if (isSame || fault) return;
     use.replace(files);
-    this.parts.telemetry.log.info(
-      { use: use.name, paths: given.map(([, { path }]) => path) },
-      'TLS uses changed files',
-    );
+    this.parts.telemetry.log.info({ use: use.name }, 'TLS uses changed files');
   }
 
   #checkExpiry(): void {
@@ -130,13 +128,19 @@ export class TlsFiles implements Closeable {
 
 /** A file that cannot be read. */
 class Unreadable {
-  constructor(readonly text: string) {}
+  constructor(
+    readonly path: string,
+    readonly code: string,
+  ) {}
 }
+
+/** A file in a text that every client can read. The path of a key may be a secret given by mistake. */
+const nameOf = (part: PemPart, path: string): string => (part === 'key' ? 'the private key' : path);
 
 async function readAgain(path: string): Promise<PemFile | Unreadable> {
   try {
     return { path, content: await readFile(path) };
   } catch (error) {
-    return new Unreadable(`${path} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+    return new Unreadable(path, String((error as NodeJS.ErrnoException).code));
   }
 }

@@ -78,6 +78,15 @@ test('A1: beside a server of a version without proofs nobody expires, and verdic
   await call(old.registry, 'heartbeat', HeartbeatRequest.fromPartial({ instances: [PAY] }));
   for (const server of [first, second])
     await eventually(async () => (await statusOf(server)).replicas.some(({ unreachable }) => unreachable), FOUND_MS);
+  // The ttl has passed, and the judge has asked in vain.
+  const unanswered = async ({ url }: ServerProcess): Promise<number> => {
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    return Number(/^rollcall_rounds_unanswered_total (\d+)$/m.exec(metrics)?.[1] ?? 0);
+  };
+  await eventually(
+    async () => (await unanswered(first)) + (await unanswered(second)) + (await unanswered(old)) > 3,
+    FOUND_MS,
+  );
   assert.deepEqual([await healthOf(first), await healthOf(second)], [Health.HEALTH_HEALTHY, Health.HEALTH_HEALTHY]);
   await old.stop();
   await startServerOn(t, etcd.endpoints);

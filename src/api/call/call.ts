@@ -13,6 +13,8 @@ export const ANONYMOUS: Principal = { name: 'anonymous' };
 export interface ClientCertificate {
   /** The reason for which it cannot be verified, in the words of OpenSSL such as CERT_HAS_EXPIRED. `undefined` if it was verified. */
   readonly fault: string | undefined;
+  /** Wall-clock milliseconds at which it ends: a connection, and a session of TLS that is resumed, may outlive it. */
+  readonly notAfterMs: number;
 }
 
 /** The protocol that a call arrived by. */

@@ -35,7 +35,7 @@ export class PeerSecret {
   /** The secret as it was last read. Reads it if it never was. Rejects if the store does not answer. */
   async value(): Promise<Buffer> {
     if (!this.#current) await this.#readIfDue();
-    // A known secret is used while it is read again: questions must not wait for the store, which may be out of reach.
+    // A known secret is used while it is read again: questions must not wait for the store, which may be unreachable.
     else if (this.parts.clock.now() - this.#readMs >= STALE_MS) this.doubt();
     if (!this.#current) throw new RollcallError('STORE_UNAVAILABLE', 'the secret of the members cannot be read yet');
     return this.#current;

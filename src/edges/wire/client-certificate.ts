@@ -18,7 +18,9 @@ export function certificateOf(connection: object, socket: () => Socket | TLSSock
 function read(socket: Socket | TLSSocket): ClientCertificate | 'none' {
   // The socket of a session is a proxy of Node, which does not answer "in" and "instanceof" for the socket behind it.
   const { getPeerX509Certificate, authorized, authorizationError } = socket as Partial<TLSSocket>;
-  if (!getPeerX509Certificate?.call(socket)) return 'none';
+  const certificate = getPeerX509Certificate?.call(socket);
+  if (!certificate) return 'none';
   // Node declares an Error here, and gives its code.
-  return { fault: authorized ? undefined : String(authorizationError) };
+  const fault = authorized ? undefined : String(authorizationError);
+  return { fault, notAfterMs: Date.parse(certificate.validTo) };
 }

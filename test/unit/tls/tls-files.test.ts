@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { Alarm } from '../../../src/base/telemetry.js';
-import { type PemFile, type PemFiles } from '../../../src/tls/pem.js';
+import { contentsOf, faultOf, type PemFile, type PemFiles } from '../../../src/tls/pem.js';
 import { TlsFiles } from '../../../src/tls/tls-files.js';
 import { processTelemetry } from '../../../src/telemetry/telemetry.js';
 import { systemClock } from '../../../src/base/clock.js';
@@ -70,6 +70,10 @@ test('A3: files that do not fit together, or are broken or gone, are not used: t
     [(): void => files.write({ cert: 'garbage' }), /must hold a certificate in PEM/],
     [(): void => files.write({ cert: '' }), /must hold a certificate in PEM/],
     [(): void => files.write({ cert: first.cert, key: 'garbage' }), /must hold a private key in PEM/],
+    [
+      (): void => files.write({ cert: `${first.cert}${second.cert.slice(0, 200)}`, key: first.key }),
+      /must hold a cert/,
+    ],
     [(): void => rmSync(certPath), /cannot be read \(ENOENT\)/],
   ] as const) {
     step();
@@ -93,4 +97,14 @@ test('an alarm comes 14 days before the end of a certificate, and goes when it w
   files.write(await issue(15 * DAY_MS));
   await tls.look();
   assert.deepEqual(alarms(), []);
+});
+
+test('A2: each list of revoked certificates in a file counts, and one that is broken refuses the file', async () => {
+  const other = await Authority.create('other', DAY_MS);
+  const crl = (...texts: string[]): PemFile => ({ path: 'crl.pem', content: Buffer.from(texts.join('')) });
+  const lists = [await authority.revoke(), await other.revoke()];
+  assert.equal(faultOf({ crl: crl(...lists) }), undefined);
+  assert.equal(contentsOf({ crl: crl(...lists) }).crl?.length, 2);
+  const broken = [crl(), crl('x'), crl(lists[0]!, lists[1]!.slice(0, 80)), crl(lists[0]!.replace(/\nM/, '\n!'))];
+  for (const one of broken) assert.equal(faultOf({ crl: one })?.part, 'crl');
 });
