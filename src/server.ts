@@ -24,6 +24,7 @@ import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
+import { openToAll } from './settings/rules.js';
 import type { Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
@@ -60,7 +61,8 @@ export async function startServer(
     const parts = { clock: systemClock, random: systemRandom, telemetry: { ...telemetry, tracer } };
     const { streamAgeMs } = settings;
     const tlsFiles = closers.add(new TlsFiles({ ...parts, uses: usesOf(settings) }));
-    if (settings.insecure) telemetry.alarms.raise(ALARMS.INSECURE, openToAll(settings));
+    if (settings.insecure)
+      telemetry.alarms.raise(ALARMS.INSECURE, openToAll(settings.host, settings.tls !== undefined));
     const clientCertificates = settings.tls?.clientCertificates ?? 'none';
     const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates });
     const readiness = new Readiness(NOT_READY);
@@ -164,9 +166,6 @@ function usesOf({ tls, store }: Pick<Settings, 'tls' | 'store'>): TlsFilesParts[
 function listenerTls({ tls }: Settings, tlsFiles: TlsFiles): ListenerTls | undefined {
   return tls && { source: tlsFiles.of('server')!, asksClients: tls.clientCertificates !== 'none' };
 }
-
-const openToAll = ({ host, tls }: Settings): string =>
-  `the server listens on ${host} without ${tls ? '' : 'TLS and '}authentication; any client that reaches it can do anything`;
 
 /**
  * Stops: health checks answer NOT_SERVING, the cluster is left while calls are still taken, and then everything is closed.

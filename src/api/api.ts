@@ -36,12 +36,6 @@ interface DispatcherSettings {
   readonly clientCertificates: 'none' | 'optional' | 'required';
 }
 
-/** The methods for members. Without a cluster each is refused. */
-function peerMethods({ peer, peerProofs }: Replica, admit: Admit): Method[] {
-  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER), admit);
-  return peerProofs ? proven(methods, peerProofs) : methods;
-}
-
 /** Makes the dispatcher: the gates in their order, and the observers. */
 export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
   const { clock, random, telemetry, streamAgeMs, clientCertificates } = parts;
@@ -77,4 +71,10 @@ export function openApi(
       return hub.close();
     },
   };
+}
+
+/** The methods for members. Without a cluster each is refused. */
+function peerMethods({ peer, peerProofs }: Replica, admit: Admit): Method[] {
+  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER), admit);
+  return peerProofs ? proven(methods, peerProofs) : methods;
 }

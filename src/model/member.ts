@@ -13,6 +13,13 @@ export const DEPARTURES = `${UNWATCHED_ROOT}d/`;
 /** The key of the secret by which members prove themselves to one another. */
 export const PEER_SECRET_KEY = `${UNWATCHED_ROOT}peer-secret`;
 
+/** The headers by which a member proves a question: its asker, its number, and the proof. The answer has the proof alone. */
+export const PROOF_HEADERS = {
+  from: 'rollcall-peer-from',
+  number: 'rollcall-peer-number',
+  proof: 'rollcall-peer-proof',
+} as const;
+
 /** A live member as the catalog holds it. Its name is the id of the member. */
 export interface MemberItem extends Item {
   /** The revision at which the member key was created. It names the membership. */

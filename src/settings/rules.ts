@@ -36,20 +36,18 @@ function rule<Name extends SettingName>(
 const findIf = (wrong: boolean, setting: SettingName, text: string): readonly Finding[] =>
   wrong ? [{ setting, text }] : [];
 
-/** A rule for --store etcd: a setting needs another one. */
-const etcdNeeds = (setting: SettingName, needed: SettingName): CrossRule =>
-  rule(['store', setting, needed], (values) =>
-    findIf(
-      values.store === 'etcd' && values[setting] !== undefined && values[needed] === undefined,
-      setting,
-      `needs --${needed}`,
-    ),
-  );
+/** A finding if a setting is given without another one. */
+const missing = (values: SettingValues, setting: SettingName, needed: SettingName): readonly Finding[] =>
+  findIf(values[setting] !== undefined && values[needed] === undefined, setting, `needs --${needed}`);
 
 /** A rule: a setting needs another one. */
 const needs = (setting: SettingName, needed: SettingName): CrossRule =>
-  rule([setting, needed], (values) =>
-    findIf(values[setting] !== undefined && values[needed] === undefined, setting, `needs --${needed}`),
+  rule([setting, needed], (values) => missing(values as SettingValues, setting, needed));
+
+/** A rule for --store etcd: a setting needs another one. */
+const etcdNeeds = (setting: SettingName, needed: SettingName): CrossRule =>
+  rule(['store', setting, needed], (values) =>
+    values.store === 'etcd' ? missing(values as SettingValues, setting, needed) : [],
   );
 
 /** A rule: files that are used together fit together. */
@@ -143,14 +141,14 @@ const RULES: readonly CrossRule[] = [
   ),
 ];
 
+/** The text about a server that other machines reach. */
+export const openToAll = (host: string, hasTls: boolean): string =>
+  `the server listens on ${host} without ${hasTls ? '' : 'TLS and '}authentication; any client that reaches it can do anything`;
+
 /** Settings that can be used, but that a person should know about. */
 const DOUBTS: readonly CrossRule[] = [
-  rule(['host', 'tls-cert'], (values) =>
-    findIf(
-      !isLoopbackHost(values.host),
-      'host',
-      `the server listens on ${values.host} without ${values['tls-cert'] ? '' : 'TLS and '}authentication; any client that reaches it can do anything`,
-    ),
+  rule(['host', 'tls-cert'], ({ host, 'tls-cert': cert }) =>
+    findIf(!isLoopbackHost(host), 'host', openToAll(host, cert !== undefined)),
   ),
 ];
 

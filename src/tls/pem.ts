@@ -1,4 +1,4 @@
-import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { createSecureContext } from 'node:tls';
 import type { TlsContents } from '../base/tls-source.js';
 
@@ -42,64 +42,37 @@ function blocksOf(label: string, { content }: PemFile): string[] {
 }
 
 /** The certificates of a file, in order. Throws if one cannot be read. */
-export const certificatesIn = (file: PemFile): X509Certificate[] =>
+const certificatesIn = (file: PemFile): X509Certificate[] =>
   blocksOf('CERTIFICATE', file).map((text) => new X509Certificate(text));
 
 /** The lists of revoked certificates in a file. Node reads one from each text that it is given. */
 const listsIn = (file: PemFile): string[] => blocksOf('X509 CRL', file);
 
-/** Returns true if a file cannot be used as lists of revoked certificates. */
-function isNoList(file: PemFile): boolean {
+/** Returns the result of `read`, `undefined` if it throws. */
+function attempt<T>(read: () => T): T | undefined {
   try {
-    const lists = listsIn(file);
-    for (const crl of lists) createSecureContext({ crl });
-    return lists.length === 0;
+    return read();
   } catch {
-    return true;
-  }
-}
-
-/** Returns true if a file cannot be used as certificates. */
-function isNoCertificate(file: PemFile): boolean {
-  try {
-    return certificatesIn(file).length === 0;
-  } catch {
-    return true;
+    return undefined;
   }
 }
 
 /** The first fault of files that are used together; `undefined` if they can be used. */
 export function faultOf(files: PemFiles): PemFault | undefined {
   const { cert, key, ca, crl } = files;
-  if (cert && isNoCertificate(cert)) return { part: 'cert', rule: 'must hold a certificate in PEM' };
-  if (ca && isNoCertificate(ca)) return { part: 'ca', rule: 'must hold certificates in PEM' };
-  if (key) {
-    const read = privateKeyOf(key);
-    if (!read) return { part: 'key', rule: 'must hold a private key in PEM, without a password' };
-    if (cert && !certificatesIn(cert)[0]!.checkPrivateKey(read))
-      return { part: 'key', rule: `must be the private key of ${cert.path}` };
-  }
-  if (crl && isNoList(crl)) return { part: 'crl', rule: 'must hold lists of revoked certificates in PEM' };
+  const own = cert && attempt(() => certificatesIn(cert))?.[0];
+  if (cert && !own) return { part: 'cert', rule: 'must hold a certificate in PEM' };
+  if (ca && !attempt(() => certificatesIn(ca))?.length) return { part: 'ca', rule: 'must hold certificates in PEM' };
+  const read = key && attempt(() => createPrivateKey(key.content));
+  if (key && !read) return { part: 'key', rule: 'must hold a private key in PEM, without a password' };
+  if (cert && own && read && !own.checkPrivateKey(read))
+    return { part: 'key', rule: `must be the private key of ${cert.path}` };
+  const lists = crl && attempt(() => listsIn(crl));
+  if (crl && (!lists?.length || !attempt(() => createSecureContext({ crl: lists }))))
+    return { part: 'crl', rule: 'must hold lists of revoked certificates in PEM' };
   // OpenSSL has rules of its own, such as the least size of a key.
-  if (!opens(files)) return { part: 'cert', rule: 'is refused by OpenSSL' };
+  if (!attempt(() => createSecureContext(contentsOf(files)))) return { part: 'cert', rule: 'is refused by OpenSSL' };
   return undefined;
-}
-
-function privateKeyOf({ content }: PemFile): KeyObject | undefined {
-  try {
-    return createPrivateKey(content);
-  } catch {
-    return undefined;
-  }
-}
-
-function opens(files: PemFiles): boolean {
-  try {
-    createSecureContext(contentsOf(files));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The contents of files, as Node takes them. */

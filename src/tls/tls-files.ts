@@ -99,11 +99,11 @@ export class TlsFiles implements Closeable {
 
   async #lookAt(use: Use): Promise<void> {
     const given = Object.entries(use.files) as [PemPart, PemFile][];
-    const read = await Promise.all(given.map(async ([part, { path }]) => [part, await readAgain(path)] as const));
-    const unreadable = read.find((one): one is [PemPart, Unreadable] => one[1] instanceof Unreadable);
-    if (unreadable) {
-      const [part, { path, code }] = unreadable;
-      use.fault = `${nameOf(part, path)} cannot be read (${code})`;
+    const read = await Promise.all(given.map(async ([part, { path }]) => [part, await readAgain(part, path)])).catch(
+      (error: Error) => error,
+    );
+    if (read instanceof Error) {
+      use.fault = read.message;
       return;
     }
     const files = Object.fromEntries(read) as PemFiles;
@@ -126,21 +126,15 @@ export class TlsFiles implements Closeable {
   }
 }
 
-/** A file that cannot be read. */
-class Unreadable {
-  constructor(
-    readonly path: string,
-    readonly code: string,
-  ) {}
-}
-
 /** A file in a text that every client can read. The path of a key may be a secret given by mistake. */
 const nameOf = (part: PemPart, path: string): string => (part === 'key' ? 'the private key' : path);
 
-async function readAgain(path: string): Promise<PemFile | Unreadable> {
+async function readAgain(part: PemPart, path: string): Promise<PemFile> {
   try {
     return { path, content: await readFile(path) };
   } catch (error) {
-    return new Unreadable(path, String((error as NodeJS.ErrnoException).code));
+    throw new Error(`${nameOf(part, path)} cannot be read (${(error as NodeJS.ErrnoException).code})`, {
+      cause: error,
+    });
   }
 }

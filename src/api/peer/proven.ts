@@ -1,5 +1,5 @@
 import type { PeerProofs } from '../../domain/cluster/peer-proofs.js';
-import { PROOF_HEADERS } from '../../domain/cluster/peer-proofs.js';
+import { PROOF_HEADERS } from '../../model/member.js';
 import { type Encoded, whole } from '../call/message.js';
 import type { Call } from '../call/call.js';
 import type { Method, UnaryMethod } from '../call/method.js';

@@ -98,6 +98,7 @@ export class WatchStream implements SinkListener {
     this.resetReason = beginning.resetReason;
     this.id = id;
   }
+
   ended(): void {
     this.#events.ended(this);
   }

@@ -212,7 +212,7 @@ export class Membership implements Cluster, Closeable {
     return {
       id: this.id,
       state: this.#state.name,
-      epoch: 'epoch' in this.#state ? this.#state.epoch : 0n,
+      epoch: this.ref.epoch,
       lagMs: this.#rewrites.lagMs,
       fenced: this.fenced(),
       waitsUntilMs: this.#state.name === 'WAITING' ? clock.wall() + this.#state.untilMs - clock.now() : undefined,

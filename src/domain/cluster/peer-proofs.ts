@@ -1,15 +1,8 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import { LinkedList } from '../../base/linked-list.js';
 import { RollcallError } from '../../model/errors.js';
+import { PROOF_HEADERS } from '../../model/member.js';
 import type { MemberRef } from '../health/peers.js';
 import type { PeerSecret } from './peer-secret.js';
-
-/** The headers of a question: its asker, its number, and the proof. The answer has the proof alone. */
-export const PROOF_HEADERS = {
-  from: 'rollcall-peer-from',
-  number: 'rollcall-peer-number',
-  proof: 'rollcall-peer-proof',
-} as const;
 
 /** Questions may arrive in another order than they were asked in, by up to this many. */
 const WINDOW = 4_096;
@@ -46,7 +39,6 @@ export interface PeerProofsParts {
 
 /** The numbers that one asker has used. */
 interface Asker {
-  readonly name: string;
   highest: number;
   /** The numbers within the window that were used, and some older ones. */
   readonly used: Set<number>;
@@ -59,8 +51,8 @@ interface Asker {
  */
 export class PeerProofs {
   #nextNumber = 1;
-  readonly #askers = new Map<string, { asker: Asker; place: ReturnType<LinkedList<Asker>['push']> }>();
-  readonly #byLastUse = new LinkedList<Asker>();
+  /** The askers by name, longest unheard first. */
+  readonly #askers = new Map<string, Asker>();
 
   constructor(private readonly parts: PeerProofsParts) {}
 
@@ -89,11 +81,10 @@ export class PeerProofs {
 
   /** Checks a question to this member. Rejects with PEER_NOT_PROVEN. */
   async verify(question: PeerQuestion, headers: Headers): Promise<ProvenQuestion> {
-    const { from, number, proof } = read(headers);
+    const { from, ref, number, proof } = read(headers);
     if (question.readOnly && question.bytes.length > READ_BYTES_MAX) throw notProven('the question is too long');
-    const ref = refOf(from);
     // Before the proof, which costs more the longer a question is.
-    if (!ref || (!question.readOnly && !this.parts.isMember(ref)))
+    if (!question.readOnly && !this.parts.isMember(ref))
       throw notProven('the asker is not a member that this server knows');
     const secret = await this.parts.secret.value();
     if (!isSame(questionProof(secret, question, from, number), proof)) {
@@ -112,7 +103,7 @@ export class PeerProofs {
 
   /** Takes a number of an asker. Throws if it was taken before, or is too old to know. */
   #take(from: string, number: number): void {
-    const { asker } = this.#remembered(from);
+    const asker = this.#askerOf(from);
     if (!(number > asker.highest - WINDOW) || asker.used.has(number)) throw notProven('the question was asked before');
     asker.used.add(number);
     if (number <= asker.highest) return;
@@ -121,26 +112,22 @@ export class PeerProofs {
     for (const old of asker.used) if (old <= number - WINDOW) asker.used.delete(old);
   }
 
-  #remembered(from: string): { asker: Asker } {
-    let known = this.#askers.get(from);
-    if (known) {
-      this.#byLastUse.moveToEnd(known.place);
-      return known;
+  /** The asker of a name, which becomes the one that was heard last. */
+  #askerOf(from: string): Asker {
+    let asker = this.#askers.get(from);
+    if (asker) this.#askers.delete(from);
+    else {
+      if (this.#askers.size >= ASKERS_MAX) this.#forgetOne();
+      asker = { highest: 0, used: new Set() };
     }
-    if (this.#askers.size >= ASKERS_MAX) this.#forgetOne();
-    const asker = { name: from, highest: 0, used: new Set<number>() };
-    known = { asker, place: this.#byLastUse.push(asker) };
-    this.#askers.set(from, known);
-    return known;
+    this.#askers.set(from, asker);
+    return asker;
   }
 
   /** Forgets an asker that is no member any more: its questions are refused, but for those that change nothing. */
   #forgetOne(): void {
-    for (let node = this.#byLastUse.first; node; node = node.next) {
-      const ref = refOf(node.value.name);
-      if (ref && this.parts.isMember(ref)) continue;
-      this.#askers.delete(node.value.name);
-      return this.#byLastUse.remove(node);
+    for (const name of this.#askers.keys()) {
+      if (!this.parts.isMember(refOf(name)!)) return void this.#askers.delete(name);
     }
   }
 }
@@ -170,15 +157,16 @@ function refOf(from: string): MemberRef | undefined {
   return id === undefined || epoch === undefined ? undefined : { id, epoch: BigInt(epoch) };
 }
 
-function read(headers: Headers): { from: string; number: string; proof: string } {
+function read(headers: Headers): { from: string; ref: MemberRef; number: string; proof: string } {
   const [from, number, proof] = [PROOF_HEADERS.from, PROOF_HEADERS.number, PROOF_HEADERS.proof].map((name) => {
     const value = headers[name];
     const [only, second] = typeof value === 'string' ? [value] : (value ?? []);
     return second === undefined ? only : undefined;
   });
-  if (from === undefined || number === undefined || proof === undefined || !FROM.test(from) || !NUMBER.test(number))
+  const ref = from === undefined ? undefined : refOf(from);
+  if (from === undefined || !ref || number === undefined || !NUMBER.test(number) || proof === undefined)
     throw notProven('the question carries no proof');
-  return { from, number, proof };
+  return { from, ref, number, proof };
 }
 
 function notProven(why: string): RollcallError {

@@ -46,18 +46,14 @@ export class PeerSecret {
     void this.#readIfDue().catch(() => undefined);
   }
 
+  /** Reads the secret, unless it was read a moment ago. Calls at the same time share one reading. */
   #readIfDue(): Promise<void> {
-    if (this.#reading) return this.#reading;
-    return this.parts.clock.now() - this.#readMs >= READ_EVERY_MS ? this.#read() : Promise.resolve();
+    if (!this.#reading && this.parts.clock.now() - this.#readMs >= READ_EVERY_MS)
+      this.#reading = this.#read().finally(() => (this.#reading = undefined));
+    return this.#reading ?? Promise.resolve();
   }
 
-  /** Calls at the same time share one reading. */
-  #read(): Promise<void> {
-    this.#reading ??= this.#readOnce().finally(() => (this.#reading = undefined));
-    return this.#reading;
-  }
-
-  async #readOnce(): Promise<void> {
+  async #read(): Promise<void> {
     this.#readMs = this.parts.clock.now();
     const { store, random } = this.parts;
     const read = async (): Promise<Buffer | undefined> => {

@@ -15,12 +15,11 @@ export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getD
 /** A call that arrived through grpc-js. */
 export class GrpcCall extends EdgeCall {
   readonly transport = 'grpc';
-  #metadata: CallMetadata | undefined;
 
   constructor(
     method: Method,
     private readonly call: WireCall,
-    private readonly stream: ServerHttp2Stream,
+    readonly stream: ServerHttp2Stream,
     random: Random,
   ) {
     super(method, random);
@@ -39,21 +38,10 @@ export class GrpcCall extends EdgeCall {
     return certificateOfStream(this.stream);
   }
 
-  /** A stream of grpc-js has its own ways to send metadata, which no method needs: what is set here is sent for unary calls. */
-  get metadata(): CallMetadata {
-    if (!this.#metadata) {
-      const names = Object.keys(this.call.metadata.getMap());
-      this.#metadata = {
-        request: Object.fromEntries(names.map((name) => [name, this.call.metadata.get(name).map(String)])),
-        ...{ headers: [], trailers: [] },
-      };
-    }
-    return this.#metadata;
-  }
-
-  /** The headers that a handler has set. */
-  get givenHeaders(): CallMetadata['headers'] {
-    return this.#metadata?.headers ?? [];
+  /** A stream of grpc-js has its own ways to send metadata, which no method needs: what a handler sets is sent for unary calls. */
+  protected get received(): CallMetadata['request'] {
+    const { metadata } = this.call;
+    return Object.fromEntries(Object.keys(metadata.getMap()).map((name) => [name, metadata.get(name).map(String)]));
   }
 
   protected get cancelled(): boolean {

@@ -4,9 +4,11 @@ import type { Random } from '../../base/random.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOfStream } from './client-certificate.js';
 import { HeaderCall } from '../wire/header-call.js';
+import { perConnection } from '../wire/per-connection.js';
 
-/** The name of each connection: a property of the socket costs more than the rest of a call. */
-const connections = new WeakMap<Http2Session, string>();
+const nameOf = perConnection(
+  ({ socket: { remoteAddress = '', remotePort = 0 } }: Http2Session) => `${remoteAddress}:${remotePort}`,
+);
 
 /** A unary call that arrived over HTTP/2 without grpc-js. */
 export class LeanCall extends HeaderCall {
@@ -24,13 +26,7 @@ export class LeanCall extends HeaderCall {
 
   get connection(): string {
     const { session } = this.stream;
-    if (!session) return 'gone';
-    let name = connections.get(session);
-    if (name === undefined) {
-      const { remoteAddress = '', remotePort = 0 } = session.socket;
-      connections.set(session, (name = `${remoteAddress}:${remotePort}`));
-    }
-    return name;
+    return session ? nameOf(session) : 'gone';
   }
 
   get certificate(): ClientCertificate | undefined {

@@ -9,6 +9,7 @@ import {
   PeerServiceDefinition,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
 import type { TlsSource } from '../../base/tls-source.js';
+import { PROOF_HEADERS } from '../../model/member.js';
 
 /** The deadline of a call to a peer. The judge has given up on the answer by then. */
 const CALL_MAX_MS = 1_000;
@@ -119,14 +120,11 @@ export class GrpcPeerStub<Proven> {
           else resolve({ answer: answer!, ...(proof !== undefined && { proof }) });
         })
         .on('metadata', (received: Metadata) => {
-          const [given] = received.get(PROOF_HEADER);
+          const [given] = received.get(PROOF_HEADERS.proof);
           if (typeof given === 'string') proof = given;
         });
     });
   }
 }
-
-/** The header of a proof, of a question as of an answer. */
-const PROOF_HEADER = 'rollcall-peer-proof';
 
 const same = (bytes: Buffer): Buffer => bytes;

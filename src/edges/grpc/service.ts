@@ -89,9 +89,9 @@ export class GrpcHandlers {
       this.dispatcher.unary(method, wire.request.take(), call, (failure, response) => {
         call.end();
         if (failure) return callback(toStatusObject(failure));
-        if (call.givenHeaders.length > 0) wire.sendMetadata(Metadata.fromHttp2Headers(headersOf(call.givenHeaders)));
+        const { given, stream } = call;
+        if (given && given.headers.length > 0) wire.sendMetadata(Metadata.fromHttp2Headers(headersOf(given.headers)));
         callback(null, response);
-        const stream = http2StreamOf(wire);
         const cut = (): void => stream.close(constants.NGHTTP2_CANCEL);
         this.dispatcher.unread.written(call, sizeOf(response!), stream, cut);
       });
@@ -150,7 +150,6 @@ const CLOSING_EVENTS = ['cancelled', 'close', 'error', 'finish'];
 
 /** The sending half of a stream of grpc-js. A server has thousands, so each is one object. */
 class GrpcStream implements StreamTransport {
-  readonly #stream: ServerHttp2Stream;
   #cut: Timer | undefined;
   #closed: (() => void) | undefined;
   #released: (() => void) | undefined;
@@ -160,9 +159,9 @@ class GrpcStream implements StreamTransport {
     private readonly call: GrpcCall,
     private readonly clock: Clock,
   ) {
-    this.#stream = http2StreamOf(wire);
-    if (this.#stream.destroyed) process.nextTick(() => this.#release());
-    else this.#stream.on('close', () => this.#release());
+    const { stream } = call;
+    if (stream.destroyed) process.nextTick(() => this.#release());
+    else stream.on('close', () => this.#release());
   }
 
   write(message: Encoded, onTaken: () => void): number {
@@ -198,7 +197,7 @@ class GrpcStream implements StreamTransport {
   }
 
   #cutLater(): void {
-    const stream = this.#stream;
+    const { stream } = this.call;
     if (!stream.destroyed)
       this.#cut ??= this.clock.after(LAST_BYTES_MAX_MS, () => stream.close(constants.NGHTTP2_CANCEL));
   }

@@ -32,13 +32,6 @@ export function readBody(request: IncomingMessage, done: BytesReceiver): void {
   request.on('error', lost);
 }
 
-/** Undoes the compression that a header names. */
-export function decompress(encoding: string | undefined, body: Uint8Array, done: BytesReceiver): void {
-  if (encoding === undefined || encoding === 'identity' || encoding === '') return done(undefined, body);
-  if (encoding === 'gzip') return gunzipRequest(body, done);
-  done(unknownCompression(encoding), NOTHING);
-}
-
 /** Undoes the compression of a body, and passes on the bytes that `decode` makes of it, or the error that it throws. */
 export function decompressed(
   headers: IncomingHttpHeaders,
@@ -46,10 +39,18 @@ export function decompressed(
   done: BytesReceiver,
   decode: (body: Uint8Array) => Uint8Array,
 ): void {
-  decompress(headers['content-encoding'], body, (error, plain) =>
-    error === undefined ? decoded(() => decode(plain), done) : done(error, plain),
-  );
+  const encoding = headers['content-encoding'];
+  const plain = decodedAfter(decode, done);
+  if (encoding === undefined || encoding === 'identity' || encoding === '') return plain(undefined, body);
+  if (encoding === 'gzip') return gunzipRequest(body, plain);
+  done(unknownCompression(encoding), NOTHING);
 }
+
+/** Receives bytes, and passes on what `decode` makes of them; or the error that came in their place, or that it throws. */
+export const decodedAfter =
+  (decode: (bytes: Uint8Array) => Uint8Array, done: BytesReceiver): BytesReceiver =>
+  (error, bytes) =>
+    error === undefined ? decoded(() => decode(bytes), done) : done(error, bytes);
 
 /** Passes on what `decode` makes, or the error that it throws. */
 export function decoded(decode: () => Uint8Array, done: BytesReceiver): void {

@@ -6,6 +6,12 @@ import { bracketed } from '../../base/hosts.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOf } from '../wire/client-certificate.js';
 import { HeaderCall } from '../wire/header-call.js';
+import { perConnection } from '../wire/per-connection.js';
+
+const nameOf = perConnection(
+  ({ remoteAddress = '', remotePort = 0 }: Socket) => `${bracketed(remoteAddress)}:${remotePort}`,
+);
+const certificateOfSocket = perConnection(certificateOf);
 
 /** A call that arrived over HTTP. */
 export class HttpCall extends HeaderCall {
@@ -24,8 +30,7 @@ export class HttpCall extends HeaderCall {
   }
 
   get certificate(): ClientCertificate | undefined {
-    const { socket } = this.request;
-    return certificateOf(socket, () => socket);
+    return certificateOfSocket(this.request.socket);
   }
 
   protected get cancelled(): boolean {
@@ -35,17 +40,4 @@ export class HttpCall extends HeaderCall {
   protected onCancelled(listener: () => void): void {
     this.response.once('close', listener);
   }
-}
-
-/** The names of connections. A socket that was closed does not know its address any more. */
-const names = new WeakMap<Socket, string>();
-
-function nameOf(socket: Socket): string {
-  let name = names.get(socket);
-  if (name === undefined) {
-    const { remoteAddress = '', remotePort = 0 } = socket;
-    name = `${bracketed(remoteAddress)}:${remotePort}`;
-    names.set(socket, name);
-  }
-  return name;
 }

@@ -57,14 +57,15 @@ function findIn(search: Search, type: DescMessage, value: JsonValue, path: strin
     const field = type.fields.find(({ name, jsonName }) => name === key || jsonName === key);
     const name = cut(path === '' ? (field?.name ?? key) : `${path}.${field?.name ?? key}`);
     if (!field) search.faults.push({ field: name, description: `is not a field of ${type.name}` });
-    else if (!isTaken(search, type, key, value[key]!)) findInField(search, field, value[key]!, name);
+    else if (!isReadable(search, type, { [key]: value[key]! })) findInField(search, field, value[key]!, name);
   }
 }
 
-function isTaken(search: Search, type: DescMessage, key: string, value: JsonValue): boolean {
+/** Returns true if a value can be read as a message. */
+function isReadable(search: Search, type: DescMessage, value: JsonValue): boolean {
   search.tries++;
   try {
-    fromJson(type, { [key]: value }, { registry: search.registry });
+    fromJson(type, value, { registry: search.registry });
     return true;
   } catch {
     return false;
@@ -79,17 +80,7 @@ function findInField(search: Search, field: DescField, value: JsonValue, path: s
   else if (!Array.isArray(value)) search.faults.push(wanted);
   else {
     for (let i = 0; i < value.length && !isOver(search); i++)
-      findInElement(search, message, value[i]!, `${path}[${i}]`);
-  }
-}
-
-/** Looks at one element of a list, if it cannot be read. */
-function findInElement(search: Search, type: DescMessage, value: JsonValue, path: string): void {
-  search.tries++;
-  try {
-    fromJson(type, value, { registry: search.registry });
-  } catch {
-    findIn(search, type, value, path);
+      if (!isReadable(search, message, value[i]!)) findIn(search, message, value[i]!, `${path}[${i}]`);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { type BytesReceiver, unwrapFrame } from '../wire/frame-requests.js';
-import { decoded, decompressed } from './body.js';
+import { decodedAfter, decompressed } from './body.js';
 import type { Format } from './formats.js';
 import type { MessageTypes } from './json.js';
 
@@ -22,13 +22,11 @@ export const bareRequest =
 export const framedRequest =
   (format: Format, header: 'connect-content-encoding' | 'grpc-encoding', isText = false): ReadRequest =>
   (types, headers, body, done) =>
-    unwrapFrame(isText ? fromBase64(body) : body, headers[header], afterwards(format, types, done));
-
-/** Reads the message in its format, unless there was an error before. */
-const afterwards =
-  (format: Format, { input }: MessageTypes, done: BytesReceiver): BytesReceiver =>
-  (error, bytes) =>
-    error === undefined ? decoded(() => format.read(input, bytes), done) : done(error, bytes);
+    unwrapFrame(
+      isText ? fromBase64(body) : body,
+      headers[header],
+      decodedAfter((bytes) => format.read(types.input, bytes), done),
+    );
 
 /** Text of base64, of one or several padded pieces. */
 function fromBase64(body: Uint8Array): Buffer {

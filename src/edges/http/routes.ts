@@ -16,7 +16,7 @@ import { HttpCall } from './http-call.js';
 import { HttpStream } from './http-stream.js';
 import { Json } from './json.js';
 import { prometheusTargets, type RegistryCall } from './service-discovery.js';
-import { ShortPaths } from './short-paths.js';
+import { readVerbs, ShortPaths } from './short-paths.js';
 import type { StreamFraming } from './stream-framings.js';
 import { connectFailure, plainFailure, type UnaryFraming } from './unary-framings.js';
 
@@ -64,7 +64,7 @@ export class Routes {
 
   #rpc(request: IncomingMessage, response: ServerResponse, method: Method, query: string): void {
     const isPost = request.method === 'POST';
-    const reads = !method.readOnly ? [] : method.kind === 'UNARY' ? ['GET', 'HEAD'] : ['GET'];
+    const reads = method.readOnly ? readVerbs(method) : [];
     if (!isPost && !reads.includes(request.method ?? '')) return notAllowed(request, response, [...reads, 'POST']);
     const framing = isPost
       ? this.#framings.ofPost(request)

@@ -46,6 +46,9 @@ const SHORT_PATHS: readonly ShortPath[] = [
 /** The calls that change the config of a path, by the method of HTTP. */
 const WRITES: Readonly<Record<string, string>> = { PUT: `${CONFIG}/PublishConfig`, DELETE: `${CONFIG}/DeleteConfig` };
 
+/** The methods of HTTP that read. A watch has no end, so it has no headers of the whole answer either. */
+export const readVerbs = ({ kind }: Method): readonly string[] => (kind === 'UNARY' ? ['GET', 'HEAD'] : ['GET']);
+
 /** The call that a request on a short path stands for. */
 export interface ShortCall {
   readonly method: Method;
@@ -65,8 +68,7 @@ export class ShortPaths {
     const row = SHORT_PATHS.find(({ pattern }) => pattern.test(path));
     if (!row) return [];
     if (row.raw) return ['GET', 'HEAD', 'PUT', 'DELETE'];
-    // A watch has no end, so nothing is known of it without its messages.
-    return this.methods.get(row.method)?.kind === 'UNARY' ? ['GET', 'HEAD'] : ['GET'];
+    return readVerbs(this.methods.get(row.method)!);
   }
 
   /** The call of a request whose path and method of HTTP are allowed. Throws INVALID_REQUEST. */
@@ -80,9 +82,8 @@ export class ShortPaths {
     const method = this.methods.get((row.raw && WRITES[request.method!]) ?? row.method)!;
     const framing = this.framings.ofShortPath(request, params, method, row.given(name));
     const { unary } = framing;
-    if (!row.raw || !unary) return { method, framing };
-    if (method.path === WRITES['DELETE']) return { method, framing };
-    const isPut = method.path === WRITES['PUT'];
+    if (!row.raw || !unary || request.method === 'DELETE') return { method, framing };
+    const isPut = request.method === 'PUT';
     return { method, framing: { unary: isPut ? putContent(name, params, this.json, unary) : rawContent(unary) } };
   }
 }

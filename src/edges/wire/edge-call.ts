@@ -15,9 +15,9 @@ export abstract class EdgeCall implements Call {
   abstract readonly connection: string;
   abstract readonly certificate: ClientCertificate | undefined;
   abstract readonly deadlineMs: number | undefined;
-  abstract readonly metadata: CallMetadata;
   readonly principal = ANONYMOUS;
   #requestId: string | undefined;
+  #metadata: CallMetadata | undefined;
   #abort: AbortController | undefined;
   #ended = false;
 
@@ -28,6 +28,16 @@ export abstract class EdgeCall implements Call {
 
   get peerAddress(): string {
     return addressOf(this.connection);
+  }
+
+  get metadata(): CallMetadata {
+    this.#metadata ??= { request: this.received, headers: [], trailers: [] };
+    return this.#metadata;
+  }
+
+  /** The metadata that a handler has set; `undefined` if it set none. */
+  get given(): CallMetadata | undefined {
+    return this.#metadata;
   }
 
   get requestId(): string {
@@ -49,6 +59,9 @@ export abstract class EdgeCall implements Call {
     this.#ended = true;
     this.#abort?.abort();
   }
+
+  /** The headers of the request, by name in lower case. */
+  protected abstract readonly received: CallMetadata['request'];
 
   /** Returns true if the client has gone. */
   protected abstract readonly cancelled: boolean;

@@ -5,29 +5,17 @@ import { EdgeCall } from './edge-call.js';
 
 /** A call whose headers this program reads by itself. */
 export abstract class HeaderCall extends EdgeCall {
-  #metadata: CallMetadata | undefined;
-
   constructor(
     method: MethodInfo,
-    private readonly headers: CallMetadata['request'],
+    protected readonly received: CallMetadata['request'],
     readonly deadlineMs: number | undefined,
     random: Random,
   ) {
     super(method, random);
   }
 
-  get metadata(): CallMetadata {
-    this.#metadata ??= { request: this.headers, headers: [], trailers: [] };
-    return this.#metadata;
-  }
-
-  /** The metadata that a handler has set; `undefined` if it set none. */
-  get given(): CallMetadata | undefined {
-    return this.#metadata;
-  }
-
   protected header(name: string): string | undefined {
-    const value = this.headers[name];
+    const value = this.received[name];
     return typeof value === 'string' ? value : undefined;
   }
 }

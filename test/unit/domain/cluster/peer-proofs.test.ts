@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemRandom } from '../../../../src/base/random.js';
-import { PeerProofs, type PeerQuestion, PROOF_HEADERS } from '../../../../src/domain/cluster/peer-proofs.js';
+import { PeerProofs, type PeerQuestion } from '../../../../src/domain/cluster/peer-proofs.js';
 import { PeerSecret, renewSecret } from '../../../../src/domain/cluster/peer-secret.js';
 import type { MemberRef } from '../../../../src/domain/health/peers.js';
 import { PeerSecretRecord } from '../../../../src/gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../../../src/model/errors.js';
-import { PEER_SECRET_KEY } from '../../../../src/model/member.js';
+import { PEER_SECRET_KEY, PROOF_HEADERS } from '../../../../src/model/member.js';
 import { putTxn } from '../../../../src/store/store.js';
 import { SimProcess } from '../../../sim/process.js';
 import { World } from '../../../sim/world.js';
