@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
-import { GetStatusRequest, type GetStatusResponse } from '../../src/gen/rollcall/v1/admin_service.js';
+import type { GetStatusResponse } from '../../src/gen/rollcall/v1/admin_service.js';
 import {
   GetStoreStatusRequest,
   HandOverRequest,
   LastHeardRequest,
   PeerServiceDefinition,
 } from '../../src/gen/rollcall/peer/v1/peer_service.js';
-import { Health, type Instance } from '../../src/gen/rollcall/v1/instance.js';
-import { GetInstanceRequest, HeartbeatRequest, RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { Health } from '../../src/gen/rollcall/v1/instance.js';
+import { getInstance, getStatus, heartbeat, register } from '../support/client.js';
 import { startEtcd } from '../support/etcd.js';
 import { clientOf } from '../support/grpc-client.js';
 import {
@@ -29,17 +29,13 @@ const FOUND_MS = 120_000;
 const PAY = { service: 'pay', id: 'p1' };
 const PeerServiceClient = clientOf(PeerServiceDefinition);
 
-const healthOf = async ({ registry }: ServerProcess): Promise<Health> =>
-  (await call<{ instance: Instance }>(registry, 'getInstance', GetInstanceRequest.fromPartial(PAY))).instance.health;
+const healthOf = async (server: ServerProcess): Promise<Health> => (await getInstance(server, PAY)).instance!.health;
 
-async function statusOf({ admin }: ServerProcess): Promise<NonNullable<GetStatusResponse['cluster']>> {
-  return (await call<GetStatusResponse>(admin, 'getStatus', GetStatusRequest.fromPartial({}))).cluster!;
-}
+const statusOf = async (server: ServerProcess): Promise<NonNullable<GetStatusResponse['cluster']>> =>
+  (await getStatus(server)).cluster!;
 
-async function registerPay(server: ServerProcess): Promise<void> {
-  const instance = { ...PAY, address: '10.0.0.1', port: 1, ttl: { seconds: 2n, nanos: 0 } };
-  await call(server.registry, 'register', RegisterRequest.fromPartial({ instance }));
-}
+const registerPay = (server: ServerProcess): Promise<unknown> =>
+  register(server, { instance: { ...PAY, address: '10.0.0.1', port: 1, ttl: { seconds: 2n, nanos: 0 } } });
 
 test('A1: no client may ask what members ask one another, and what it sends is not noted', async (t) => {
   const etcd = await startEtcd(t);
@@ -75,7 +71,7 @@ test('A1: beside a server of a version without proofs nobody expires, and verdic
   const [first, second] = [await startServerOn(t, etcd.endpoints), await startServerOn(t, etcd.endpoints)];
   const old = await startOld(t, etcd.endpoints);
   await registerPay(first);
-  await call(old.registry, 'heartbeat', HeartbeatRequest.fromPartial({ instances: [PAY] }));
+  await heartbeat(old, { instances: [PAY] });
   for (const server of [first, second])
     await eventually(async () => (await statusOf(server)).replicas.some(({ unreachable }) => unreachable), FOUND_MS);
   // The ttl has passed, and the judge has asked in vain.

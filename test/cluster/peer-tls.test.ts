@@ -1,24 +1,16 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { credentials } from '@grpc/grpc-js';
-import { GetStatusRequest, type GetStatusResponse } from '../../src/gen/rollcall/v1/admin_service.js';
-import { Health, type Instance } from '../../src/gen/rollcall/v1/instance.js';
-import { GetInstanceRequest, HeartbeatRequest, RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { Health } from '../../src/gen/rollcall/v1/instance.js';
 import { authority, type Certificate, type TestAuthority } from '../support/certificates.js';
-import { AdminServiceClient, RegistryServiceClient } from '../support/clients.js';
+import { getInstance, getStatus, heartbeat, register } from '../support/client.js';
 import { type EtcdCluster, startEtcd } from '../support/etcd.js';
-import { call, eventually, startServerOn } from '../support/server.js';
+import { type Clients, clientsOf, closeClients, eventually, startServerOn } from '../support/server.js';
 
 const TTL_MS = 3_000;
 /** The grace after the start of the servers, the ttl, and what a busy machine is granted. */
 const FOUND_MS = 90_000;
 const PAY = { service: 'pay', id: 'p1' };
-
-/** A server, and the clients that trust it. */
-interface Member {
-  readonly registry: RegistryServiceClient;
-  readonly admin: AdminServiceClient;
-}
 
 async function start(
   t: TestContext,
@@ -26,33 +18,25 @@ async function start(
   ca: TestAuthority,
   pair: Certificate,
   ...args: string[]
-): Promise<Member> {
+): Promise<Clients> {
   const tls = ['--tls-cert', pair.certFile, '--tls-key', pair.keyFile, '--tls-client-ca', ca.certFile];
   const { address } = await startServerOn(t, etcd.endpoints, ...tls, ...args);
   // The tests reach each server by its address, whatever names its certificate has.
   const creds = credentials.createSsl(Buffer.from(pair.trust), null, null, { checkServerIdentity: () => undefined });
-  const clients = {
-    registry: new RegistryServiceClient(address, creds),
-    admin: new AdminServiceClient(address, creds),
-  };
-  t.after(() => Object.values(clients).forEach((client) => client.close()));
+  const clients = clientsOf(address, creds);
+  t.after(() => closeClients(clients));
   return clients;
 }
 
-const register = ({ registry }: Member): Promise<unknown> => {
-  const instance = { ...PAY, address: '10.0.0.1', port: 1, ttl: { seconds: BigInt(TTL_MS / 1_000), nanos: 0 } };
-  return call(registry, 'register', RegisterRequest.fromPartial({ instance }));
+const registerPay = (server: Clients): Promise<unknown> => {
+  const ttl = { seconds: BigInt(TTL_MS / 1_000), nanos: 0 };
+  return register(server, { instance: { ...PAY, address: '10.0.0.1', port: 1, ttl } });
 };
 
-async function healthOf({ registry }: Member): Promise<Health> {
-  const { instance } = await call<{ instance: Instance }>(registry, 'getInstance', GetInstanceRequest.fromPartial(PAY));
-  return instance.health;
-}
+const healthOf = async (server: Clients): Promise<Health> => (await getInstance(server, PAY)).instance!.health;
 
-async function unreachableOf({ admin }: Member): Promise<number> {
-  const { cluster } = await call<GetStatusResponse>(admin, 'getStatus', GetStatusRequest.fromPartial({}));
-  return cluster!.replicas.filter(({ unreachable }) => unreachable).length;
-}
+const unreachableOf = async (server: Clients): Promise<number> =>
+  (await getStatus(server)).cluster!.replicas.filter(({ unreachable }) => unreachable).length;
 
 for (const name of [undefined, 'rollcall.test'])
   test(`members that verify one another by ${name ?? 'the advertised host'} find a dead instance, over TLS to etcd too`, async (t) => {
@@ -66,7 +50,7 @@ for (const name of [undefined, 'rollcall.test'])
     const args = ['--etcd-ca', ca.certFile, '--etcd-cert', toEtcd.certFile, '--etcd-key', toEtcd.keyFile];
     const more = name === undefined ? [] : ['--peer-name', name];
     const members = await Promise.all(pairs.map((pair) => start(t, etcd, ca, pair, ...args, ...more)));
-    await register(members[0]!);
+    await registerPay(members[0]!);
     for (const member of members)
       await eventually(async () => (await healthOf(member)) === Health.HEALTH_UNHEALTHY, FOUND_MS);
     assert.deepEqual(await Promise.all(members.map(unreachableOf)), [0, 0, 0]);
@@ -78,9 +62,8 @@ test('a member with the certificate of another authority counts as one that does
   const etcd = await startEtcd(t);
   const first = await start(t, etcd, ca, await ca.issue('server-1'));
   await start(t, etcd, ca, await stranger.issue('server-2'));
-  await register(first);
-  const beat = HeartbeatRequest.fromPartial({ instances: [PAY] });
-  await call(first.registry, 'heartbeat', beat);
+  await registerPay(first);
+  await heartbeat(first, { instances: [PAY] });
   await eventually(async () => (await unreachableOf(first)) === 1, FOUND_MS);
   // Beyond the time at which it would have been found: one ttl, and the rounds of the judge.
   await new Promise((resolve) => setTimeout(resolve, 2 * TTL_MS));

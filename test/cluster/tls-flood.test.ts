@@ -4,14 +4,9 @@ import { once } from 'node:events';
 import { get } from 'node:https';
 import { test } from 'node:test';
 import { credentials } from '@grpc/grpc-js';
-import {
-  HeartbeatRequest,
-  type HeartbeatResponse,
-  RegisterRequest,
-} from '../../src/gen/rollcall/v1/registry_service.js';
 import { authority } from '../support/certificates.js';
-import { RegistryServiceClient } from '../support/clients.js';
-import { call, startWith, temporaryFolder } from '../support/server.js';
+import { heartbeat, register } from '../support/client.js';
+import { clientsOf, closeClients, startWith, temporaryFolder } from '../support/server.js';
 
 const INSTANCES = 2_000;
 const HANDSHAKES = 2_000;
@@ -40,21 +35,18 @@ test(`while ${HANDSHAKES} handshakes come at once, ${INSTANCES} instances beat, 
   const pair = await ca.issue('server');
   const tls = ['--tls-cert', pair.certFile, '--tls-key', pair.keyFile];
   const server = await startWith(t, ['--data-dir', temporaryFolder(), ...tls], []);
-  const client = new RegistryServiceClient(server.address, credentials.createSsl(Buffer.from(ca.cert)));
-  t.after(() => client.close());
+  const clients = clientsOf(server.address, credentials.createSsl(Buffer.from(ca.cert)));
+  t.after(() => closeClients(clients));
   const names = Array.from({ length: INSTANCES }, (_, i) => ({ service: `s${i % 50}`, id: `i${i}` }));
   const ttl = { seconds: BigInt(TTL_SECONDS), nanos: 0 };
-  const registrations = names.map((name) =>
-    RegisterRequest.fromPartial({ instance: { ...name, address: '10.0.0.1', port: 1, ttl } }),
+  await Promise.all(
+    names.map((name) => register(clients, { instance: { ...name, address: '10.0.0.1', port: 1, ttl } })),
   );
-  await Promise.all(registrations.map((request) => call(client, 'register', request)));
-  const beats = Array.from({ length: INSTANCES / PER_BEAT }, (_, i) =>
-    HeartbeatRequest.fromPartial({ instances: names.slice(i * PER_BEAT, (i + 1) * PER_BEAT) }),
-  );
+  const beats = Array.from({ length: INSTANCES / PER_BEAT }, (_, i) => names.slice(i * PER_BEAT, (i + 1) * PER_BEAT));
   let worstMs = 0;
   const beat = async (): Promise<void> => {
     const began = performance.now();
-    const answers = await Promise.all(beats.map((request) => call<HeartbeatResponse>(client, 'heartbeat', request)));
+    const answers = await Promise.all(beats.map((instances) => heartbeat(clients, { instances })));
     worstMs = Math.max(worstMs, performance.now() - began);
     for (const { rejected } of answers) assert.deepEqual(rejected, []);
   };

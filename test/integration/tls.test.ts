@@ -11,9 +11,11 @@ import { GetStatusRequest } from '../../src/gen/rollcall/v1/admin_service.js';
 import { WatchConfigRequest } from '../../src/gen/rollcall/v1/config_service.js';
 import { DiscoverRequest, ListServicesRequest, RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { authority, type Certificate, type TestAuthority } from '../support/certificates.js';
-import { AdminServiceClient, ConfigServiceClient, RegistryServiceClient } from '../support/clients.js';
 import {
   call,
+  type Clients,
+  clientsOf,
+  closeClients,
   detailsOf,
   eventually,
   failure,
@@ -48,15 +50,10 @@ const trusting = (root: TestAuthority, own?: Certificate): ChannelCredentials =>
     ...(own ? ([Buffer.from(own.key), Buffer.from(own.cert)] as const) : []),
   );
 
-function clientOf<C extends Client>(
-  t: TestContext,
-  type: new (address: string, credentials: ChannelCredentials) => C,
-  { address }: ServerProcess,
-  creds: ChannelCredentials,
-): C {
-  const client = new type(address, creds);
-  t.after(() => client.close());
-  return client;
+function clientsWith(t: TestContext, { address }: ServerProcess, creds: ChannelCredentials): Clients {
+  const clients = clientsOf(address, creds);
+  t.after(() => closeClients(clients));
+  return clients;
 }
 
 /** One request over HTTPS on a connection of its own. */
@@ -76,7 +73,8 @@ function get(server: ServerProcess, path: string, own?: Certificate): Promise<{ 
 
 /** The health of a server by a call of gRPC, as a probe makes it. */
 function health(t: TestContext, server: ServerProcess, creds: ChannelCredentials): Promise<Buffer> {
-  const client = clientOf(t, Client, server, creds);
+  const client = new Client(server.address, creds);
+  t.after(() => client.close());
   return new Promise((resolve, reject) =>
     client.makeUnaryRequest(
       HEALTH,
@@ -108,10 +106,10 @@ const portOf = (address: string): number => Number(address.split(':').at(-1));
 
 test('with TLS both ports are served to clients that trust the authority, and to nobody else', async (t) => {
   const server = await startTls(t, await ca.issue('server'));
-  const registry = clientOf(t, RegistryServiceClient, server, trusting(ca));
+  const registry = clientsWith(t, server, trusting(ca)).registry;
   await call(registry, 'register', PAY);
   assert.match((await get(server, '/v1/services/pay')).body, /"10\.0\.0\.1"/);
-  const wrong = clientOf(t, RegistryServiceClient, server, trusting(stranger));
+  const wrong = clientsWith(t, server, trusting(stranger)).registry;
   assert.equal((await failure(call(wrong, 'discover', DISCOVER_PAY))).code, 14);
   await assert.rejects(call(server.registry, 'discover', DISCOVER_PAY), 'a client without TLS');
   for (const port of [portOf(server.address), portOf(server.url)]) {
@@ -123,9 +121,7 @@ test('with TLS both ports are served to clients that trust the authority, and to
     });
   }
   assert.equal((await get(server, '/livez')).status, 200);
-  const watch = clientOf(t, ConfigServiceClient, server, trusting(ca)).watchConfig(
-    WatchConfigRequest.fromPartial({ all: true }),
-  );
+  const watch = clientsWith(t, server, trusting(ca)).config.watchConfig(WatchConfigRequest.fromPartial({ all: true }));
   await new Promise((resolve) => watch.once('data', resolve));
   watch.on('error', () => undefined);
   watch.cancel();
@@ -141,12 +137,10 @@ test('A2: a certificate that is required, or cannot be verified, is refused by t
   for (const mode of ['required', 'optional']) {
     const server = await startTls(t, own, ...clientFiles(mode, ['--tls-crl', crl]));
     const list = (creds: ChannelCredentials): Promise<unknown> =>
-      call(clientOf(t, RegistryServiceClient, server, creds), 'listServices', ListServicesRequest.fromPartial({}));
+      call(clientsWith(t, server, creds).registry, 'listServices', ListServicesRequest.fromPartial({}));
     const watch = (creds: ChannelCredentials): Promise<ServiceError | 'served'> =>
       new Promise((resolve) => {
-        const stream = clientOf(t, ConfigServiceClient, server, creds).watchConfig(
-          WatchConfigRequest.fromPartial({ all: true }),
-        );
+        const stream = clientsWith(t, server, creds).config.watchConfig(WatchConfigRequest.fromPartial({ all: true }));
         stream.on('data', () => (resolve('served'), stream.cancel()));
         stream.on('error', (error: ServiceError) => resolve(error));
       });
@@ -176,7 +170,7 @@ test('A2: a certificate that is required, or cannot be verified, is refused by t
 test('A3: a pair that is renewed is shown by both ports under load, and no call fails; one that does not fit changes nothing', async (t) => {
   const pair = await ca.issue('server');
   const server = await startTls(t, pair);
-  const registry = clientOf(t, RegistryServiceClient, server, trusting(ca));
+  const registry = clientsWith(t, server, trusting(ca)).registry;
   await call(registry, 'register', PAY);
   let calls = 0;
   let over = false;
@@ -209,7 +203,7 @@ test('A3: a pair that is renewed is shown by both ports under load, and no call 
 test('GetStatus and /metrics tell when a certificate ends', async (t) => {
   const server = await startTls(t, await ca.issue('server', { validMs: 3_600_000 }));
   const { alarms } = await call<{ alarms: { name: string }[] }>(
-    clientOf(t, AdminServiceClient, server, trusting(ca)),
+    clientsWith(t, server, trusting(ca)).admin,
     'getStatus',
     GetStatusRequest.fromPartial({}),
   );

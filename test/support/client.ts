@@ -4,7 +4,7 @@ import * as config from '../../src/gen/rollcall/v1/config_service.js';
 import * as registry from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind, type WatchProgress } from '../../src/gen/rollcall/v1/watch.js';
 import { type Flat, flat } from './progress.js';
-import { call, eventually, type ServerProcess } from './server.js';
+import { call, type Clients, eventually, type ServerProcess } from './server.js';
 
 /** Fills a message from the fields a test cares for. */
 interface Message<T> {
@@ -20,7 +20,7 @@ type Fields<T> = T extends bigint | string | number | boolean | Uint8Array | Map
 const method =
   <Response>(service: 'registry' | 'config' | 'admin', name: string) =>
   <Request>(message: Message<Request>) =>
-  (server: ServerProcess, fields: Fields<Request> = {} as Fields<Request>): Promise<Response> =>
+  (server: Clients, fields: Fields<Request> = {} as Fields<Request>): Promise<Response> =>
     call(server[service], name, message.fromPartial(fields as object) as object);
 
 export const register = method<registry.RegisterResponse>('registry', 'register')(registry.RegisterRequest);
@@ -56,7 +56,7 @@ export const releaseProtection = method<admin.ReleaseProtectionResponse>(
   'releaseProtection',
 )(admin.ReleaseProtectionRequest);
 export const forgetMember = method<admin.ForgetMemberResponse>('admin', 'forgetMember')(admin.ForgetMemberRequest);
-export const getStatus = ({ admin: client }: ServerProcess): Promise<admin.GetStatusResponse> =>
+export const getStatus = ({ admin: client }: Clients): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});
 
 /** A short way to say a config's text. */

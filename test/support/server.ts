@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
-import { type Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { type ChannelCredentials, type Client, credentials, type ServiceError } from '@grpc/grpc-js';
 import { AdminServiceClient, ConfigServiceClient, RegistryServiceClient } from './clients.js';
 import { Status } from '../../src/gen/google/rpc/status.js';
 import { BadRequest, ErrorInfo, RetryInfo } from '../../src/gen/google/rpc/error_details.js';
@@ -21,15 +21,30 @@ const GRPC_JS_ALONE: readonly string[] =
 /** A program that only does something and ends is done by then, or hangs. */
 const PROGRAM_MAX_MS = 20_000;
 
+/** The clients of one server. */
+export interface Clients {
+  readonly registry: RegistryServiceClient;
+  readonly config: ConfigServiceClient;
+  readonly admin: AdminServiceClient;
+}
+
+/** Makes the clients of a server. They connect when they are first used. */
+export const clientsOf = (address: string, creds: ChannelCredentials): Clients => ({
+  registry: new RegistryServiceClient(address, creds),
+  config: new ConfigServiceClient(address, creds),
+  admin: new AdminServiceClient(address, creds),
+});
+
+/** Closes them. */
+export const closeClients = (clients: Clients): void =>
+  [clients.registry, clients.config, clients.admin].forEach((client: Client) => client.close());
+
 /** A built server in a process of its own. */
-export interface ServerProcess {
+export interface ServerProcess extends Clients {
   readonly address: string;
   /** The URL of the HTTP port, without a path. */
   readonly url: string;
   readonly process: ChildProcess;
-  readonly registry: RegistryServiceClient;
-  readonly config: ConfigServiceClient;
-  readonly admin: AdminServiceClient;
   /** Every line of the log so far. */
   readonly log: string[];
   /** Resolves to the exit code, or the signal that ended the process. */
@@ -124,12 +139,8 @@ export async function startWith(
   const isAlone = log.some((line) => line.includes('grpc-js is another one than expected'));
   if (isAlone !== GRPC_JS_ALONE.length > 0) throw new Error('the server takes unary calls on the other path');
   const address = `127.0.0.1:${port}`;
-  const clients = {
-    registry: new RegistryServiceClient(address, credentials.createInsecure()),
-    config: new ConfigServiceClient(address, credentials.createInsecure()),
-    admin: new AdminServiceClient(address, credentials.createInsecure()),
-  };
-  const close = (): void => Object.values(clients).forEach((client: Client) => client.close());
+  const clients = clientsOf(address, credentials.createInsecure());
+  const close = (): void => closeClients(clients);
   const { httpPort } = JSON.parse(log.find((line) => line.includes('"listening"'))!) as { httpPort: number };
   const server: ServerProcess = {
     address,
