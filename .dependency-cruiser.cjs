@@ -1,5 +1,5 @@
 // Imports point down only:
-// base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- main.
+// base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- main; access lies between model and api.
 // The parts of the domain do not import one another, except that the cluster serves health. Edges never do; what several
 // of them speak is in edges/wire.
 const everywhere = ['base', 'model', 'gen'];
@@ -16,8 +16,9 @@ const layers = [
   ['domain/config', domain],
   ['domain/retention', domain],
   ['domain', domain],
-  ['api', [...everywhere, 'catalog', 'domain']],
-  ['edges/wire', [...everywhere, 'api/call']],
+  ['access', everywhere],
+  ['api', [...everywhere, 'access', 'catalog', 'domain']],
+  ['edges/wire', [...everywhere, 'access/principal', 'api/call']],
   ['edges/grpc', [...everywhere, 'api/call', 'api/services', 'api/readiness', 'edges/wire']],
   ['edges/http', [...everywhere, 'api/call', 'api/readiness', 'edges/wire']],
   ['edges/peer', [...everywhere, 'domain/health']],
@@ -25,12 +26,24 @@ const layers = [
   ['telemetry', ['base']],
   ['tls', ['base']],
   ['settings', ['base', 'telemetry', 'tls']],
-  ['instruments', ['base', 'store/instruments', 'catalog/instruments', 'domain', 'api/instruments', 'tls/instruments']],
+  [
+    'instruments',
+    [
+      'base',
+      'access/instruments',
+      'store/instruments',
+      'catalog/instruments',
+      'domain',
+      'api/instruments',
+      'tls/instruments',
+    ],
+  ],
   ['version', []],
   [
     'server',
     [
       ...everywhere,
+      'access/access',
       'store',
       'catalog/sync',
       'domain',
@@ -43,7 +56,7 @@ const layers = [
       'version',
     ],
   ],
-  ['main', ['base', 'settings', 'server', 'telemetry', 'tls', 'version']],
+  ['main', ['access/tokens', 'base', 'settings', 'server', 'telemetry', 'tls', 'version']],
 ];
 
 const own = (folder) => `^src/${folder}(/|\\.ts$)`;
@@ -72,6 +85,17 @@ module.exports = {
       severity: 'error',
       from: { path: '^src' },
       to: { path: '^src/telemetry/otlp', dependencyTypesNot: ['dynamic-import'] },
+    },
+    onlyFrom('one-importer-of-jose', 'node_modules/jose/', '^src/access/'),
+    onlyFrom('one-importer-of-zod', 'node_modules/zod/', '^src/access/access-schema'),
+    {
+      name: 'access-is-loaded-only-with-an-access-file',
+      severity: 'error',
+      from: { path: '^src', pathNot: '^src/access/' },
+      to: {
+        path: '^src/access/(access|access-file|access-schema|identities|rules|issuer|issuer-keys)\\.ts$',
+        dependencyTypesNot: ['dynamic-import', 'type-only'],
+      },
     },
     onlyFrom('one-importer-of-x509', 'node_modules/(@peculiar/x509|reflect-metadata)/', '^src/tls/authority'),
     {

@@ -1,3 +1,4 @@
+import * as access from './access/instruments.js';
 import * as api from './api/instruments.js';
 import type { Alarm, Counter, Histogram } from './base/telemetry.js';
 import * as catalog from './catalog/instruments.js';
@@ -19,6 +20,7 @@ export const ALL_COUNTERS: readonly Counter[] = [
   catalog.COUNTERS,
   store.COUNTERS,
   api.COUNTERS,
+  access.COUNTERS,
 ].flatMap((counters) => Object.values<Counter>(counters));
 
 /** Every histogram of the program. */
@@ -34,6 +36,7 @@ export const ALL_ALARMS: readonly Alarm[] = [
   registry.ALARMS,
   cluster.ALARMS,
   tls.ALARMS,
+  access.ALARMS,
 ].flatMap((alarms) => Object.values<Alarm>(alarms));
 
 /** All of them. */

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { CALLER_NAME, hashOf, newToken } from './access/tokens.js';
 import { systemClock } from './base/clock.js';
 import { bracketed } from './base/hosts.js';
 import { isHandledElsewhere, renewEpoch, type RunningServer, startServer } from './server.js';
@@ -12,6 +13,7 @@ const HELP = `Rollcall ${VERSION}: a self-hosted gRPC control plane.
   rollcall serve [settings]            starts a server
   rollcall serve --print-settings      prints every setting with its value and its source, and starts nothing
   rollcall store new-epoch [settings]  completes a restore of the store: all servers and watches start over
+  rollcall token new NAME              draws a token, and prints it once with the entry for the access file
   rollcall certs demo DIR              makes certificates for trying out TLS: an authority, a server and a client
   rollcall version                     prints the version
   rollcall help                        prints this help
@@ -39,6 +41,8 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       return await storeCommand(args);
     case 'certs':
       return await certsCommand(args);
+    case 'token':
+      return tokenCommand(args);
     case 'version':
     case '--version':
       return args.length > 0
@@ -90,6 +94,25 @@ their authority, ca.key, lies beside them. Start a server with them, and call it
   rollcall serve --tls-cert ${path}/server.crt --tls-key ${path}/server.key --tls-client-ca ${path}/ca.crt --tls-client-certs optional
   grpcurl -cacert ${path}/ca.crt localhost:7400 rollcall.v1.RegistryService/ListServices
   curl --cacert ${path}/ca.crt --cert ${path}/client.crt --key ${path}/client.key https://localhost:7401/v1/services
+`);
+}
+
+/** Draws a token. It is printed once and kept nowhere. */
+function tokenCommand([command, name, ...more]: readonly string[]): number {
+  if (command !== 'new' || name === undefined || more.length > 0)
+    return usage('the command for tokens is missing or unknown; use: rollcall token new NAME');
+  if (!CALLER_NAME.pattern.test(name)) return usage(`the name of a token ${CALLER_NAME.words}`);
+  const token = newToken();
+  return print(`${token}
+
+This is the token; it is shown once. A client sends it as "authorization: Bearer TOKEN". Add this to "tokens" in the access
+file, with the grants that the client needs:
+
+tokens:
+  - name: ${name}
+    hash: ${hashOf(token)}
+    grants:
+      - { role: reader, namespaces: ["default"] }
 `);
 }
 

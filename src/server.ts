@@ -24,7 +24,7 @@ import { PROTECTION_TIMES } from './domain/health/protection-times.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
-import { openToAll } from './settings/rules.js';
+import type { Access } from './access/access.js';
 import type { Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
@@ -61,10 +61,14 @@ export async function startServer(
     const parts = { clock: systemClock, random: systemRandom, telemetry: { ...telemetry, tracer } };
     const { streamAgeMs } = settings;
     const tlsFiles = closers.add(new TlsFiles({ ...parts, uses: usesOf(settings) }));
-    if (settings.insecure)
-      telemetry.alarms.raise(ALARMS.INSECURE, openToAll(settings.host, settings.tls !== undefined));
+    if (settings.insecure !== undefined) telemetry.alarms.raise(ALARMS.INSECURE, settings.insecure);
+    const jwtKeys = { maxMs: settings.jwtKeysMaxMs };
+    const access =
+      settings.access === undefined ? undefined : closers.add(await openAccess(settings.access, jwtKeys, telemetry));
+    const accessHash = (): string => access?.hash ?? '';
     const clientCertificates = settings.tls?.clientCertificates ?? 'none';
-    const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates });
+    const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates, access });
+    access?.onChange(() => dispatcher.askAgain(), closers.addSignal());
     const readiness = new Readiness(NOT_READY);
     const edgeParts = { ...parts, dispatcher, readiness, tls: listenerTls(settings, tlsFiles) };
     const metrics = new Metrics(ALL_INSTRUMENTS, telemetry);
@@ -77,10 +81,15 @@ export async function startServer(
     const grpc = new GrpcEdge({ ...edgeParts, streamAgeMs });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
-    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort, tlsFiles);
+    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort, tlsFiles, accessHash);
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
     const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, cluster }));
-    const about = { version: VERSION, startedAtMs: systemClock.wall(), alarms: () => telemetry.alarms.raised() };
+    const about = {
+      version: VERSION,
+      startedAtMs: systemClock.wall(),
+      alarms: () => telemetry.alarms.raised(),
+      accessHash,
+    };
     const inspector = closers.add(openInspector(telemetry));
     const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
     const source = {
@@ -103,8 +112,10 @@ export async function startServer(
     replica.membership?.onServing(follow, closers.addSignal());
     const apply = (next: Settings): void => {
       protectionTimes.maxMs = next.protectionMaxMs;
+      jwtKeys.maxMs = next.jwtKeysMaxMs;
       telemetry.setLevel(next.logLevel);
       void tlsFiles.look();
+      void access?.look();
     };
     return { grpcPort, httpPort, apply, close: () => stop(readiness, replica, closers) };
   } catch (error) {
@@ -122,6 +133,13 @@ async function openTracer({ url, share }: TraceSettings, { log }: ProcessTelemet
   const { OtlpTracer } = await import('./telemetry/otlp.js');
   const parts = { clock: systemClock, random: systemRandom, log: log.child('traces') };
   return new OtlpTracer({ ...parts, url, share, version: VERSION });
+}
+
+/** Reads the access file. Only a server that has one loads the libraries for it, which take 0.1 s. */
+async function openAccess(path: string, jwtKeys: { maxMs: number }, telemetry: ProcessTelemetry): Promise<Access> {
+  const { Access } = await import('./access/access.js');
+  const log = telemetry.log.child('access');
+  return Access.open({ path, clock: systemClock, telemetry: { ...telemetry, log }, keysKeepMs: () => jwtKeys.maxMs });
 }
 
 /** Makes the HTTP edge. */
@@ -145,12 +163,13 @@ function clusterSettings(
   { host, node, advertise, tls }: Settings,
   grpcPort: number,
   tlsFiles: TlsFiles,
+  accessHash: () => string,
 ): ClusterSettings {
   const address = advertise ?? `${advertisedHost(host)}:${grpcPort}`;
   const peerTls = tls && { source: tlsFiles.of('peers')!, name: tls.peerName };
   const connect: ClusterSettings['connect'] = (proofs) =>
     peerConnector((target) => new GrpcPeerStub(target, peerTls, proofs));
-  return { node: node ?? address, address, connect };
+  return { node: node ?? address, address, accessHash, connect };
 }
 
 /** The files of TLS that the settings name, by use. */

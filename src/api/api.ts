@@ -1,3 +1,4 @@
+import type { Access } from '../access/access.js';
 import type { Closeable } from '../base/lifecycle.js';
 import { NO_MEMBER } from '../domain/cluster/peer-responder.js';
 import type { Inspector } from '../domain/config/inspection/inspector.js';
@@ -8,7 +9,8 @@ import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
 import { certificateGate } from './call/certificate-gate.js';
 import { Dispatcher } from './call/dispatcher.js';
-import type { Admit, Method } from './call/method.js';
+import { identityGate } from './call/identity-gate.js';
+import type { Method } from './call/method.js';
 import { errorCounter } from './call/error-counter.js';
 import { configHandlers } from './config/handlers.js';
 import { peerHandlers } from './peer/handlers.js';
@@ -34,13 +36,18 @@ interface DispatcherSettings {
   readonly streamAgeMs: number;
   /** Whether clients show certificates. */
   readonly clientCertificates: 'none' | 'optional' | 'required';
+  /** `undefined` if every caller may do everything. */
+  readonly access: Access | undefined;
 }
 
 /** Makes the dispatcher: the gates in their order, and the observers. */
 export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
-  const { clock, random, telemetry, streamAgeMs, clientCertificates } = parts;
+  const { clock, random, telemetry, streamAgeMs, clientCertificates, access } = parts;
   const observers = [errorCounter(telemetry.counters)];
-  const gates = clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required', clock)];
+  const gates = [
+    ...(clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required', clock)]),
+    identityGate(access),
+  ];
   return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates, observers });
 }
 
@@ -57,13 +64,12 @@ export function openApi(
   hub.start();
   const stop = new AbortController();
   replica.membership?.onRewrite((reachedWatches) => hub.whenServed(reachedWatches), stop.signal);
-  const admit = dispatcher.admitChecked;
   return {
     methods: [
-      ...bind(SERVICES.registry, registryHandlers(replica, hub), admit),
-      ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector), admit),
-      ...bind(SERVICES.admin, adminHandlers(replica, hub, about), admit),
-      ...peerMethods(replica, admit),
+      ...bind(SERVICES.registry, registryHandlers(replica, hub)),
+      ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
+      ...bind(SERVICES.admin, adminHandlers(replica, hub, about)),
+      ...peerMethods(replica),
     ],
     watches: () => hub.size,
     close: () => {
@@ -74,7 +80,7 @@ export function openApi(
 }
 
 /** The methods for members. Without a cluster each is refused. */
-function peerMethods({ peer, peerProofs }: Replica, admit: Admit): Method[] {
-  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER), admit);
+function peerMethods({ peer, peerProofs }: Replica): Method[] {
+  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER));
   return peerProofs ? proven(methods, peerProofs) : methods;
 }

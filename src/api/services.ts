@@ -54,7 +54,7 @@ export const SERVICES = {
   admin: row({
     definition: AdminServiceDefinition,
     audience: 'admin',
-    permissions: { getStatus: 'operate', releaseProtection: 'operate', forgetMember: 'operate' },
+    permissions: { getStatus: 'any', getSelf: 'any', releaseProtection: 'operate', forgetMember: 'operate' },
   }),
   peer: row({
     definition: PeerServiceDefinition,

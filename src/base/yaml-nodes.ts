@@ -167,3 +167,24 @@ function fill(node: YamlNode, children: readonly (YamlNode | null)[]): void {
     node.expanded += child?.expanded ?? 1;
   }
 }
+
+/** The offset at which a value begins: the parser reads the space before it, too. */
+export function beginningIn(text: string, { start, end }: YamlNode): number {
+  return start + /^(?:\s|(?<=\s|^)#[^\n]*|---(?=\s))*/.exec(text.slice(start, end))![0].length;
+}
+
+/** The node at a path of keys and positions: the key, unless its value is a scalar. As deep as the path exists. */
+export function childAt(root: YamlNode, path: readonly PropertyKey[]): YamlNode {
+  let node = root;
+  let shown = root;
+  for (const part of path) {
+    const { children, kind } = node.target ?? node;
+    const at = kind === 'list' ? Number(part) : children.findIndex((key, i) => i % 2 === 0 && key?.value === part);
+    const [key, value] = kind === 'list' ? [null, children[at]] : [children[at], at < 0 ? null : children[at + 1]];
+    const next = value ?? key;
+    if (!next) break;
+    node = next;
+    shown = key && value?.kind !== 'scalar' ? key : next;
+  }
+  return shown;
+}

@@ -5,6 +5,7 @@ import type { Telemetry } from '../base/telemetry.js';
 import { Addresses } from '../catalog/addresses.js';
 import { Catalog } from '../catalog/catalog.js';
 import { Commits } from '../catalog/commits.js';
+import { AccessComparison } from './cluster/access-comparison.js';
 import { Freshness } from '../catalog/freshness.js';
 import { ConsistencyCheck } from '../catalog/sync/consistency-check.js';
 import { ForeignDeleteRepair } from '../catalog/sync/foreign-delete-repair.js';
@@ -54,6 +55,8 @@ export interface ClusterSettings {
   readonly node: string;
   /** The address at which the others reach its PeerService: "host:port". */
   readonly address: string;
+  /** A short name for the text of the access file in force; empty without access control. */
+  readonly accessHash: () => string;
   /** Connects to the others; its questions are proven by `proofs`. */
   readonly connect: (proofs: PeerProofs) => PeerConnector;
 }
@@ -146,6 +149,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   closers.add(sync);
   if (membership) closers.add(membership);
   if (lostMembers) closers.add(lostMembers).start();
+  if (membership) closers.add(new AccessComparison({ catalog, clock, alarms: telemetry.alarms })).start();
   closers.add(collector).start();
   if (!store.exclusive) closers.add(check).start();
   closers.add(repair).start();

@@ -71,6 +71,32 @@ export const REASONS = {
     meaning:
       'The certificate of the client cannot be verified: of another authority, ended, revoked, or for servers only.',
   },
+  CERTIFICATE_UNKNOWN: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning: 'The certificate of the client was verified, and no entry of the access file has its name.',
+  },
+  CREDENTIAL_REQUIRED: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning: 'The call needs a right that callers without a credential do not have. Show a token or a certificate.',
+  },
+  TOKEN_REFUSED: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning:
+      'The header "authorization" has no token that counts: unknown, removed, malformed, or a JWT that fails a check.',
+  },
+  TOKEN_EXPIRED: {
+    code: 'UNAUTHENTICATED',
+    retry: false,
+    meaning: 'The token has ended. Call again with a new one; a watch continues with the last resume_token.',
+  },
+  NOT_ALLOWED: {
+    code: 'PERMISSION_DENIED',
+    retry: false,
+    meaning: 'No grant of the caller allows the action. The metadata name the caller, the action and the object.',
+  },
   PEER_NOT_PROVEN: {
     code: 'UNAUTHENTICATED',
     retry: false,
@@ -196,6 +222,11 @@ export const REASONS = {
     code: 'UNAVAILABLE',
     retry: true,
     meaning: 'The server cannot acknowledge heartbeats now; the metadata give the cause. Send them to another server.',
+  },
+  KEYS_UNAVAILABLE: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning: 'The keys of the issuer of the JWT cannot be read, so it can be neither accepted nor refused now.',
   },
   NOT_READY: { code: 'UNAVAILABLE', retry: true, meaning: 'The server has not read the store yet.' },
   STORE_REPLACED: {

@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { FaultAt, Lines } from '../base/places.js';
 import { splitDocuments } from '../base/yaml-documents.js';
-import { parseNodes, type YamlNode } from '../base/yaml-nodes.js';
-import { didYouMean } from './near.js';
+import { beginningIn, parseNodes, type YamlNode } from '../base/yaml-nodes.js';
+import { didYouMean } from '../base/near.js';
 import type { Given, Source, Table } from './row.js';
 
 /** A settings file of this size is something else. */
@@ -63,17 +63,17 @@ class FileContent {
   #readRoot(root: YamlNode | undefined): void {
     if (!root || root.kind === 'empty' || (root.kind === 'scalar' && isNull(root))) return;
     if (root.kind !== 'map')
-      return this.#refuse(this.#begin(root), 'must be a map of settings, such as "grpc-port: 7400"');
+      return this.#refuse(this.#beginning(root), 'must be a map of settings, such as "grpc-port: 7400"');
     for (let i = 0; i < root.children.length; i += 2) {
       const key = root.children[i];
       if (key?.kind === 'scalar') this.#readSetting(key, root.children[i + 1] ?? undefined);
-      else this.#refuse(key ? this.#begin(key) : this.#begin(root), 'the name of a setting must be a text');
+      else this.#refuse(key ? this.#beginning(key) : this.#beginning(root), 'the name of a setting must be a text');
     }
   }
 
   #readSetting(key: YamlNode, value: YamlNode | undefined): void {
     const { value: name } = key;
-    const at = this.#begin(key);
+    const at = this.#beginning(key);
     if (name === ITSELF) return this.#refuse(at, 'a settings file cannot name another one');
     if (!Object.hasOwn(this.table, name))
       return this.#refuse(at, `${JSON.stringify(name)} is not a setting${didYouMean(name, Object.keys(this.table))}`);
@@ -81,16 +81,14 @@ class FileContent {
     const text = textIn(value);
     if (text === undefined)
       return this.#refuse(
-        value ? this.#begin(value) : at,
+        value ? this.#beginning(value) : at,
         `${name} must be a text, a number, a switch or a list of them`,
       );
-    this.given.set(name, { text, place: this.#place(value && value.kind !== 'empty' ? this.#begin(value) : at) });
+    this.given.set(name, { text, place: this.#place(value && value.kind !== 'empty' ? this.#beginning(value) : at) });
   }
 
-  /** The offset at which a value begins: the parser reads the space before it, too. */
-  #begin(node: YamlNode): number {
-    const space = /^(?:\s|(?<=\s|^)#[^\n]*|---(?=\s))*/.exec(this.#text.slice(node.start, node.end))![0].length;
-    return node.start + space;
+  #beginning(node: YamlNode): number {
+    return beginningIn(this.#text, node);
   }
 
   #place(offset: number): string {

@@ -132,24 +132,33 @@ const RULES: readonly CrossRule[] = [
   ),
   etcdNeeds('etcd-user', 'etcd-password-file'),
   etcdNeeds('etcd-password-file', 'etcd-user'),
-  rule(['host', 'insecure'], ({ host, insecure }) =>
+  rule(['host', 'access', 'tls-cert', 'insecure'], (values) =>
     findIf(
-      !isLoopbackHost(host) && !insecure,
+      insecurityOf(values) !== undefined && !values.insecure,
       'host',
-      `${host} is no address of loopback, so other machines may reach it, and there is no authentication yet; add --insecure to allow it`,
+      `${values.host} is no address of loopback, so other machines may reach it: give --access and --tls-cert, or allow it with --insecure`,
     ),
   ),
 ];
 
-/** The text about a server that other machines reach. */
-export const openToAll = (host: string, hasTls: boolean): string =>
-  `the server listens on ${host} without ${hasTls ? '' : 'TLS and '}authentication; any client that reaches it can do anything`;
+/** Why a server is not safe from other machines that reach it; `undefined` if it is. */
+export function insecurityOf({
+  host,
+  access,
+  'tls-cert': cert,
+}: Read<'host' | 'access' | 'tls-cert'>): string | undefined {
+  if (isLoopbackHost(host) || (access !== undefined && cert)) return undefined;
+  const listens = `the server listens on ${host}`;
+  if (access !== undefined) return `${listens} without TLS; tokens and contents can be read on the way`;
+  return `${listens} without ${cert ? '' : 'TLS and '}access control; any client that reaches it can do anything`;
+}
 
 /** Settings that can be used, but that a person should know about. */
 const DOUBTS: readonly CrossRule[] = [
-  rule(['host', 'tls-cert'], ({ host, 'tls-cert': cert }) =>
-    findIf(!isLoopbackHost(host), 'host', openToAll(host, cert !== undefined)),
-  ),
+  rule(['host', 'access', 'tls-cert'], (values) => {
+    const text = insecurityOf(values);
+    return text === undefined ? [] : [{ setting: 'host', text }];
+  }),
 ];
 
 /** Checks the rules that concern several settings. Returns everything that is wrong, each with its place. */

@@ -1,9 +1,8 @@
-import { isLoopbackHost } from '../base/hosts.js';
 import { type LogLevel } from '../telemetry/telemetry.js';
 import type { PemFile, PemFiles } from '../tls/pem.js';
 import { settingsFile } from './file.js';
 import { type Origin, readRows, type Setting, type Table } from './row.js';
-import { crossErrors, doubts } from './rules.js';
+import { crossErrors, doubts, insecurityOf } from './rules.js';
 import { defaults, type Environment, flags, sharedVariables, variables } from './sources.js';
 import { type CLIENT_CERTIFICATES, ROWS, type SettingName, type SettingValues } from './table.js';
 
@@ -21,8 +20,12 @@ export interface Settings {
   readonly store: StoreSettings;
   /** `undefined` if clients speak without TLS. */
   readonly tls: TlsSettings | undefined;
-  /** Anybody who reaches the server can do anything, and not only from this machine. */
-  readonly insecure: boolean;
+  /** The path of the access file; `undefined` if every caller may do everything. */
+  readonly access: string | undefined;
+  /** How long the keys of an issuer of JWTs count after they were read, in milliseconds. */
+  readonly jwtKeysMaxMs: number;
+  /** Why the server is not safe from other machines that reach it; `undefined` if it is. */
+  readonly insecure: string | undefined;
   /** Where the other servers of the cluster reach this one. `undefined` if at the address that it listens on. */
   readonly advertise: string | undefined;
   /** The name of the node. `undefined` if it is the advertised address. */
@@ -119,7 +122,9 @@ function settingsOf(values: SettingValues): Settings {
     httpCorsOrigins: values['http-cors-origins'],
     store: values.store === 'etcd' ? etcdOf(values) : { kind: 'embedded', dataDir: values['data-dir'] },
     tls: tlsOf(values),
-    insecure: !isLoopbackHost(values.host),
+    access: values.access,
+    jwtKeysMaxMs: values['jwt-keys-max-hours'] * HOUR_MS,
+    insecure: insecurityOf(values),
     advertise: values.advertise,
     node: values.node,
     protectionMaxMs: values['protection-max-hours'] * HOUR_MS,

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { didYouMean } from './near.js';
+import { didYouMean } from '../base/near.js';
 import { faultOfUrl } from './parse.js';
 import { type Given, type Source, type Table } from './row.js';
 

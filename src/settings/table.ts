@@ -28,7 +28,7 @@ export const ROWS = {
   host: {
     value: 'HOST',
     default: '127.0.0.1',
-    help: 'Address to listen on. Any address that is not loopback needs --insecure.',
+    help: 'Address to listen on. An address that is not loopback needs --access and TLS, or --insecure.',
     parse: someText,
     reload: 'restart',
   },
@@ -214,8 +214,21 @@ export const ROWS = {
     parse: hostName,
     reload: 'restart',
   },
+  access: {
+    value: 'FILE',
+    help: 'File that says who may do what; see docs/guides/security.md. It is read again every 5 s. Default: none, so every caller may do everything.',
+    parse: someText,
+    reload: 'restart',
+  },
+  'jwt-keys-max-hours': {
+    value: 'HOURS',
+    default: '24',
+    help: 'Hours, 1 to 720, for which the keys of an issuer of JWTs count after they were read last, because the issuer may be away.',
+    parse: wholeNumber(1, 720),
+    reload: 'hot',
+  },
   insecure: {
-    help: 'Allow a --host that is not loopback, without TLS and authentication. Default: off.',
+    help: 'Allow a --host that is not loopback without TLS or without --access. Default: off.',
     parse: trueOrFalse,
     reload: 'restart',
   },

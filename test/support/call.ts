@@ -1,4 +1,5 @@
-import { ANONYMOUS, type Call } from '../../src/api/call/call.js';
+import { EVERYBODY } from '../../src/access/principal.js';
+import type { Call } from '../../src/api/call/call.js';
 import { Dispatcher, type DispatcherParts } from '../../src/api/call/dispatcher.js';
 import type { MethodInfo } from '../../src/api/call/method-info.js';
 import { SimProcess, tallyingTelemetry } from '../sim/process.js';
@@ -6,8 +7,9 @@ import type { World } from '../sim/world.js';
 
 /** A call by nobody in particular, as an edge would make it. */
 export const callOf = (method: MethodInfo, fields: Partial<Call> = {}): Call => ({
-  ...{ method, principal: ANONYMOUS, peerAddress: '10.0.0.1', connection: '10.0.0.1:1', transport: 'grpc' },
-  ...{ certificate: undefined, requestId: 'r1', deadlineMs: undefined, signal: new AbortController().signal },
+  ...{ method, principal: EVERYBODY, peerAddress: '10.0.0.1', connection: '10.0.0.1:1', transport: 'grpc' },
+  ...{ authorization: undefined, isAmbiguous: false, certificate: undefined },
+  ...{ requestId: 'r1', deadlineMs: undefined, signal: new AbortController().signal },
   metadata: { request: {}, headers: [], trailers: [] },
   ...fields,
 });

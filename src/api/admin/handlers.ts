@@ -1,26 +1,70 @@
 import { nodeNotFound } from '../../domain/cluster/lost-members.js';
 import type { Replica } from '../../domain/replica.js';
 import type { AdminServiceDefinition } from '../../gen/rollcall/v1/admin_service.js';
-import { type Handlers, unary } from '../call/method.js';
+import { EVERYBODY } from '../../access/principal.js';
+import type { Rights } from '../../access/rights.js';
+import type { GetSelfResponse, Grant } from '../../gen/rollcall/v1/admin_service.js';
+import { LIMITS } from '../../model/limits.js';
+import { toTimestamp } from '../../model/time.js';
+import type { Call } from '../call/call.js';
+import { type Handlers, needs, unary } from '../call/method.js';
+import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
-import { type About, statusOf } from './status.js';
+import { type About, publicPartOf, statusOf } from './status.js';
 
 /** The handlers of AdminService. */
 export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Handlers<AdminServiceDefinition> {
   return {
     getStatus: unary(
       () => undefined,
-      () => statusOf(replica, hub.size, about),
+      (_, may) => {
+        may.anything();
+        return may.hasEverywhere('operate');
+      },
+      (mayOperate) => {
+        const status = statusOf(replica, hub.size, about);
+        return mayOperate ? status : publicPartOf(status);
+      },
     ),
 
-    releaseProtection: unary(checkReleaseProtection, async ({ namespace, service, signature }) => ({
-      revision: await replica.protection.release(namespace, service, signature),
-    })),
+    getSelf: unary(
+      () => undefined,
+      (_, may) => may.rights,
+      (rights, call) => selfOf(rights, call),
+    ),
 
-    forgetMember: unary(checkForgetMember, async (node) => {
-      if (!replica.lostMembers) throw nodeNotFound(node);
-      return { revision: await replica.lostMembers.forget(node) };
-    }),
+    releaseProtection: unary(
+      checkReleaseProtection,
+      needs(({ namespace, service }, may) => may.service(namespace, service)),
+      async ({ namespace, service, signature }, call) => ({
+        revision: await replica.protection.release(namespace, service, signedBy(call, signature)),
+      }),
+    ),
+
+    forgetMember: unary(
+      checkForgetMember,
+      needs((_, may) => may.everywhere()),
+      async (node) => {
+        if (!replica.lostMembers) throw nodeNotFound(node);
+        return { revision: await replica.lostMembers.forget(node) };
+      },
+    ),
+  };
+}
+
+/** The caller, and its rights. */
+function selfOf({ grants }: Rights, { principal }: Call): GetSelfResponse {
+  const expiresMs = principal.expiresMs();
+  return {
+    principal: principal.name,
+    expireTime: expiresMs === undefined ? undefined : toTimestamp(expiresMs),
+    grants: grants.slice(0, LIMITS.PAGE_SIZE.value).map(({ actions, namespaces, services, configs }): Grant => ({
+      actions: [...actions],
+      namespaces: namespaces.map(({ text }) => text),
+      services: services.map(({ text }) => text),
+      configs: configs.map(({ text }) => text),
+    })),
+    open: principal === EVERYBODY,
   };
 }

@@ -2,7 +2,12 @@ import type { Catalog } from '../../catalog/catalog.js';
 import type { LostMember } from '../../domain/cluster/lost-members.js';
 import type { ClusterView } from '../../domain/cluster/view.js';
 import type { Replica } from '../../domain/replica.js';
-import { type ClusterStatus, type GetStatusResponse, MembershipState } from '../../gen/rollcall/v1/admin_service.js';
+import {
+  type ClusterStatus,
+  GetStatusResponse,
+  MembershipState,
+  StoreStatus,
+} from '../../gen/rollcall/v1/admin_service.js';
 import { LIMITS } from '../../model/limits.js';
 import { toDuration, toTimestamp } from '../../model/time.js';
 
@@ -11,6 +16,8 @@ export interface About {
   readonly version: string;
   /** Wall-clock milliseconds. */
   readonly startedAtMs: number;
+  /** A short name for the text of the access file in force; empty without access control. */
+  accessHash(): string;
   /** The alarms that are raised now. */
   alarms(): readonly { readonly name: string; readonly message: string; readonly sinceMs: number }[];
 }
@@ -51,9 +58,16 @@ export function statusOf(replica: Replica, watches: number, about: About): GetSt
       until: untilMs === undefined ? undefined : toTimestamp(untilMs),
     })),
     protectedServices: protectedServices.services,
+    accessHash: about.accessHash(),
     cluster: membership && clusterOf(membership.view(), lostMembers?.lost ?? [], catalog),
   };
 }
+
+/** The part of a status that every caller may see: whether it can work with this server. */
+export const publicPartOf = ({ version, ready, store }: GetStatusResponse): GetStatusResponse => ({
+  ...GetStatusResponse.create(),
+  ...{ version, ready, store: StoreStatus.fromPartial({ reachable: store?.reachable ?? false }) },
+});
 
 const STATES = {
   OUT: MembershipState.MEMBERSHIP_STATE_OUT,
@@ -71,13 +85,14 @@ function clusterOf(view: ClusterView, lost: readonly LostMember[], { instances }
       if (judge !== undefined) judged.set(judge, (judged.get(judge) ?? 0) + 1);
     }
   }
-  const replicas = view.members.map(({ name: id, epoch, record: { node, address } }) => ({
+  const replicas = view.members.map(({ name: id, epoch, record: { node, address, accessHash } }) => ({
     id,
     node,
     address,
     epoch,
     judgedServices: judged.get(id) ?? 0,
     unreachable: view.unreachable.includes(id),
+    accessHash,
   }));
   return {
     self: view.id,

@@ -1,7 +1,6 @@
 import type { ServiceRow } from '../services.js';
 import type { Call } from './call.js';
 import type {
-  Admit,
   BidiStreamHandler,
   Handlers,
   Method,
@@ -22,7 +21,6 @@ type Info = Omit<MethodInfo, 'kind'>;
 export function bind<Service extends ServiceDescription>(
   { definition, audience, permissions, decoders }: ServiceRow<Service>,
   handlers: Handlers<Service>,
-  admit: Admit,
 ): Method[] {
   return Object.entries(definition.methods).map(([key, method]) => {
     const info: Info = {
@@ -32,7 +30,7 @@ export function bind<Service extends ServiceDescription>(
       readOnly: method.options.idempotencyLevel === 'NO_SIDE_EFFECTS',
     };
     const requestType = decoders?.[key as keyof Service['methods']] ?? method.requestType;
-    return bindMethod(info, { ...method, requestType }, handlers[key as keyof Service['methods']], admit);
+    return bindMethod(info, { ...method, requestType }, handlers[key as keyof Service['methods']]);
   });
 }
 
@@ -41,7 +39,6 @@ function bindMethod<Request, Response>(
   info: Info,
   { requestType, responseType, requestStream, responseStream }: MethodDescription<Request, Response>,
   handler: unknown,
-  admit: Admit,
 ): Method {
   const encode = (reply: Reply<Response>): Encoded => (isEncoded(reply) ? reply : encodeMessage(responseType, reply));
 
@@ -51,7 +48,7 @@ function bindMethod<Request, Response>(
       async function* decoded(): AsyncGenerator<Request> {
         for await (const bytes of requests) yield decodeRequest(requestType, bytes);
       }
-      for await (const reply of handle(decoded(), call, admit)) yield encode(reply);
+      for await (const reply of handle(decoded(), call)) yield encode(reply);
     };
     return { ...info, kind: 'BIDI_STREAM', invoke };
   }
@@ -60,7 +57,7 @@ function bindMethod<Request, Response>(
     return {
       ...info,
       kind: 'SERVER_STREAM',
-      invoke: (bytes, call, sink) => handle(decodeRequest(requestType, bytes), call, admit, sink),
+      invoke: (bytes, call, sink) => handle(decodeRequest(requestType, bytes), call, sink),
     };
   }
   const handle = handler as UnaryHandler<Request, Response>;
@@ -68,7 +65,7 @@ function bindMethod<Request, Response>(
     ...info,
     kind: 'UNARY',
     invoke: (bytes, call) => {
-      const reply = handle(decodeRequest(requestType, bytes), call, admit);
+      const reply = handle(decodeRequest(requestType, bytes), call);
       return reply instanceof Promise ? reply.then(encode) : encode(reply);
     },
   };

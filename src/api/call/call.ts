@@ -1,16 +1,9 @@
+import type { Credential, ShownCertificate } from '../../access/identities.js';
+import type { Principal } from '../../access/principal.js';
 import type { MethodInfo } from './method-info.js';
 
-/** The identity that a call is made under. */
-export interface Principal {
-  /** The name that logs and audit records show. */
-  readonly name: string;
-}
-
-/** The principal of a call without credentials. */
-export const ANONYMOUS: Principal = { name: 'anonymous' };
-
 /** The certificate of a client. */
-export interface ClientCertificate {
+export interface ClientCertificate extends ShownCertificate {
   /** The reason for which it cannot be verified, in the words of OpenSSL such as CERT_HAS_EXPIRED. `undefined` if it was verified. */
   readonly fault: string | undefined;
   /** Wall-clock milliseconds at which it ends: a connection, and a session of TLS that is resumed, may outlive it. */
@@ -24,9 +17,10 @@ export type Transport = 'grpc' | 'http';
  * One call, whatever protocol it arrived by. An edge makes it. Every field but `method` may be computed on first use, so
  * a call that needs none of them costs one object.
  */
-export interface Call {
+export interface Call extends Credential {
   readonly method: MethodInfo;
-  readonly principal: Principal;
+  /** The caller. The gate for identities sets it; until then it has no rights. */
+  principal: Principal;
   /** The IP address that the call came from, without port. Behind a proxy this is the proxy's address. */
   readonly peerAddress: string;
   /** Names the connection that the call arrived on. No other open connection has the same name. */

@@ -13,7 +13,6 @@ const ENDED = 'CERT_HAS_EXPIRED';
 export function certificateGate(required: boolean, clock: Clock): Gate {
   return {
     name: 'certificate',
-    phase: 'RECEIVED',
     admit: ({ method, certificate }) => {
       if (method.permission === 'none' || method.audience === 'peer') return undefined;
       const fault = certificate && (certificate.notAfterMs < clock.wall() ? ENDED : certificate.fault);

@@ -6,9 +6,9 @@ import type { Call } from './call.js';
 import { CallStats } from './call-stats.js';
 import { deadlinePassed, leftMsOf } from './deadline.js';
 import { type Failure, toFailure } from './failure.js';
-import { type Gate, gatesOf } from './gates.js';
+import { type Admit, type Gate, inOrder } from './gates.js';
 import { type Encoded, sizeOf } from './message.js';
-import type { Admit, BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
+import type { BidiStreamMethod, ServerStreamMethod, UnaryMethod } from './method.js';
 import type { Sink, StreamTransport } from './sink.js';
 import { Streams } from './streams.js';
 import { UnreadAnswers } from './unread-answers.js';
@@ -32,7 +32,7 @@ export interface DispatcherParts {
   readonly telemetry: Telemetry;
   /** The least age at which a stream is ended. */
   readonly streamAgeMs: number;
-  /** The gates in the order in which they are asked. The dispatcher's own gates come before them. */
+  /** The gates that know the caller, in the order in which they are asked. Those that make callers wait come after them. */
   readonly gates: readonly Gate[];
   readonly observers: readonly CallObserver[];
 }
@@ -44,15 +44,14 @@ export interface DispatcherParts {
  * paths.
  */
 export class Dispatcher {
-  /** The gates that see the checked input. `bind` needs it. */
-  readonly admitChecked: Admit;
+  /** Admits a call before its request is decoded: every gate is asked. */
+  readonly admit: Admit;
   /** The bytes that clients have not read yet, of watches and answers together. */
   readonly unsent = new UnsentBytes();
   /** The answers among it. An edge reports each answer that it writes. */
   readonly unread: UnreadAnswers;
   /** The numbers of all calls. */
   readonly stats = new CallStats();
-  readonly #admitReceived: Admit;
   readonly #streams: Streams;
   #draining = false;
 
@@ -64,9 +63,8 @@ export class Dispatcher {
       onEnded: (call, failure) => this.#observe(call, failure),
     });
     this.unread = new UnreadAnswers(parts.clock, this.unsent);
-    const gates: Gate[] = [this.#drainingGate(), this.#roomGate(), this.unread, ...parts.gates];
-    this.#admitReceived = gatesOf(gates, 'RECEIVED');
-    this.admitChecked = gatesOf(gates, 'CHECKED');
+    const gates: Gate[] = [this.#drainingGate(), ...parts.gates, this.#roomGate(), this.unread];
+    this.admit = inOrder(gates);
   }
 
   /** The number of open streams. */
@@ -89,7 +87,7 @@ export class Dispatcher {
 
   #unary(method: UnaryMethod, request: Uint8Array, call: Call, beganMs: number, answer: Answer): void {
     try {
-      const admitted = this.#admitReceived(call, undefined);
+      const admitted = this.admit(call);
       const response = admitted ? admitted.then(() => method.invoke(request, call)) : method.invoke(request, call);
       if (response instanceof Promise) this.#answerLater(response, call, beganMs, answer);
       else this.#answer(call, beganMs, undefined, response, answer);
@@ -102,11 +100,9 @@ export class Dispatcher {
   serverStream(method: ServerStreamMethod, request: Uint8Array, call: Call, transport: StreamTransport): void {
     this.#open(call, transport, (sink) => {
       try {
-        const admitted = this.#admitReceived(call, undefined);
-        const opened = admitted
-          ? admitted.then(() => method.invoke(request, call, sink))
-          : method.invoke(request, call, sink);
-        if (opened instanceof Promise) opened.catch((error: unknown) => sink.fail(error));
+        const admitted = this.admit(call);
+        if (!admitted) return method.invoke(request, call, sink);
+        admitted.then(() => method.invoke(request, call, sink)).catch((error: unknown) => sink.fail(error));
       } catch (error) {
         sink.fail(error);
       }
@@ -136,6 +132,11 @@ export class Dispatcher {
     return failure;
   }
 
+  /** Asks again about every open stream, in turns: the rights of callers have changed. Those refused now are ended. */
+  askAgain(): void {
+    this.#streams.askAgain();
+  }
+
   /** Ends every open stream, and refuses every further one. */
   drain(): void {
     this.#draining = true;
@@ -148,7 +149,7 @@ export class Dispatcher {
     call: Call,
     sink: Sink,
   ): Promise<void> {
-    await this.#admitReceived(call, undefined);
+    await this.admit(call);
     for await (const response of method.invoke(this.#counted(requests, call), call)) {
       if (sink.ended) return;
       await sink.send(response);
@@ -217,7 +218,6 @@ export class Dispatcher {
   #drainingGate(): Gate {
     return {
       name: 'draining',
-      phase: 'RECEIVED',
       admit: ({ method }) => {
         if (this.#draining && method.kind !== 'UNARY') throw shuttingDown();
         return undefined;
@@ -229,7 +229,6 @@ export class Dispatcher {
   #roomGate(): Gate {
     return {
       name: 'room for streams',
-      phase: 'RECEIVED',
       admit: (call) => {
         if (call.method.kind !== 'UNARY') this.#streams.assertRoom(call);
         return undefined;

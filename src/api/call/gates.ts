@@ -1,5 +1,4 @@
 import type { Call } from './call.js';
-import type { Admit } from './method.js';
 
 /**
  * A rule that may refuse a call. It throws, or rejects, with a RollcallError. A gate that can decide at once returns
@@ -7,25 +6,20 @@ import type { Admit } from './method.js';
  */
 export interface Gate {
   readonly name: string;
-  /**
-   * When the gate is asked. RECEIVED: before the request is decoded. CHECKED: with the checked input, once per request of
-   * a stream.
-   */
-  readonly phase: 'RECEIVED' | 'CHECKED';
-  /** `checked` is `undefined` in phase RECEIVED. */
-  admit(call: Call, checked: unknown): Promise<void> | undefined;
+  admit(call: Call): Promise<void> | undefined;
 }
 
-/** Asks the gates of a phase in their order. The first that refuses decides, and the later ones are not asked. */
-export function gatesOf(gates: readonly Gate[], phase: Gate['phase']): Admit {
-  const asked = gates.filter((gate) => gate.phase === phase);
-  if (asked.length === 0) return () => undefined;
-  const admitFrom = (first: number, call: Call, checked: unknown): Promise<void> | undefined => {
-    for (let i = first; i < asked.length; i++) {
-      const admitted = asked[i]!.admit(call, checked);
-      if (admitted) return admitted.then(() => admitFrom(i + 1, call, checked));
+/** Admits a call before its request is decoded. Throws, or rejects, if a gate refuses it. */
+export type Admit = (call: Call) => Promise<void> | undefined;
+
+/** Asks gates in their order. The first that refuses decides, and the later ones are not asked. */
+export function inOrder(gates: readonly Gate[]): Admit {
+  const admitFrom = (first: number, call: Call): Promise<void> | undefined => {
+    for (let i = first; i < gates.length; i++) {
+      const admitted = gates[i]!.admit(call);
+      if (admitted) return admitted.then(() => admitFrom(i + 1, call));
     }
     return undefined;
   };
-  return (call, checked) => admitFrom(0, call, checked);
+  return (call) => admitFrom(0, call);
 }

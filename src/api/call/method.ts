@@ -1,5 +1,6 @@
 import type { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import type { Call } from './call.js';
+import { May } from './may.js';
 import type { Encoded } from './message.js';
 import type { MethodInfo } from './method-info.js';
 import type { Sink } from './sink.js';
@@ -19,7 +20,7 @@ export interface UnaryMethod extends MethodInfo {
 /** A method that answers one request with a stream of messages. It writes to `sink` until the sink ends. */
 export interface ServerStreamMethod extends MethodInfo {
   readonly kind: 'SERVER_STREAM';
-  invoke(request: Uint8Array, call: Call, sink: Sink): void | Promise<void>;
+  invoke(request: Uint8Array, call: Call, sink: Sink): void;
 }
 
 /** A method that answers each request of a stream with one response, in order. */
@@ -31,68 +32,77 @@ export interface BidiStreamMethod extends MethodInfo {
 /** One method of the contract, bound to its handler: bytes in, bytes out. */
 export type Method = UnaryMethod | ServerStreamMethod | BidiStreamMethod;
 
-/** Admits a call whose request has been checked. Throws, or rejects, if a gate refuses it. */
-export type Admit = (call: Call, checked: unknown) => Promise<void> | undefined;
+/**
+ * The rule of a method: it sees the checked request before anything is looked up, asks what the caller may do, and returns
+ * the part of the request that is allowed. Throws if nothing is.
+ */
+export type Rule<Checked, Allowed> = (checked: Checked, may: May) => Allowed;
+
+/** The rule of a method that is allowed as a whole or not at all. `ask` throws if it is not. */
+export const needs =
+  <Checked>(ask: (checked: Checked, may: May) => void): Rule<Checked, Checked> =>
+  (checked, may) => {
+    ask(checked, may);
+    return checked;
+  };
+
+/** The rule of a method that asks for no right: every caller is answered, or something else than rights guards it. */
+export const asksNothing = <Checked>(checked: Checked): Checked => checked;
 
 /** A handler of a unary method; made by `unary`. */
-export type UnaryHandler<Request, Response> = (request: Request, call: Call, admit: Admit) => Answer<Response>;
+export type UnaryHandler<Request, Response> = (request: Request, call: Call) => Answer<Response>;
 
 /** A handler of a server-streaming method; made by `serverStream`. */
-export type ServerStreamHandler<Request> = (
-  request: Request,
-  call: Call,
-  admit: Admit,
-  sink: Sink,
-) => void | Promise<void>;
+export type ServerStreamHandler<Request> = (request: Request, call: Call, sink: Sink) => void;
 
 /** A handler of a bidirectional method; made by `bidiStream`. */
 export type BidiStreamHandler<Request, Response> = (
   requests: AsyncIterable<Request>,
   call: Call,
-  admit: Admit,
 ) => AsyncIterable<Reply<Response>>;
 
 /**
- * Makes the handler of a unary method. `check` turns the request into checked input, or throws. The gates then see that
- * input. `run` calls the use case and answers.
+ * Makes the handler of a unary method. `check` turns the request into checked input, or throws. `rule` lets through what the
+ * caller may do. `run` calls the use case and answers.
  */
-export function unary<Request, Checked, Response>(
+export function unary<Request, Checked, Allowed, Response>(
   check: (request: Request, call: Call) => Checked,
-  run: (checked: Checked, call: Call) => Answer<Response>,
+  rule: Rule<Checked, Allowed>,
+  run: (allowed: Allowed, call: Call) => Answer<Response>,
 ): UnaryHandler<Request, Response> {
-  return (request, call, admit) => {
-    const checked = check(request, call);
-    const admitted = admit(call, checked);
-    return admitted ? admitted.then(() => run(checked, call)) : run(checked, call);
-  };
+  return (request, call) => run(rule(check(request, call), new May(call)), call);
 }
 
-/** Makes the handler of a server-streaming method; see `unary`. `run` opens the stream and returns. */
-export function serverStream<Request, Checked>(
+/**
+ * Makes the handler of a server-streaming method; see `unary`. `run` opens the stream and returns. The rule is asked again
+ * for as long as the stream is open; see Streams.
+ */
+export function serverStream<Request, Checked, Allowed>(
   check: (request: Request, call: Call) => Checked,
-  run: (checked: Checked, sink: Sink, call: Call) => void,
+  rule: Rule<Checked, Allowed>,
+  run: (allowed: Allowed, sink: Sink, call: Call) => void,
 ): ServerStreamHandler<Request> {
-  return (request, call, admit, sink) => {
+  return (request, call, sink) => {
     const checked = check(request, call);
-    const admitted = admit(call, checked);
-    return admitted ? admitted.then(() => run(checked, sink, call)) : run(checked, sink, call);
+    const may = new May(call);
+    const allowed = rule(checked, may);
+    sink.askAgain = () => void rule(checked, may);
+    run(allowed, sink, call);
   };
 }
 
-/** Makes the handler of a bidirectional method; see `unary`. Each request is checked and passes the gates by itself. */
-export function bidiStream<Request, Checked, Response>(
+/** Makes the handler of a bidirectional method; see `unary`. Each request is checked, and passes the rule, by itself. */
+export function bidiStream<Request, Checked, Allowed, Response>(
   check: (request: Request, call: Call) => Checked,
-  run: (checked: AsyncIterable<Checked>, call: Call) => AsyncIterable<Reply<Response>>,
+  rule: Rule<Checked, Allowed>,
+  run: (allowed: AsyncIterable<Allowed>, call: Call) => AsyncIterable<Reply<Response>>,
 ): BidiStreamHandler<Request, Response> {
-  return (requests, call, admit) => {
-    async function* checked(): AsyncGenerator<Checked> {
-      for await (const request of requests) {
-        const one = check(request, call);
-        await admit(call, one);
-        yield one;
-      }
+  return (requests, call) => {
+    const may = new May(call);
+    async function* allowed(): AsyncGenerator<Allowed> {
+      for await (const request of requests) yield rule(check(request, call), may);
     }
-    return run(checked(), call);
+    return run(allowed(), call);
   };
 }
 

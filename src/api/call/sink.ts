@@ -38,6 +38,8 @@ export class Sink {
   #ended = false;
   #released = false;
   #completed = false;
+  /** Asks the rule of the method again, and throws if it refuses the stream now. Set once the stream was allowed. */
+  askAgain: (() => void) | undefined;
   /** Resolves the last `send`. */
   #sending: (() => void) | undefined;
 

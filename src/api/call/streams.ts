@@ -24,6 +24,11 @@ const RETRY_AFTER_AGE_MS = 200;
 /** How often streams that have reached their age are looked for. */
 const SWEEP_MS = 1_000;
 
+/** How often the rules of all streams are asked again: a credential ends without an event. */
+const ASK_AGAIN_MS = 5_000;
+/** The rules of streams are asked for this long before other work gets a turn, so that no heartbeat waits. */
+const TURN_MS = 5;
+
 /** The dependencies of Streams. */
 export interface StreamsParts {
   readonly clock: Clock;
@@ -84,6 +89,9 @@ export class Streams {
   readonly #byLastSweep = new Map<number, Set<OpenStream>>();
   readonly #byConnection = new Map<string, number>();
   #size = 0;
+  #askedMs = -Infinity;
+  /** The streams that are still to be asked about; `undefined` if none are. */
+  #asking: Iterator<OpenStream> | undefined;
   #sweeping: Timer | undefined;
 
   constructor(readonly parts: StreamsParts) {}
@@ -143,7 +151,35 @@ export class Streams {
 
   /** Ends every open stream with an error. */
   failAll(error: RollcallError): void {
-    for (const stream of [...this.#byLastSweep.values()].flatMap((together) => [...together])) stream.sink.fail(error);
+    for (const { sink } of this.#all()) sink.fail(error);
+  }
+
+  /** Asks the rules of all open streams again, in turns, and ends the streams that they refuse. */
+  askAgain(): void {
+    this.#askedMs = this.parts.clock.now();
+    const isRunning = this.#asking !== undefined;
+    this.#asking = this.#all().values(); // begun again: the streams before were asked by older rules
+    if (!isRunning) this.#askSome();
+  }
+
+  #askSome(): void {
+    const { clock } = this.parts;
+    const until = clock.now() + TURN_MS;
+    for (let next = this.#asking!.next(); !next.done; next = this.#asking!.next()) {
+      const { call, sink } = next.value;
+      try {
+        call.principal.rights();
+        sink.askAgain?.();
+      } catch (error) {
+        sink.fail(error);
+      }
+      if (clock.now() >= until) return void setImmediate(() => this.#askSome());
+    }
+    this.#asking = undefined;
+  }
+
+  #all(): OpenStream[] {
+    return [...this.#byLastSweep.values()].flatMap((together) => [...together]);
   }
 
   /** Ends the streams that have reached their age. */
@@ -154,6 +190,7 @@ export class Streams {
       .filter(([lastSweep]) => lastSweep <= sweep)
       .flatMap(([, streams]) => [...streams]);
     for (const { sink } of old) sink.fail(agedOut(streamAgeMs));
+    if (clock.now() - this.#askedMs >= ASK_AGAIN_MS) this.askAgain();
   }
 
   #countOf(connection: string): number {

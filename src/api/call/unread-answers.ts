@@ -43,7 +43,6 @@ interface Connection {
  */
 export class UnreadAnswers implements Gate {
   readonly name = 'room for answers';
-  readonly phase = 'RECEIVED';
   readonly #connections = new Map<string, Connection>();
   /** Longest unread first. */
   readonly #unread = new LinkedList<Unread>();

@@ -2,7 +2,7 @@ import { decodeUtf8 } from '../../base/utf8.js';
 import { formatName, inferFormat } from '../../domain/config/formats.js';
 import { hasSyntax } from '../../domain/config/inspect.js';
 import type { Draft, WriteRequest } from '../../domain/config/publishing.js';
-import { configSelection } from '../../domain/config/watching.js';
+import { configSelection, type GroupFilter } from '../../domain/config/watching.js';
 import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import type {
   ConfigDraft,
@@ -32,8 +32,11 @@ interface WriteFields {
   requestId: string;
 }
 
+/** A checked write. The caller is still to be added. */
+export type CheckedWrite = Omit<WriteRequest, 'principal'>;
+
 /** Checks the fields that every write of configs has. */
-function checkWrite(check: Checker, request: WriteFields): WriteRequest {
+function checkWrite(check: Checker, request: WriteFields): CheckedWrite {
   return {
     namespace: check.namespace(request.namespace),
     group: check.nameOrDefault('group', request.group, GROUP),
@@ -44,7 +47,7 @@ function checkWrite(check: Checker, request: WriteFields): WriteRequest {
 
 /** Checks everything about a publish but the syntax of its texts, which may take time: these come back as `texts`. */
 export function checkPublish(request: PublishConfigRequest): {
-  write: WriteRequest;
+  write: CheckedWrite;
   drafts: Draft[];
   texts: FieldText[];
 } {
@@ -132,7 +135,7 @@ export function checkGetConfig(request: GetConfigRequest): ConfigName & { versio
 }
 
 export function checkDelete(request: DeleteConfigRequest): {
-  write: WriteRequest;
+  write: CheckedWrite;
   key: string;
   expectedVersion: bigint | undefined;
 } {
@@ -145,7 +148,7 @@ export function checkDelete(request: DeleteConfigRequest): {
 }
 
 export function checkRollback(request: RollbackConfigRequest): {
-  write: WriteRequest;
+  write: CheckedWrite;
   key: string;
   version: bigint;
   expectedVersion: bigint | undefined;
@@ -195,6 +198,8 @@ export function checkListVersions(
 
 export function checkWatchConfig(request: WatchConfigRequest): {
   selection: ReturnType<typeof configSelection>;
+  /** `undefined`: all configs of the namespace. */
+  filters: readonly GroupFilter[] | undefined;
   resumeToken: string;
 } {
   const check = new Checker();
@@ -223,8 +228,8 @@ export function checkWatchConfig(request: WatchConfigRequest): {
   });
   check.watcher(request.watcher);
   check.done();
-  const selection = configSelection(namespace, request.all ? undefined : filters);
-  return { selection, resumeToken: request.resumeToken };
+  const wanted = request.all ? undefined : filters;
+  return { selection: configSelection(namespace, wanted), filters: wanted, resumeToken: request.resumeToken };
 }
 
 function checkPrefix(check: Checker, field: string, prefix: string): string {

@@ -7,11 +7,16 @@ import type {
   ListConfigsResponse,
   ListConfigVersionsResponse,
 } from '../../gen/rollcall/v1/config_service.js';
-import { type Handlers, serverStream, unary } from '../call/method.js';
+import { type Handlers, needs, serverStream, unary } from '../call/method.js';
+import { callerOf, signedBy } from '../call/signature.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { configsCodec } from '../watch/codecs.js';
+import type { Call } from '../call/call.js';
+import type { May } from '../call/may.js';
+import type { WriteRequest } from '../../domain/config/publishing.js';
 import type { WatchHub } from '../watch/hub.js';
 import {
+  type CheckedWrite,
   checkDelete,
   checkGetConfig,
   checkListConfigs,
@@ -30,35 +35,54 @@ export function configHandlers(
 ): Handlers<ConfigServiceDefinition> {
   const { publishing, versions, freshness, catalog } = replica;
   return {
-    publishConfig: unary(checkPublish, async ({ write, drafts, texts }, call) => {
-      const warnings = await checkSyntax(inspector, texts, call.signal);
-      const { configs, revision } = await publishing.publish(write, drafts);
-      return { configs: configs.map(withoutContent), revision, warnings };
-    }),
+    publishConfig: unary(
+      checkPublish,
+      needs(({ write: { namespace, group }, drafts }, may) => {
+        for (const { key } of drafts) may.config(namespace, group, key);
+      }),
+      async ({ write, drafts, texts }, call) => {
+        const warnings = await checkSyntax(inspector, texts, call.signal);
+        const { configs, revision } = await publishing.publish(writeOf(write, call), drafts);
+        return { configs: configs.map(withoutContent), revision, warnings };
+      },
+    ),
 
-    getConfig: unary(checkGetConfig, async ({ namespace, group, key, version, read }): Promise<GetConfigResponse> => {
-      await freshness.ready(read);
-      const config =
-        version === 0n ? versions.current(namespace, group, key) : await versions.get(namespace, group, key, version);
-      return { config, ...readFields(freshness.stamp()) };
-    }),
+    getConfig: unary(
+      checkGetConfig,
+      needs((config, may) => ofConfig(config, may)),
+      async ({ namespace, group, key, version, read }): Promise<GetConfigResponse> => {
+        await freshness.ready(read);
+        const config =
+          version === 0n ? versions.current(namespace, group, key) : await versions.get(namespace, group, key, version);
+        return { config, ...readFields(freshness.stamp()) };
+      },
+    ),
 
     listConfigs: unary(
       checkListConfigs,
-      async ({ namespace, group, prefix, size, after, selection, read }): Promise<ListConfigsResponse> => {
+      (list, may) => {
+        may.anything();
+        return { ...list, sees: (group: string, key: string) => may.hasConfig(list.namespace, group, key) };
+      },
+      async ({ namespace, group, prefix, size, after, selection, read, sees }): Promise<ListConfigsResponse> => {
         await freshness.ready(read);
-        const { entries, last } = versions.heads(namespace, group, prefix, size, after);
+        const { entries, last } = versions.heads(namespace, group, prefix, size, after, sees);
         return { configs: [...entries], nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
       },
     ),
 
-    deleteConfig: unary(checkDelete, async ({ write, key, expectedVersion }) => {
-      const { configs, revision } = await publishing.delete(write, key, expectedVersion);
-      return { config: withoutContent(configs[0]!), revision };
-    }),
+    deleteConfig: unary(
+      checkDelete,
+      needs((write, may) => ofWrite(write, may)),
+      async ({ write, key, expectedVersion }, call) => {
+        const { configs, revision } = await publishing.delete(writeOf(write, call), key, expectedVersion);
+        return { config: withoutContent(configs[0]!), revision };
+      },
+    ),
 
     listConfigVersions: unary(
       checkListVersions,
+      needs((config, may) => ofConfig(config, may)),
       async ({ namespace, group, key, size, before, selection, read }): Promise<ListConfigVersionsResponse> => {
         await freshness.ready(read);
         const { entries, last } = await versions.list(namespace, group, key, size, before);
@@ -66,13 +90,44 @@ export function configHandlers(
       },
     ),
 
-    rollbackConfig: unary(checkRollback, async ({ write, key, version, expectedVersion }) => {
-      const { configs, revision } = await publishing.rollback(write, key, version, expectedVersion);
-      return { config: withoutContent(configs[0]!), revision };
-    }),
+    rollbackConfig: unary(
+      checkRollback,
+      needs((write, may) => ofWrite(write, may)),
+      async ({ write, key, version, expectedVersion }, call) => {
+        const { configs, revision } = await publishing.rollback(writeOf(write, call), key, version, expectedVersion);
+        return { config: withoutContent(configs[0]!), revision };
+      },
+    ),
 
-    watchConfig: serverStream(checkWatchConfig, ({ selection, resumeToken }, sink) =>
-      hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken }, sink),
+    watchConfig: serverStream(
+      checkWatchConfig,
+      needs(({ selection: { namespace }, filters }, may) => {
+        if (!filters) return may.allConfigs(namespace, '');
+        for (const { group, keys, prefixes } of filters) {
+          for (const key of keys) may.config(namespace, group, key);
+          for (const prefix of prefixes) may.allConfigs(namespace, `${group}/${prefix}`);
+          if (keys.length + prefixes.length === 0) may.allConfigs(namespace, `${group}/`);
+        }
+      }),
+      ({ selection, resumeToken }, sink) =>
+        hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken }, sink),
     ),
   };
 }
+
+interface ConfigName {
+  readonly namespace: string;
+  readonly group: string;
+  readonly key: string;
+}
+
+const ofConfig = ({ namespace, group, key }: ConfigName, may: May): void => may.config(namespace, group, key);
+
+const ofWrite = ({ write, key }: { readonly write: CheckedWrite; readonly key: string }, may: May): void =>
+  may.config(write.namespace, write.group, key);
+
+/** A write as its caller signs it. */
+const writeOf = (write: CheckedWrite, call: Call): WriteRequest => ({
+  ...signedBy(call, write),
+  principal: callerOf(call),
+});

@@ -2,22 +2,22 @@ import type { PeerAnswers } from '../../domain/cluster/peer-responder.js';
 import type { Answer } from '../../domain/health/liveness-table.js';
 import { type HeardAnswer, HeardKind, type PeerServiceDefinition } from '../../gen/rollcall/peer/v1/peer_service.js';
 import { toDuration } from '../../model/time.js';
-import { type Handlers, unary } from '../call/method.js';
+import { asksNothing, type Handlers, unary } from '../call/method.js';
 import { checkHandOver, checkLastHeard, checkStoreStatus } from './checks.js';
 
 /** The handlers of PeerService. */
 export function peerHandlers(peer: PeerAnswers): Handlers<PeerServiceDefinition> {
   return {
-    lastHeard: unary(checkLastHeard, ({ to, ids, queries, promise }) => ({
+    lastHeard: unary(checkLastHeard, asksNothing, ({ to, ids, queries, promise }) => ({
       answers: peer.lastHeard(to, queries, promise).map((answer, i) => toMessage(ids[i]!, answer)),
     })),
 
-    handOver: unary(checkHandOver, ({ to, notes }) => {
+    handOver: unary(checkHandOver, asksNothing, ({ to, notes }) => {
       peer.handOver(to, notes);
       return {};
     }),
 
-    getStoreStatus: unary(checkStoreStatus, ({ to, from }) => {
+    getStoreStatus: unary(checkStoreStatus, asksNothing, ({ to, from }) => {
       const { works, seen } = peer.storeStatus(to, from);
       return { works, seenWriteId: seen?.writeId ?? '', seenAge: seen && toDuration(seen.ageMs) };
     }),

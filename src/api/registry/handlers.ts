@@ -1,5 +1,5 @@
 import type { ReadOptions } from '../../catalog/freshness.js';
-import type { ServiceCounts } from '../../domain/registry/discovery.js';
+import type { ServiceCounts, Visible } from '../../domain/registry/discovery.js';
 import type { Replica } from '../../domain/replica.js';
 import { Health } from '../../gen/rollcall/v1/instance.js';
 import type {
@@ -12,7 +12,9 @@ import type {
   ServiceSummary,
 } from '../../gen/rollcall/v1/registry_service.js';
 import { toDuration } from '../../model/time.js';
-import { bidiStream, type Handlers, type Reply, serverStream, unary } from '../call/method.js';
+import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
+import { signedBy } from '../call/signature.js';
+import type { May } from '../call/may.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { servicesCodec } from '../watch/codecs.js';
 import type { WatchHub } from '../watch/hub.js';
@@ -26,7 +28,7 @@ import {
   checkWatchServices,
 } from './checks.js';
 import { encodeDiscover } from './codec.js';
-import { type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
+import { allowedBeats, type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
 
 /** The handlers of RegistryService. */
 export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
@@ -46,8 +48,13 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
   return {
     register: unary(
       (request, call) => checkRegister(request, call.peerAddress),
-      async ({ registration, warnings }): Promise<RegisterResponse> => {
-        const registered = await registrations.register(registration);
+      ({ registration, warnings }, may) => {
+        const { namespace, service } = registration.instance;
+        may.service(namespace, service);
+        return { registration, warnings, sees: (other: string) => may.hasService(namespace, other, 'read') };
+      },
+      async ({ registration, warnings, sees }): Promise<RegisterResponse> => {
+        const registered = await registrations.register(registration, sees);
         return {
           instance: registered.instance,
           revision: registered.revision,
@@ -57,59 +64,98 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
       },
     ),
 
-    deregister: unary(checkDeregister, async ({ ref, signature }) => ({
-      revision: await registrations.deregister(ref, signature),
-    })),
+    deregister: unary(
+      checkDeregister,
+      needs(({ ref }, may) => may.service(ref.namespace, ref.service)),
+      async ({ ref, signature }, call) => ({
+        revision: await registrations.deregister(ref, signedBy(call, signature)),
+      }),
+    ),
 
-    heartbeat: unary(({ instances }) => checkHeartbeats(instances), beat),
+    heartbeat: unary(({ instances }) => checkHeartbeats(instances), allowedBeats, beat),
 
     streamHeartbeats: bidiStream(
       ({ instances }) => checkHeartbeats(instances),
+      allowedBeats,
       async function* (requests) {
         for await (const beats of requests) yield await beat(beats);
       },
     ),
 
-    discover: unary(checkDiscover, ({ namespace, service, filter, subset, read }) =>
-      reading<Reply<DiscoverResponse>>(read, () =>
-        encodeDiscover(discovery.discover(namespace, service, filter, subset), freshness.stamp()),
-      ),
+    discover: unary(
+      checkDiscover,
+      needs(({ namespace, service }, may) => may.service(namespace, service)),
+      ({ namespace, service, filter, subset, read }) =>
+        reading<Reply<DiscoverResponse>>(read, () =>
+          encodeDiscover(discovery.discover(namespace, service, filter, subset), freshness.stamp()),
+        ),
     ),
 
-    watchServices: serverStream(checkWatchServices, ({ selection, filter, resumeToken }, sink) =>
-      hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken }, sink),
+    watchServices: serverStream(
+      checkWatchServices,
+      needs(({ selection: { namespace, scopes } }, may) => {
+        if (!scopes) may.allServices(namespace);
+        else for (const service of scopes) may.service(namespace, service);
+      }),
+      ({ selection, filter, resumeToken }, sink) =>
+        hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken }, sink),
     ),
 
-    getInstance: unary(checkGetInstance, ({ namespace, service, id, read }) =>
-      reading(read, () => ({
-        instance: discovery.get(namespace, service, id),
-        ...readFields(freshness.stamp()),
-      })),
-    ),
-
-    listServices: unary(checkListServices, ({ namespace, size, after, selection, read }) =>
-      reading(read, (): ListServicesResponse => {
-        const { entries, last } = discovery.services(namespace, size, after);
-        return {
-          services: entries.map(toSummary),
-          nextPageToken: pageToken(last, selection),
+    getInstance: unary(
+      checkGetInstance,
+      needs(({ namespace, service }, may) => may.service(namespace, service)),
+      ({ namespace, service, id, read }) =>
+        reading(read, () => ({
+          instance: discovery.get(namespace, service, id),
           ...readFields(freshness.stamp()),
-        };
-      }),
+        })),
     ),
 
-    listNamespaces: unary(checkListNamespaces, ({ size, after, selection, read }) =>
-      reading(read, (): ListNamespacesResponse => {
-        const { entries, last } = discovery.namespaces(size, after);
-        const namespaces = entries.map(({ namespace, services, instances, configs }) => ({
-          namespace,
-          serviceCount: services,
-          instanceCount: instances,
-          configCount: configs,
-        }));
-        return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
-      }),
+    listServices: unary(
+      checkListServices,
+      (list, may) => {
+        may.anything();
+        return { ...list, sees: (service: string) => may.hasService(list.namespace, service) };
+      },
+      ({ namespace, size, after, selection, read, sees }) =>
+        reading(read, (): ListServicesResponse => {
+          const { entries, last } = discovery.services(namespace, size, after, sees);
+          return {
+            services: entries.map(toSummary),
+            nextPageToken: pageToken(last, selection),
+            ...readFields(freshness.stamp()),
+          };
+        }),
     ),
+
+    listNamespaces: unary(
+      checkListNamespaces,
+      (list, may) => {
+        may.anything();
+        return { ...list, sees: visibleTo(may) };
+      },
+      ({ size, after, selection, read, sees }) =>
+        reading(read, (): ListNamespacesResponse => {
+          const { entries, last } = discovery.namespaces(size, after, sees);
+          const namespaces = entries.map(({ namespace, services, instances, configs }) => ({
+            namespace,
+            serviceCount: services,
+            instanceCount: instances,
+            configCount: configs,
+          }));
+          return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+        }),
+    ),
+  };
+}
+
+/** The part of the contents of the server that a caller may read. */
+function visibleTo({ rights }: May): Visible {
+  return {
+    allServices: (namespace) => rights.services('read', namespace),
+    service: (namespace, service) => rights.service('read', namespace, service),
+    allConfigs: (namespace) => rights.configs('config:read', namespace, ''),
+    config: (namespace, group, key) => rights.config('config:read', namespace, group, key),
   };
 }
 

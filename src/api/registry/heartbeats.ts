@@ -9,6 +9,7 @@ import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { toDuration } from '../../model/time.js';
 import { Checker, NAME_DEFAULT, withoutControls } from '../call/checker.js';
+import type { May } from '../call/may.js';
 import type { Reply } from '../call/method.js';
 import { encodeMessage } from '../call/wire.js';
 
@@ -56,8 +57,8 @@ export interface CheckedBeats {
   readonly items: readonly HeartbeatItem[];
   /** The position in the request of each of `items`. `undefined` if all items are valid, which is the common case. */
   readonly positions: readonly number[] | undefined;
-  /** The items that break a rule. */
-  readonly invalid: readonly RejectedHeartbeat[];
+  /** The items that break a rule, or that the caller may not send. */
+  readonly refused: readonly RejectedHeartbeat[];
   readonly warnings: readonly string[];
 }
 
@@ -78,11 +79,35 @@ export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
     if (item.reported) item.reported = repairReported(item.reported, `instances[${index}].reported`, warnings);
     if (!isValid(item)) (invalid ??= []).push(rejection(item, index, faultsOf(item)));
   });
-  if (!invalid) return { items, positions: undefined, invalid: [], warnings };
+  if (!invalid) return { items, positions: undefined, refused: [], warnings };
   const left = new Set(invalid.map(({ index }) => index));
   const positions = [...items.keys()].filter((index) => !left.has(index));
-  return { items: positions.map((index) => items[index]!), positions, invalid, warnings };
+  return { items: positions.map((index) => items[index]!), positions, refused: invalid, warnings };
 }
+
+/**
+ * The items that the caller may send. Each other one is rejected alone, and its neighbors count. A caller without a credential
+ * that may send none is refused as a whole: it forgot its credential.
+ */
+export function allowedBeats(beats: CheckedBeats, may: May): CheckedBeats {
+  const { items, positions, refused, warnings } = beats;
+  const isForeign = ({ namespace, service }: HeartbeatItem): boolean => !may.hasService(namespace, service);
+  if (!items.some(isForeign)) return beats;
+  const foreign = new Set([...items.keys()].filter((i) => isForeign(items[i]!)));
+  if (foreign.size === items.length) may.known();
+  const places = positions ?? [...items.keys()];
+  const rejected = [...foreign].map((i) =>
+    rejection(items[i]!, places[i]!, NOT_ALLOWED, RejectionReason.REJECTION_REASON_NOT_ALLOWED),
+  );
+  return {
+    items: items.filter((_, i) => !foreign.has(i)),
+    positions: places.filter((_, i) => !foreign.has(i)),
+    refused: [...refused, ...rejected],
+    warnings,
+  };
+}
+
+const NOT_ALLOWED = 'the caller may not register this service: stop sending heartbeats, and do not register';
 
 /** For a person who sees a rejection in a log; programs go by the reason. */
 const WHAT_TO_DO: Partial<Record<RejectionReason, string>> = {
@@ -96,15 +121,15 @@ const WHAT_TO_DO: Partial<Record<RejectionReason, string>> = {
 
 /** The reply to checked items. */
 export function toResponse(
-  { items, positions, invalid, warnings }: CheckedBeats,
+  { items, positions, refused, warnings }: CheckedBeats,
   { intervalMs, rejected }: BeatReport,
 ): Reply<HeartbeatResponse> {
-  if (rejected.length === 0 && invalid.length === 0 && warnings.length === 0) return plainResponse(intervalMs);
+  if (rejected.length === 0 && refused.length === 0 && warnings.length === 0) return plainResponse(intervalMs);
   const settled = rejected.map(({ index, reason }) => {
     const { service, id } = items[index]!;
     return { index: positions?.[index] ?? index, service, id, reason, message: WHAT_TO_DO[reason] ?? '' };
   });
-  const all = invalid.length === 0 ? settled : [...settled, ...invalid].sort((a, b) => a.index - b.index);
+  const all = refused.length === 0 ? settled : [...settled, ...refused].sort((a, b) => a.index - b.index);
   return { heartbeatInterval: toDuration(intervalMs), rejected: all, warnings: warnings.slice(0, WARNINGS_MAX) };
 }
 
@@ -141,12 +166,17 @@ function faultsOf({ namespace, service, id, incarnation }: HeartbeatItem): strin
   return inWords(check.violations);
 }
 
-function rejection({ service, id }: HeartbeatItem, index: number, message: string): RejectedHeartbeat {
+function rejection(
+  { service, id }: HeartbeatItem,
+  index: number,
+  message: string,
+  reason = RejectionReason.REJECTION_REASON_INVALID,
+): RejectedHeartbeat {
   return {
     index,
     service: firstChars(service),
     id: firstChars(id),
-    reason: RejectionReason.REJECTION_REASON_INVALID,
+    reason,
     message: cutBytes(message, MESSAGE_BYTES_MAX),
   };
 }

@@ -24,5 +24,6 @@ export const HISTOGRAMS = {
 
 /** The alarms of the membership. */
 export const ALARMS = declareAlarms({
+  ACCESS_DIFFERS: 'The servers of the cluster have had different access files for more than 60 s.',
   MEMBER_LOST: 'A server left the cluster without a clean departure, and its node is not back.',
 });

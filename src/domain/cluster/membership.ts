@@ -58,6 +58,8 @@ export interface MembershipParts {
   /** The address at which the PeerService of this process listens. */
   readonly address: string;
   readonly connect: PeerConnector;
+  /** A short name for the text of the access file in force; empty without access control. */
+  readonly accessHash: () => string;
   /** The beats within their TTL. */
   readonly recent: () => readonly HeardNote[];
   /** Lists everything again, on a new watch. */
@@ -297,7 +299,7 @@ export class Membership implements Cluster, Closeable {
   }
 
   #record(handedOverTo: readonly MemberRef[]): MemberRecord {
-    const { random, node, address } = this.parts;
+    const { random, node, address, accessHash } = this.parts;
     return {
       writeId: random.id(),
       id: this.id,
@@ -305,6 +307,7 @@ export class Membership implements Cluster, Closeable {
       address,
       protocolVersion: PROTOCOL_VERSION,
       handedOverTo: [...handedOverTo],
+      accessHash: accessHash(),
     };
   }
 

@@ -19,6 +19,8 @@ export interface Written {
 /** One write under a `request_id`. Its repeat gets the first answer. */
 export interface Repeatable {
   readonly namespace: string;
+  /** The name of the caller; empty if it showed no credential. */
+  readonly principal: string;
   /** Empty if the caller gave none: a repeat is then a new write. */
   readonly requestId: string;
   /** Equal requests have equal fingerprints. */
@@ -35,9 +37,9 @@ export class Idempotency {
   constructor(private readonly commits: Commits) {}
 
   /** The first answer under this `request_id`; `undefined` if there was none. Throws REQUEST_ID_REUSED. */
-  async firstAnswer({ namespace, requestId, fingerprint }: Repeatable): Promise<Written | undefined> {
+  async firstAnswer({ namespace, principal, requestId, fingerprint }: Repeatable): Promise<Written | undefined> {
     if (requestId === '') return undefined;
-    const key = requestKey(namespace, requestId);
+    const key = requestKey(namespace, requestId, principal);
     const { entry } = await this.commits.get(key);
     if (!entry) return undefined;
     const record = decode(key, entry.value, RequestRecord);
@@ -51,12 +53,12 @@ export class Idempotency {
 
   /** The compare and the write that record an answer. Empty if the request has no `request_id`. */
   recordOf(
-    { namespace, requestId, fingerprint }: Repeatable,
+    { namespace, principal, requestId, fingerprint }: Repeatable,
     { writeId, wallMs }: Stamp,
     answered: readonly Config[],
   ): { compares: Compare[]; writes: Write[] } {
     if (requestId === '') return { compares: [], writes: [] };
-    const key = requestKey(namespace, requestId);
+    const key = requestKey(namespace, requestId, principal);
     const record = { writeId, fingerprint, configs: answered.map(withoutContent), time: toTimestamp(wallMs) };
     return {
       compares: [{ key, modRevision: 0n }],

@@ -29,6 +29,8 @@ export interface WriteRequest {
   readonly group: string;
   readonly author: string;
   readonly comment: string;
+  /** The name of the caller; empty if it showed no credential. */
+  readonly principal: string;
   /** Empty if the caller gave none: a repeat is then a new write. */
   readonly requestId: string;
 }
@@ -140,8 +142,13 @@ export class Publishing {
   ): Promise<Written> {
     const { catalog, commits } = this.parts;
     catalog.assertReady();
-    const { namespace, group, author, comment, requestId } = request;
-    const repeatable = { namespace, requestId, fingerprint: fingerprintOf([group, author, comment, content]) };
+    const { namespace, group, author, comment, principal, requestId } = request;
+    const repeatable = {
+      namespace,
+      principal,
+      requestId,
+      fingerprint: fingerprintOf([group, author, comment, content]),
+    };
     const first = await this.#idempotency.firstAnswer(repeatable);
     if (first) return first;
     const steps = await stepsOf();

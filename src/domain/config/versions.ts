@@ -62,12 +62,19 @@ export class Versions {
     );
   }
 
-  /** The configs of a namespace, by group and key, without content. `after` names the last entry of the page before. */
-  heads(namespace: string, group: string, prefix: string, size: number, after: string): Page<Config> {
+  /** The configs of a namespace that the caller sees, by group and key, without content. `after` names the last entry of the page before. */
+  heads(
+    namespace: string,
+    group: string,
+    prefix: string,
+    size: number,
+    after: string,
+    sees: (group: string, key: string) => boolean,
+  ): Page<Config> {
     const all: ConfigItem[] = [];
     for (const { value: scope } of this.catalog.configs.namespace(namespace)?.scopes.values() ?? []) {
       if (group && scope.name !== group) continue;
-      for (const item of scope.live()) if (item.name.startsWith(prefix)) all.push(item);
+      for (const item of scope.live()) if (item.name.startsWith(prefix) && sees(scope.name, item.name)) all.push(item);
     }
     // A NUL is in no name and comes before every other character: groups stay together, in their own order.
     const place = ({ scope, name }: ConfigItem): string => `${scope}\0${name}`;

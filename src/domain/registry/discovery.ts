@@ -47,6 +47,16 @@ export interface NamespaceCounts {
   readonly configs: number;
 }
 
+/** The part of the contents that a caller may see. */
+export interface Visible {
+  /** Returns true if every service of a namespace may be seen. */
+  allServices(namespace: string): boolean;
+  service(namespace: string, service: string): boolean;
+  /** Returns true if every config of a namespace may be seen. */
+  allConfigs(namespace: string): boolean;
+  config(namespace: string, group: string, key: string): boolean;
+}
+
 /** The most filters whose result is cached for one state of a service. */
 const CACHED_FILTERS = 16;
 const NOTHING: Selected = { instances: [], hiddenCount: 0, protection: undefined };
@@ -83,9 +93,9 @@ export class Discovery {
     );
   }
 
-  /** The services of a namespace, by name. */
-  services(namespace: string, size: number, after: string): Page<ServiceCounts> {
-    const live = liveScopes(this.catalog.instances, namespace).filter(({ name }) => name > after);
+  /** The services of a namespace that the caller sees, by name. */
+  services(namespace: string, size: number, after: string, sees: (service: string) => boolean): Page<ServiceCounts> {
+    const live = liveScopes(this.catalog.instances, namespace).filter(({ name }) => name > after && sees(name));
     return page(
       live,
       size,
@@ -94,19 +104,23 @@ export class Discovery {
     );
   }
 
-  /** The namespaces that hold anything, by name. */
-  namespaces(size: number, after: string): Page<NamespaceCounts> {
+  /** The namespaces that hold anything that the caller sees, by name. Only that is counted. */
+  namespaces(size: number, after: string, sees: Visible): Page<NamespaceCounts> {
     const { instances, configs } = this.catalog;
     const names = new Set([...instances.namespaces().keys(), ...configs.namespaces().keys()]);
     const all = [...names]
       .filter((name) => name > after)
       .map((namespace) => {
-        const services = liveScopes<InstanceItem>(instances, namespace);
+        const all = liveScopes<InstanceItem>(instances, namespace);
+        const services = sees.allServices(namespace) ? all : all.filter(({ name }) => sees.service(namespace, name));
+        const groups = liveScopes<ConfigItem>(configs, namespace);
+        const seen = (group: Scope<ConfigItem>): number =>
+          [...group.live()].filter(({ name }) => sees.config(namespace, group.name, name)).length;
         return {
           namespace,
           services: services.length,
           instances: sum(services),
-          configs: sum(liveScopes<ConfigItem>(configs, namespace)),
+          configs: sees.allConfigs(namespace) ? sum(groups) : groups.reduce((total, group) => total + seen(group), 0),
         };
       });
     const used = all.filter((counted) => counted.instances + counted.configs > 0);

@@ -64,12 +64,13 @@ const REFUSED_BY_RECORD: readonly Reason[] = ['REVISION_MISMATCH', 'DEREGISTERED
 export class Registrations {
   constructor(private readonly parts: RegistrationsParts) {}
 
-  async register(registration: Registration): Promise<Registered> {
+  /** `sees` returns true for the services that the caller may read: no warning names another one. */
+  async register(registration: Registration, sees: (service: string) => boolean = () => true): Promise<Registered> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const { namespace, service, id } = registration.instance;
     const key = instanceKey(namespace, service, id);
-    const warnings = this.#warnings(registration);
+    const warnings = this.#warnings(registration, sees);
     let current = catalog.instances.get(namespace, service, id);
     let expected = current?.modRevision ?? 0n;
     let confirmed = false;
@@ -185,16 +186,16 @@ export class Registrations {
     throw new RollcallError('TOO_MANY_INSTANCES', message, { metadata: { limit: String(value) } });
   }
 
-  #warnings(registration: Registration): string[] {
-    return [...this.#spelledLike(registration.instance), ...this.#sameAddress(registration)];
+  #warnings(registration: Registration, sees: (service: string) => boolean): string[] {
+    return [...this.#spelledLike(registration.instance, sees), ...this.#sameAddress(registration, sees)];
   }
 
   /** Warns if another process serves another service at the same address. One process may serve many services. */
-  #sameAddress({ instance, incarnation }: Registration): string[] {
+  #sameAddress({ instance, incarnation }: Registration, sees: (service: string) => boolean): string[] {
     if (incarnation === undefined) return [];
     for (const { scope, name, record } of this.parts.addresses.sharedWith(instance)) {
       const isOther = record.incarnationGiven && record.instance!.incarnation !== incarnation;
-      if (scope === instance.service || record.silent || !isOther) continue;
+      if (scope === instance.service || record.silent || !isOther || !sees(scope)) continue;
       const at = `${instance.address}:${instance.port}`;
       return [`${at} is also the address of ${scope}/${name}, which another process registered`];
     }
@@ -202,11 +203,11 @@ export class Registrations {
   }
 
   /** Warns of a service that differs from an existing one only in case: it is probably a mistake. */
-  #spelledLike({ namespace, service }: Instance): string[] {
+  #spelledLike({ namespace, service }: Instance, sees: (service: string) => boolean): string[] {
     const known = this.parts.catalog.instances.namespace(namespace);
     if (!known || known.scopes.has(service)) return [];
     const like = known.spelledLike(service);
-    if (!like || like.liveCount === 0) return [];
+    if (!like || like.liveCount === 0 || !sees(like.name)) return [];
     return [`service "${service}" differs from the existing "${like.name}" only in case; they are two services`];
   }
 }

@@ -6,6 +6,7 @@ import type { Method } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import { EdgeCall } from '../wire/edge-call.js';
 import { certificateOfStream } from './client-certificate.js';
+import { isDoubled } from './doubled-credentials.js';
 
 /** A call of grpc-js, whatever its requests. */
 export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getDeadline' | 'metadata' | 'cancelled'> & {
@@ -32,6 +33,10 @@ export class GrpcCall extends EdgeCall {
   get deadlineMs(): number | undefined {
     const deadline = Number(this.call.getDeadline());
     return Number.isFinite(deadline) ? deadline : undefined;
+  }
+
+  get isAmbiguous(): boolean {
+    return isDoubled(this.stream);
   }
 
   get certificate(): ClientCertificate | undefined {

@@ -13,6 +13,7 @@ import { finishInTime } from '../wire/finish.js';
 import type { ListenerTls } from '../wire/listener-tls.js';
 import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
+import { noteDoubledCredentials } from './doubled-credentials.js';
 import { http2ServersOf } from './http2-servers.js';
 import { LeanUnary } from './lean-unary.js';
 import { reflectionMethods } from './reflection-service.js';
@@ -108,6 +109,7 @@ export class GrpcEdge implements Closeable {
     const http2Servers = http2ServersOf(this.#server);
     const taken = http2Servers.filter((http2Server) => this.#lean.takeOver(http2Server));
     http2Servers.forEach(ignoreFarDeadlines);
+    http2Servers.forEach(noteDoubledCredentials);
     if (taken.length === 0 || taken.length < http2Servers.length)
       log.warn({}, 'grpc-js is another one than expected: unary calls cost more, and far deadlines pass at once');
   }

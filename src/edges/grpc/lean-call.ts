@@ -3,6 +3,7 @@ import type { UnaryMethod } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOfStream } from './client-certificate.js';
+import { isDoubled } from './doubled-credentials.js';
 import { HeaderCall } from '../wire/header-call.js';
 import { perConnection } from '../wire/per-connection.js';
 
@@ -27,6 +28,10 @@ export class LeanCall extends HeaderCall {
   get connection(): string {
     const { session } = this.stream;
     return session ? nameOf(session) : 'gone';
+  }
+
+  get isAmbiguous(): boolean {
+    return isDoubled(this.stream);
   }
 
   get certificate(): ClientCertificate | undefined {

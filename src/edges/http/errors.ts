@@ -58,7 +58,11 @@ export function plainError(failure: Failure): object {
   };
 }
 
-/** The header Retry-After of a failed call: whole seconds. */
-export function retryAfter({ error: { retryAfterMs } }: Failure): Record<string, string> {
-  return retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) };
+/** The headers of a failed call: when to call again, in whole seconds, and the kind of credential that is missing. */
+export function errorHeaders(failure: Failure): Record<string, string> {
+  const { retryAfterMs } = failure.error;
+  return {
+    ...(retryAfterMs !== undefined && { 'retry-after': String(Math.ceil(retryAfterMs / 1_000)) }),
+    ...(httpStatusOf(failure) === 401 && { 'www-authenticate': 'Bearer' }),
+  };
 }

@@ -6,6 +6,7 @@ import { bracketed } from '../../base/hosts.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOf } from '../wire/client-certificate.js';
 import { HeaderCall } from '../wire/header-call.js';
+import { hasTwoCredentials } from '../wire/raw-headers.js';
 import { perConnection } from '../wire/per-connection.js';
 
 const nameOf = perConnection(
@@ -27,6 +28,10 @@ export class HttpCall extends HeaderCall {
   ) {
     super(method, request.headers, deadlineMs, random);
     this.connection = nameOf(request.socket);
+  }
+
+  get isAmbiguous(): boolean {
+    return hasTwoCredentials(this.request.rawHeaders);
   }
 
   get certificate(): ClientCertificate | undefined {

@@ -1,7 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Dispatcher } from '../../api/call/dispatcher.js';
+import { toFailure } from '../../api/call/failure.js';
+import { May } from '../../api/call/may.js';
+import type { MethodInfo } from '../../api/call/method-info.js';
+import type { Random } from '../../base/random.js';
 import type { Readiness } from '../../api/readiness.js';
 import type { Log } from '../../base/telemetry.js';
 import { type HttpAnswer, jsonAnswer, send, textAnswer } from './exchange.js';
+import { HttpCall } from './http-call.js';
+import { plainFailure } from './unary-framings.js';
 
 /** The metrics of the process, in a text format that a scraper reads. */
 export interface MetricsText {
@@ -15,9 +22,25 @@ export interface ProbesParts {
   readonly version: string;
   readonly metrics: MetricsText;
   readonly log: Log;
+  readonly random: Random;
+  /** Admits the readers of the metrics. */
+  readonly dispatcher: Pick<Dispatcher, 'admit'>;
 }
 
-type MakeAnswer = (query: string) => HttpAnswer | Promise<HttpAnswer>;
+type MakeAnswer = (
+  query: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+) => HttpAnswer | Promise<HttpAnswer>;
+
+/** Reading the metrics, as a method that gates and rights can judge. */
+const METRICS: MethodInfo = {
+  path: '/metrics',
+  kind: 'UNARY',
+  audience: 'admin',
+  permission: 'metrics',
+  readOnly: true,
+};
 
 const NOT_A_READ = jsonAnswer(
   405,
@@ -35,7 +58,10 @@ export class Probes {
       ['/livez', () => textAnswer(200, 'ok')],
       ['/readyz', (query) => this.#readyz(new URLSearchParams(query).has('verbose'))],
       ['/version', () => jsonAnswer(200, { version: parts.version })],
-      ['/metrics', () => this.#metrics()],
+      [
+        '/metrics',
+        (_, request, response) => this.#metrics(new HttpCall(METRICS, request, response, undefined, parts.random)),
+      ],
     ]);
   }
 
@@ -44,14 +70,20 @@ export class Probes {
     const make = this.#answers.get(path);
     if (!make) return false;
     const isRead = request.method === 'GET' || request.method === 'HEAD';
-    const answer = isRead ? make(query) : NOT_A_READ;
+    const answer = isRead ? make(query, request, response) : NOT_A_READ;
     if (answer instanceof Promise) void answer.then((later) => send({ request, response }, later));
     else send({ request, response }, answer);
     return true;
   }
 
-  async #metrics(): Promise<HttpAnswer> {
-    const { metrics, log } = this.parts;
+  async #metrics(call: HttpCall): Promise<HttpAnswer> {
+    const { metrics, log, random, dispatcher } = this.parts;
+    try {
+      await dispatcher.admit(call);
+      new May(call).everywhere();
+    } catch (error) {
+      return plainFailure(toFailure(error, log, random));
+    }
     try {
       const text = await metrics.text();
       return { status: 200, headers: { 'content-type': metrics.contentType }, body: Buffer.from(text) };

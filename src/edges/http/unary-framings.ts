@@ -4,7 +4,7 @@ import { framed } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
 import { headersOf } from '../wire/metadata.js';
 import { decoded } from './body.js';
-import { connectError, httpStatusOf, plainError, plainStatusOf, retryAfter } from './errors.js';
+import { connectError, httpStatusOf, plainError, plainStatusOf, errorHeaders } from './errors.js';
 import { type Exchange, type HttpAnswer, jsonAnswer } from './exchange.js';
 import type { Format } from './formats.js';
 import type { HttpCall } from './http-call.js';
@@ -59,11 +59,11 @@ export function grpcWebUnary(format: Format, contentType: string, isText: boolea
 
 /** The answer to a failed call for people. */
 export const plainFailure = (failure: Failure): HttpAnswer =>
-  jsonAnswer(plainStatusOf(failure), plainError(failure), retryAfter(failure));
+  jsonAnswer(plainStatusOf(failure), plainError(failure), errorHeaders(failure));
 
 /** The answer to a failed call as Connect writes it. */
 export function connectFailure(call: HttpCall | undefined, failure: Failure, json: Json): HttpAnswer {
-  const headers = { ...retryAfter(failure), ...(call && connectMetadata(call)) };
+  const headers = { ...errorHeaders(failure), ...(call && connectMetadata(call)) };
   return jsonAnswer(httpStatusOf(failure), connectError(failure, json), headers);
 }
 

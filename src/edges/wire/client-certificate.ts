@@ -10,5 +10,5 @@ export function certificateOf(socket: Socket | TLSSocket): ClientCertificate | u
   if (!certificate) return undefined;
   // Node declares an Error here, and gives its code.
   const fault = authorized ? undefined : String(authorizationError);
-  return { fault, notAfterMs: Date.parse(certificate.validTo) };
+  return { fault, notAfterMs: Date.parse(certificate.validTo), subjectAltName: certificate.subjectAltName };
 }

@@ -1,10 +1,5 @@
-import {
-  ANONYMOUS,
-  type Call,
-  type CallMetadata,
-  type ClientCertificate,
-  type Transport,
-} from '../../api/call/call.js';
+import { type Principal, UNIDENTIFIED } from '../../access/principal.js';
+import type { Call, CallMetadata, ClientCertificate, Transport } from '../../api/call/call.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { RUN_ID } from '../../model/names.js';
@@ -15,7 +10,8 @@ export abstract class EdgeCall implements Call {
   abstract readonly connection: string;
   abstract readonly certificate: ClientCertificate | undefined;
   abstract readonly deadlineMs: number | undefined;
-  readonly principal = ANONYMOUS;
+  abstract readonly isAmbiguous: boolean;
+  principal: Principal = UNIDENTIFIED;
   #requestId: string | undefined;
   #metadata: CallMetadata | undefined;
   #abort: AbortController | undefined;
@@ -25,6 +21,10 @@ export abstract class EdgeCall implements Call {
     readonly method: MethodInfo,
     private readonly random: Random,
   ) {}
+
+  get authorization(): string | undefined {
+    return this.header('authorization');
+  }
 
   get peerAddress(): string {
     return addressOf(this.connection);

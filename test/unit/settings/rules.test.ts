@@ -6,18 +6,29 @@ import { errorsOf, FILES } from './files.js';
 const etcd = (...args: string[]): readonly string[] =>
   errorsOf(['--store', 'etcd', '--etcd-endpoints', 'https://a:1', ...args]);
 
-test('a host beyond loopback needs --insecure, and is warned about', () => {
+test('a host beyond loopback needs access control and TLS, or --insecure, and then is warned about', () => {
   for (const host of ['localhost', '127.0.0.1', '127.9.9.9', '::1']) {
     const { settings, warnings } = readSettings(['--host', host], {});
     assert.deepEqual([settings.host, warnings], [host, []]);
   }
   for (const host of ['0.0.0.0', '::', '10.0.0.1', 'example.org']) {
-    assert.match(errorsOf(['--host', host]).join(), /^--host: .* add --insecure to allow it$/);
+    assert.match(
+      errorsOf(['--host', host]).join(),
+      /^--host: .* give --access and --tls-cert, or allow it with --insecure$/,
+    );
     assert.match(errorsOf([], { ROLLCALL_HOST: host, ROLLCALL_INSECURE: 'false' }).join(), /^ROLLCALL_HOST: /);
     const { settings, warnings } = readSettings(['--insecure'], { ROLLCALL_HOST: host });
     assert.equal(settings.host, host);
-    assert.match(warnings.join(), /^ROLLCALL_HOST: the server listens on .* without TLS and authentication/);
+    assert.match(warnings.join(), /^ROLLCALL_HOST: the server listens on .* without TLS and access control/);
     assert.deepEqual(errorsOf(['--host', host], { ROLLCALL_INSECURE: 'true' }), []);
+    const tls = ['--tls-cert', FILES.cert, '--tls-key', FILES.key];
+    const safe = readSettings(['--host', host, '--access', 'access.yaml', ...tls], {});
+    assert.deepEqual([safe.settings.insecure, safe.warnings], [undefined, []]);
+    assert.match(errorsOf(['--host', host, '--access', 'access.yaml']).join(), /^--host: /);
+    assert.match(errorsOf(['--host', host, ...tls]).join(), /^--host: /);
+    const clear = readSettings(['--host', host, '--access', 'access.yaml', '--insecure'], {});
+    assert.match(clear.warnings.join(), /without TLS; tokens and contents can be read on the way$/);
+    assert.match(readSettings(['--host', host, ...tls, '--insecure'], {}).warnings.join(), /without access control/);
   }
 });
 

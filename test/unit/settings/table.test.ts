@@ -125,6 +125,14 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
   'tls-crl': pem(FILES.crl),
   'peer-ca': pem(FILES.ca),
   'peer-name': { good: [['rollcall.example', 'rollcall.example']], bad: ['a b', 'a:1', 'https://a'] },
+  access: { good: [['access.yaml', 'access.yaml']], bad: [''] },
+  'jwt-keys-max-hours': {
+    good: [
+      ['1', 1],
+      ['720', 720],
+    ],
+    bad: ['', '0', '721', '1.5', 'a'],
+  },
   insecure: {
     good: [
       ['true', true],

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { UNIDENTIFIED } from '../../../../src/access/principal.js';
 import { adminHandlers } from '../../../../src/api/admin/handlers.js';
 import { bind } from '../../../../src/api/call/bind.js';
-import { type Handlers, unary } from '../../../../src/api/call/method.js';
+import { asksNothing, type Handlers, needs, unary } from '../../../../src/api/call/method.js';
 import { SERVICES } from '../../../../src/api/services.js';
 import {
   type AdminServiceDefinition,
@@ -14,13 +15,15 @@ import { METHODS, pathOf } from '../../../support/wire.js';
 
 /** The handlers of AdminService, with a `run` that only says what it was given. */
 const echo: Handlers<AdminServiceDefinition> = {
-  getStatus: adminHandlers(undefined as never, undefined as never, undefined as never).getStatus,
+  ...adminHandlers(undefined as never, undefined as never, undefined as never),
   releaseProtection: unary(
     ({ service }) => ({ service }),
+    asksNothing,
     ({ service }) => ({ revision: BigInt(service.length) }),
   ),
   forgetMember: unary(
     ({ node }) => node,
+    asksNothing,
     () => ({ revision: 1n }),
   ),
 };
@@ -37,19 +40,20 @@ test('the table of services has every method of the protos, with audience, permi
 });
 
 test('a method only reads if its proto says NO_SIDE_EFFECTS, and nothing else says so', () => {
-  const bound = bind(SERVICES.admin, echo, () => undefined);
+  const bound = bind(SERVICES.admin, echo);
   const readOnly = new Map(bound.map((method) => [method.path, method.readOnly]));
   assert.deepEqual(
     [...readOnly],
     [
       ['/rollcall.v1.AdminService/GetStatus', true],
+      ['/rollcall.v1.AdminService/GetSelf', true],
       ['/rollcall.v1.AdminService/ReleaseProtection', false],
       ['/rollcall.v1.AdminService/ForgetMember', false],
     ],
   );
 });
 
-test('gates that see checked input run between check and run, and a refusal keeps run from being called', async () => {
+test('the rule of a method sees the checked request before run does, and a refusal keeps run from being called', () => {
   const order: string[] = [];
   const handlers: Handlers<AdminServiceDefinition> = {
     ...echo,
@@ -58,6 +62,10 @@ test('gates that see checked input run between check and run, and a refusal keep
         order.push('check');
         return { checked: service };
       },
+      needs(({ checked }, may) => {
+        order.push(`rule ${checked}`);
+        may.service('default', checked);
+      }),
       ({ checked }) => {
         order.push(`run ${checked}`);
         return { revision: 7n };
@@ -65,19 +73,15 @@ test('gates that see checked input run between check and run, and a refusal keep
     ),
   };
   const request = ReleaseProtectionRequest.encode(ReleaseProtectionRequest.fromPartial({ service: 'pay' })).finish();
-  const [, admitted] = bind(SERVICES.admin, handlers, (_, checked) => {
-    order.push(`gate ${JSON.stringify(checked)}`);
-    return undefined;
-  });
-  assert.ok(admitted?.kind === 'UNARY');
-  const response = admitted.invoke(request, callOf(admitted));
+  const method = bind(SERVICES.admin, handlers).find(({ path }) => path.endsWith('/ReleaseProtection'));
+  assert.ok(method?.kind === 'UNARY');
+  const response = method.invoke(request, callOf(method));
   assert.ok(response instanceof Uint8Array, 'without a wait there is no promise');
   assert.equal(ReleaseProtectionResponse.decode(response).revision, 7n);
-  assert.deepEqual(order.splice(0), ['check', 'gate {"checked":"pay"}', 'run pay']);
-  const [, refused] = bind(SERVICES.admin, handlers, () => Promise.reject(new Error('no')));
-  assert.ok(refused?.kind === 'UNARY');
-  await assert.rejects(async () => refused.invoke(request, callOf(refused)), /no/);
-  assert.deepEqual(order, ['check']);
+  assert.deepEqual(order.splice(0), ['check', 'rule pay', 'run pay']);
+  const foreign = callOf(method, { principal: UNIDENTIFIED });
+  assert.throws(() => method.invoke(request, foreign), { reason: 'CREDENTIAL_REQUIRED' });
+  assert.deepEqual(order, ['check', 'rule pay']);
 });
 
 test('a missing or misspelled handler does not compile', () => {
@@ -87,9 +91,15 @@ test('a missing or misspelled handler does not compile', () => {
   const misspelled: Handlers<AdminServiceDefinition> = { ...missing, releaseProtections: echo.releaseProtection };
   const noFields = unary(
     () => 1,
+    asksNothing,
     () => ({}),
+  );
+  // @ts-expect-error the rule is missing
+  const noRule = unary(
+    ({ service }: ReleaseProtectionRequest) => service,
+    () => ({ revision: 1n }),
   );
   // @ts-expect-error a field of the response is missing
   const noRevision: Handlers<AdminServiceDefinition> = { ...echo, releaseProtection: noFields };
-  assert.equal([missing, misspelled, noRevision].length, 3, 'the compiler has refused all three');
+  assert.equal([missing, misspelled, noRule, noRevision].length, 4, 'the compiler has refused all four');
 });

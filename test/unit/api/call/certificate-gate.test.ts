@@ -20,10 +20,7 @@ function refusal(
 ): string | undefined {
   try {
     assert.equal(
-      certificateGate(required, { ...systemClock, wall: () => NOW_MS }).admit(
-        callOf(method, { certificate }),
-        undefined,
-      ),
+      certificateGate(required, { ...systemClock, wall: () => NOW_MS }).admit(callOf(method, { certificate })),
       undefined,
     );
     return undefined;
@@ -34,7 +31,7 @@ function refusal(
 }
 
 test('A2: a certificate that cannot be verified is refused whether one is required or not, and none where it is', () => {
-  const good = { fault: undefined, notAfterMs: NOW_MS };
+  const good = { fault: undefined, notAfterMs: NOW_MS, subjectAltName: undefined };
   const bad = { ...good, fault: 'CERT_REVOKED' };
   const ended = { ...good, notAfterMs: NOW_MS - 1 };
   for (const [required, certificate, reason] of [

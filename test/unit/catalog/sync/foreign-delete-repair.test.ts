@@ -29,7 +29,7 @@ test('an instance that somebody else deletes stays, is written back, and goes on
 
 test('a config that somebody else deletes is written back with its content and version', async () => {
   const stage = await Stage.ready();
-  const request = { namespace: 'default', group: 'default', author: '', comment: '', requestId: '' };
+  const request = { namespace: 'default', group: 'default', author: '', comment: '', principal: '', requestId: '' };
   const draft = {
     key: 'a',
     content: { $case: 'text' as const, value: 'one' },

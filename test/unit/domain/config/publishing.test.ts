@@ -10,6 +10,7 @@ const request = (requestId = ''): WriteRequest => ({
   group: 'default',
   author: 'ann',
   comment: '',
+  principal: '',
   requestId,
 });
 const draft = (key: string, value: string, expectedVersion?: bigint): Draft => ({

@@ -14,7 +14,7 @@ const NAMES = ['default', 'default'] as const;
 /** Publishes a new content of some keys, a moment after the last. */
 async function publish(stage: Stage, author = 'robot', keys: readonly string[] = ['a']): Promise<Written> {
   stage.wallOffMs += 1_000;
-  const request = { namespace: 'default', group: 'default', author, comment: '', requestId: '' };
+  const request = { namespace: 'default', group: 'default', author, comment: '', principal: '', requestId: '' };
   const value = String(stage.wallOffMs);
   const drafts = keys.map((key) => ({
     ...{ key, format: ConfigFormat.CONFIG_FORMAT_TEXT, labels: new Map<string, string>(), expectedVersion: undefined },
@@ -29,7 +29,14 @@ async function publishMany(stage: Stage, count: number, author?: string): Promis
 
 async function remove(stage: Stage): Promise<void> {
   stage.wallOffMs += 1_000;
-  const request = { namespace: 'default', group: 'default', author: 'robot', comment: '', requestId: '' };
+  const request = {
+    namespace: 'default',
+    group: 'default',
+    author: 'robot',
+    comment: '',
+    principal: '',
+    requestId: '',
+  };
   await stage.until(stage.replica.publishing.delete(request, 'a', undefined));
 }
 

@@ -69,7 +69,7 @@ test('an instance that is registered again in the meantime is not forgotten', as
 
 test('a deleted config is forgotten with its versions after 30 days, and not before', async () => {
   const stage = await Stage.ready();
-  const request = { namespace: 'default', group: 'default', author: '', comment: '', requestId: '' };
+  const request = { namespace: 'default', group: 'default', author: '', comment: '', principal: '', requestId: '' };
   const publish = (value: string) =>
     stage.until(
       stage.replica.publishing.publish(request, [

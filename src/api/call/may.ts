@@ -1,0 +1,96 @@
+import type { Action } from '../../access/actions.js';
+import type { Rights } from '../../access/rights.js';
+import { RollcallError } from '../../model/errors.js';
+import type { Call } from './call.js';
+
+/** The names in a refusal: the object that the action was for. */
+type Names = Readonly<Record<string, string>>;
+
+/**
+ * Asks whether the caller may do the action of its method with some object, by the rights of this moment. Each question that
+ * throws is a demand: NOT_ALLOWED for a caller with a credential, CREDENTIAL_REQUIRED for one without. Every question throws
+ * UNAUTHENTICATED if the credential counts no longer.
+ */
+export class May {
+  constructor(private readonly call: Call) {}
+
+  /** The method must be allowed for a service. */
+  service(namespace: string, service: string): void {
+    if (!this.hasService(namespace, service)) throw this.#refusal({ namespace, service });
+  }
+
+  /** The method must be allowed for all services of a namespace, also for those that are made later. */
+  allServices(namespace: string): void {
+    if (!this.#rights.services(this.#action, namespace)) throw this.#refusal({ namespace, service: '*' });
+  }
+
+  /** The method must be allowed for a config. */
+  config(namespace: string, group: string, key: string): void {
+    if (!this.hasConfig(namespace, group, key)) throw this.#refusal({ namespace, config: `${group}/${key}` });
+  }
+
+  /** The method must be allowed for all configs of a namespace whose "group/key" begins so, also for those that are made later. */
+  allConfigs(namespace: string, beginning: string): void {
+    if (!this.#rights.configs(this.#action, namespace, beginning))
+      throw this.#refusal({ namespace, config: `${beginning}*` });
+  }
+
+  /** The method must be allowed everywhere. */
+  everywhere(): void {
+    if (!this.hasEverywhere(this.#action)) throw this.#refusal({ namespace: '*', service: '*' });
+  }
+
+  /** The caller must have any right. */
+  anything(): void {
+    if (this.#rights.isEmpty) throw this.#refusal({});
+  }
+
+  /** Returns true if the method is allowed for a service. */
+  hasService(namespace: string, service: string, action = this.#action): boolean {
+    return this.#rights.service(action, namespace, service);
+  }
+
+  /** Returns true if the method is allowed for a config. */
+  hasConfig(namespace: string, group: string, key: string): boolean {
+    return this.#rights.config(this.#action, namespace, group, key);
+  }
+
+  /** Returns true if an action is allowed everywhere. */
+  hasEverywhere(action: Action): boolean {
+    return this.#rights.everywhere(action);
+  }
+
+  /** Throws CREDENTIAL_REQUIRED if the caller showed no credential. */
+  known(): void {
+    if (this.call.principal.kind === 'anonymous') throw this.#refusal({});
+  }
+
+  /** The rights of the caller. */
+  get rights(): Rights {
+    return this.#rights;
+  }
+
+  get #rights(): Rights {
+    return this.call.principal.rights();
+  }
+
+  get #action(): Action {
+    return this.call.method.permission as Action; // a rule asks only for a method that has an action
+  }
+
+  #refusal(names: Names): RollcallError {
+    const { principal, method } = this.call;
+    const object = Object.entries(names)
+      .map(([kind, name]) => `${kind} ${JSON.stringify(name)}`)
+      .join(', ');
+    const wanted = method.permission === 'any' ? 'any right' : `the right "${method.permission}" on ${object}`;
+    const metadata = { principal: principal.name, action: method.permission, ...names };
+    return principal.kind === 'anonymous'
+      ? new RollcallError(
+          'CREDENTIAL_REQUIRED',
+          `the call needs ${wanted}, which callers without a credential do not have`,
+          { metadata },
+        )
+      : new RollcallError('NOT_ALLOWED', `${principal.name} does not have ${wanted}`, { metadata });
+  }
+}
