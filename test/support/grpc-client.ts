@@ -41,9 +41,9 @@ type CallsOf<M> = M extends {
   readonly responseStream: infer ResponseStream;
 }
   ? RequestStream extends true
-    ? () => ClientDuplexStream<Request, Response>
+    ? (metadata?: Metadata) => ClientDuplexStream<Request, Response>
     : ResponseStream extends true
-      ? (request: Request) => ClientReadableStream<Response>
+      ? (request: Request, metadata?: Metadata) => ClientReadableStream<Response>
       : UnaryCalls<Request, Response>
   : never;
 

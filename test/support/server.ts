@@ -18,6 +18,12 @@ const GRPC_JS_ALONE: readonly string[] =
     ? ['--import', new URL('../../scripts/grpc-js-alone.js', import.meta.url).pathname]
     : [];
 
+/** The command with which a test starts one server that leaves all of gRPC to grpc-js, beside others. */
+export const ON_GRPC_JS: readonly string[] = [
+  'env',
+  `NODE_OPTIONS=--import=${new URL('../../scripts/grpc-js-alone.js', import.meta.url).pathname}`,
+];
+
 /** A program that only does something and ends is done by then, or hangs. */
 const PROGRAM_MAX_MS = 20_000;
 
@@ -137,7 +143,8 @@ export async function startWith(
   const { process: child, log, exited, listening } = launchServer(args, command, main);
   const port = await listening;
   const isAlone = log.some((line) => line.includes('grpc-js is another one than expected'));
-  if (isAlone !== GRPC_JS_ALONE.length > 0) throw new Error('the server takes unary calls on the other path');
+  if (isAlone !== (GRPC_JS_ALONE.length > 0 || command === ON_GRPC_JS))
+    throw new Error('the server takes unary calls on the other path');
   const address = `127.0.0.1:${port}`;
   const clients = clientsOf(address, credentials.createInsecure());
   const close = (): void => closeClients(clients);
