@@ -17,7 +17,8 @@ const layers = [
   ['domain/retention', domain],
   ['domain', domain],
   ['access', everywhere],
-  ['api', [...everywhere, 'access', 'catalog', 'domain']],
+  ['audit', ['base']],
+  ['api', [...everywhere, 'access', 'audit', 'catalog', 'domain']],
   ['edges/wire', [...everywhere, 'access/principal', 'api/call']],
   ['edges/grpc', [...everywhere, 'api/call', 'api/services', 'api/readiness', 'edges/wire']],
   ['edges/http', [...everywhere, 'api/call', 'api/readiness', 'edges/wire']],
@@ -31,6 +32,7 @@ const layers = [
     [
       'base',
       'access/instruments',
+      'audit/instruments',
       'store/instruments',
       'catalog/instruments',
       'domain',
@@ -44,6 +46,7 @@ const layers = [
     [
       ...everywhere,
       'access/access',
+      'audit',
       'store',
       'catalog/sync',
       'domain',

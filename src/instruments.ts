@@ -1,4 +1,5 @@
 import * as access from './access/instruments.js';
+import * as audit from './audit/instruments.js';
 import * as api from './api/instruments.js';
 import type { Alarm, Counter, Histogram } from './base/telemetry.js';
 import * as catalog from './catalog/instruments.js';
@@ -21,6 +22,7 @@ export const ALL_COUNTERS: readonly Counter[] = [
   store.COUNTERS,
   api.COUNTERS,
   access.COUNTERS,
+  audit.COUNTERS,
 ].flatMap((counters) => Object.values<Counter>(counters));
 
 /** Every histogram of the program. */
@@ -37,6 +39,7 @@ export const ALL_ALARMS: readonly Alarm[] = [
   cluster.ALARMS,
   tls.ALARMS,
   access.ALARMS,
+  audit.ALARMS,
 ].flatMap((alarms) => Object.values<Alarm>(alarms));
 
 /** All of them. */

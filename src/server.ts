@@ -25,7 +25,9 @@ import { type ClusterSettings, type Replica, startReplica } from './domain/repli
 import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
 import type { Access } from './access/access.js';
-import type { Settings, StoreSettings, TraceSettings } from './settings/settings.js';
+import { Audit, type AuditParts } from './audit/audit.js';
+import { AuditFile, type AuditFileParts } from './audit/audit-file.js';
+import type { AuditSettings, Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import { Metrics } from './telemetry/metrics.js';
@@ -66,8 +68,10 @@ export async function startServer(
     const access =
       settings.access === undefined ? undefined : closers.add(await openAccess(settings.access, jwtKeys, telemetry));
     const accessHash = (): string => access?.hash ?? '';
+    const audit = closers.add(await openAudit(settings.audit, parts));
+    const auditing = { audit, auditedCalls: settings.audit.calls, auditRequired: settings.audit.required };
     const clientCertificates = settings.tls?.clientCertificates ?? 'none';
-    const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates, access });
+    const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates, access, ...auditing });
     access?.onChange(() => dispatcher.askAgain(), closers.addSignal());
     const readiness = new Readiness(NOT_READY);
     const edgeParts = { ...parts, dispatcher, readiness, tls: listenerTls(settings, tlsFiles) };
@@ -91,7 +95,7 @@ export async function startServer(
       accessHash,
     };
     const inspector = closers.add(openInspector(telemetry));
-    const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector }));
+    const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector, audit }));
     const source = {
       replica,
       dispatcher,
@@ -116,6 +120,7 @@ export async function startServer(
       telemetry.setLevel(next.logLevel);
       void tlsFiles.look();
       void access?.look();
+      audit.reopen();
     };
     return { grpcPort, httpPort, apply, close: () => stop(readiness, replica, closers) };
   } catch (error) {
@@ -140,6 +145,15 @@ async function openAccess(path: string, jwtKeys: { maxMs: number }, telemetry: P
   const { Access } = await import('./access/access.js');
   const log = telemetry.log.child('access');
   return Access.open({ path, clock: systemClock, telemetry: { ...telemetry, log }, keysKeepMs: () => jwtKeys.maxMs });
+}
+
+/** Opens the audit. */
+async function openAudit(
+  { log }: AuditSettings,
+  parts: Pick<AuditParts, 'clock' | 'random' | 'telemetry'> & Pick<AuditFileParts, 'telemetry'>,
+): Promise<Audit> {
+  const sink = log === undefined ? undefined : await AuditFile.open({ ...parts, path: log });
+  return new Audit({ ...parts, sink });
 }
 
 /** Makes the HTTP edge. */

@@ -5,8 +5,11 @@ import type { Inspector } from '../domain/config/inspection/inspector.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
+import { AuditEvents } from './admin/audit.js';
 import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
+import type { Audit } from '../audit/audit.js';
+import { auditGate, type AuditedCalls, auditor } from './call/auditor.js';
 import { certificateGate } from './call/certificate-gate.js';
 import { Dispatcher } from './call/dispatcher.js';
 import { identityGate } from './call/identity-gate.js';
@@ -14,6 +17,7 @@ import type { Method } from './call/method.js';
 import { errorCounter } from './call/error-counter.js';
 import { configHandlers } from './config/handlers.js';
 import { peerHandlers } from './peer/handlers.js';
+import { LocalParts } from './peer/local-parts.js';
 import { proven } from './peer/proven.js';
 import { registryHandlers } from './registry/handlers.js';
 import { SERVICES } from './services.js';
@@ -38,15 +42,20 @@ interface DispatcherSettings {
   readonly clientCertificates: 'none' | 'optional' | 'required';
   /** `undefined` if every caller may do everything. */
   readonly access: Access | undefined;
+  readonly audit: Audit;
+  readonly auditedCalls: AuditedCalls;
+  /** Decisions are refused while their events cannot be written. */
+  readonly auditRequired: boolean;
 }
 
 /** Makes the dispatcher: the gates in their order, and the observers. */
 export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
-  const { clock, random, telemetry, streamAgeMs, clientCertificates, access } = parts;
-  const observers = [errorCounter(telemetry.counters)];
+  const { clock, random, telemetry, streamAgeMs, clientCertificates, access, audit, auditedCalls } = parts;
+  const observers = [errorCounter(telemetry.counters), auditor(audit, auditedCalls)];
   const gates = [
     ...(clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required', clock)]),
     identityGate(access),
+    ...(parts.auditRequired ? [auditGate(audit)] : []),
   ];
   return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates, observers });
 }
@@ -56,7 +65,7 @@ export function openApi(
   replica: Replica,
   dispatcher: Dispatcher,
   about: About,
-  parts: ApiParts & { readonly inspector: Inspector },
+  parts: ApiParts & { readonly inspector: Inspector; readonly audit: Audit },
 ): Api {
   const { catalog, freshness } = replica;
   const { unsent } = dispatcher;
@@ -64,12 +73,14 @@ export function openApi(
   hub.start();
   const stop = new AbortController();
   replica.membership?.onRewrite((reachedWatches) => hub.whenServed(reachedWatches), stop.signal);
+  const localParts = new LocalParts();
+  const auditEvents = new AuditEvents(parts.audit, replica, localParts);
   return {
     methods: [
       ...bind(SERVICES.registry, registryHandlers(replica, hub)),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
-      ...bind(SERVICES.admin, adminHandlers(replica, hub, about)),
-      ...peerMethods(replica),
+      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents)),
+      ...peerMethods(replica, localParts),
     ],
     watches: () => hub.size,
     close: () => {
@@ -80,7 +91,7 @@ export function openApi(
 }
 
 /** The methods for members. Without a cluster each is refused. */
-function peerMethods({ peer, peerProofs }: Replica): Method[] {
-  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER));
+function peerMethods({ peer, peerProofs }: Replica, localParts: LocalParts): Method[] {
+  const methods = bind(SERVICES.peer, peerHandlers(peer ?? NO_MEMBER, localParts));
   return peerProofs ? proven(methods, peerProofs) : methods;
 }

@@ -54,12 +54,18 @@ export const SERVICES = {
   admin: row({
     definition: AdminServiceDefinition,
     audience: 'admin',
-    permissions: { getStatus: 'any', getSelf: 'any', releaseProtection: 'operate', forgetMember: 'operate' },
+    permissions: {
+      getStatus: 'any',
+      getSelf: 'any',
+      listAuditEvents: 'operate',
+      releaseProtection: 'operate',
+      forgetMember: 'operate',
+    },
   }),
   peer: row({
     definition: PeerServiceDefinition,
     audience: 'peer',
-    permissions: { lastHeard: 'peer', handOver: 'peer', getStoreStatus: 'peer' },
+    permissions: { lastHeard: 'peer', handOver: 'peer', getStoreStatus: 'peer', answerPart: 'peer' },
   }),
 } as const;
 

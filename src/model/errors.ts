@@ -223,6 +223,11 @@ export const REASONS = {
     retry: true,
     meaning: 'The server cannot acknowledge heartbeats now; the metadata give the cause. Send them to another server.',
   },
+  AUDIT_UNAVAILABLE: {
+    code: 'UNAVAILABLE',
+    retry: true,
+    meaning: 'The audit cannot be written, and the server was started with --audit-required. Nothing was written.',
+  },
   KEYS_UNAVAILABLE: {
     code: 'UNAVAILABLE',
     retry: true,

@@ -130,6 +130,13 @@ const RULES: readonly CrossRule[] = [
       'must have the extended key usage clientAuth beside serverAuth, because this server shows it to the other servers of the cluster',
     ),
   ),
+  rule(['audit-required', 'audit-log'], (values) =>
+    findIf(
+      values['audit-required'] === true && values['audit-log'] === undefined,
+      'audit-required',
+      'needs --audit-log',
+    ),
+  ),
   etcdNeeds('etcd-user', 'etcd-password-file'),
   etcdNeeds('etcd-password-file', 'etcd-user'),
   rule(['host', 'access', 'tls-cert', 'insecure'], (values) =>

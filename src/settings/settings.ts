@@ -24,6 +24,7 @@ export interface Settings {
   readonly access: string | undefined;
   /** How long the keys of an issuer of JWTs count after they were read, in milliseconds. */
   readonly jwtKeysMaxMs: number;
+  readonly audit: AuditSettings;
   /** Why the server is not safe from other machines that reach it; `undefined` if it is. */
   readonly insecure: string | undefined;
   /** Where the other servers of the cluster reach this one. `undefined` if at the address that it listens on. */
@@ -37,6 +38,15 @@ export interface Settings {
   /** Where traces are sent. `undefined` if none are recorded. */
   readonly traces: TraceSettings | undefined;
   readonly logLevel: LogLevel;
+}
+
+/** The audit. */
+export interface AuditSettings {
+  /** The path of its file, or "stderr"; `undefined` if it is kept in memory alone. */
+  readonly log: string | undefined;
+  readonly calls: 'writes' | 'all';
+  /** Decisions are refused while the audit cannot be written. */
+  readonly required: boolean;
 }
 
 /** TLS towards clients and peers. */
@@ -124,6 +134,7 @@ function settingsOf(values: SettingValues): Settings {
     tls: tlsOf(values),
     access: values.access,
     jwtKeysMaxMs: values['jwt-keys-max-hours'] * HOUR_MS,
+    audit: { log: values['audit-log'], calls: values.audit, required: values['audit-required'] === true },
     insecure: insecurityOf(values),
     advertise: values.advertise,
     node: values.node,

@@ -227,6 +227,24 @@ export const ROWS = {
     parse: wholeNumber(1, 720),
     reload: 'hot',
   },
+  'audit-log': {
+    value: 'FILE|stderr',
+    help: 'Where the audit is written, as JSON lines: config writes, decisions of operators, Deregister, and refused calls. SIGHUP opens the file again. Default: nowhere; the newest 10,000 events are kept in memory.',
+    parse: someText,
+    reload: 'restart',
+  },
+  audit: {
+    value: 'writes|all',
+    default: 'writes',
+    help: 'Calls that the audit has beside refused ones: writes, or all, which is Register too.',
+    parse: oneOf(['writes', 'all']),
+    reload: 'restart',
+  },
+  'audit-required': {
+    help: 'Refuse config writes and decisions of operators while the audit cannot be written. Needs --audit-log. Default: off.',
+    parse: trueOrFalse,
+    reload: 'restart',
+  },
   insecure: {
     help: 'Allow a --host that is not loopback without TLS or without --access. Default: off.',
     parse: trueOrFalse,

@@ -44,7 +44,11 @@ test('A4: a watch or a list that is wider than the grants is refused, or shows t
     const { reason } = await ask('WatchConfig', shop({ filters: filters as never }), pay);
     assert.equal(reason, allowed ? '' : 'NOT_ALLOWED', JSON.stringify(filters));
   }
-  assert.equal((await ask('WatchServices', shop({ services: ['pay', 'cart'] }), narrow)).reason, 'NOT_ALLOWED');
+  for (const services of [
+    ['pay', 'cart'],
+    ['pay', 'zoo'],
+  ])
+    assert.equal((await ask('WatchServices', shop({ services }), narrow)).reason, 'NOT_ALLOWED');
   assert.equal(
     (await ask('WatchServices', { services: ['pay'] }, narrow)).reason,
     'NOT_ALLOWED',

@@ -81,6 +81,8 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   LastHeard: () => ({}),
   HandOver: () => ({}),
   GetStoreStatus: () => ({}),
+  AnswerPart: () => ({}),
+  ListAuditEvents: () => ({}),
   'Health.Check': () => ({}),
 };
 

@@ -8,7 +8,7 @@ import type { World } from '../sim/world.js';
 /** A call by nobody in particular, as an edge would make it. */
 export const callOf = (method: MethodInfo, fields: Partial<Call> = {}): Call => ({
   ...{ method, principal: EVERYBODY, peerAddress: '10.0.0.1', connection: '10.0.0.1:1', transport: 'grpc' },
-  ...{ authorization: undefined, isAmbiguous: false, certificate: undefined },
+  ...{ authorization: undefined, isAmbiguous: false, certificate: undefined, notes: undefined },
   ...{ requestId: 'r1', deadlineMs: undefined, signal: new AbortController().signal },
   metadata: { request: {}, headers: [], trailers: [] },
   ...fields,

@@ -176,6 +176,7 @@ export class ClusterStage {
         }),
       handOver: (notes) => ask((peer) => peer.handOver(to, notes)),
       storeStatus: (from) => ask((peer) => peer.storeStatus(to, from)),
+      answerPart: () => Promise.reject(new Error('no operator asks here')),
       close: () => undefined,
     };
   };

@@ -11,10 +11,16 @@ import { type Handlers, needs, unary } from '../call/method.js';
 import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
+import { type AuditEvents, checkListAuditEvents } from './audit.js';
 import { type About, publicPartOf, statusOf } from './status.js';
 
 /** The handlers of AdminService. */
-export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Handlers<AdminServiceDefinition> {
+export function adminHandlers(
+  replica: Replica,
+  hub: WatchHub,
+  about: About,
+  auditEvents: AuditEvents,
+): Handlers<AdminServiceDefinition> {
   return {
     getStatus: unary(
       () => undefined,
@@ -34,6 +40,12 @@ export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Ha
       (rights, call) => selfOf(rights, call),
     ),
 
+    listAuditEvents: unary(
+      checkListAuditEvents,
+      needs((_, may) => may.everywhere()),
+      (query) => auditEvents.list(query),
+    ),
+
     releaseProtection: unary(
       checkReleaseProtection,
       needs(({ namespace, service }, may) => may.service(namespace, service)),
@@ -44,7 +56,7 @@ export function adminHandlers(replica: Replica, hub: WatchHub, about: About): Ha
 
     forgetMember: unary(
       checkForgetMember,
-      needs((_, may) => may.everywhere()),
+      needs((node, may) => may.everywhere(`node ${node}`)),
       async (node) => {
         if (!replica.lostMembers) throw nodeNotFound(node);
         return { revision: await replica.lostMembers.forget(node) };

@@ -34,6 +34,12 @@ export function bind<Service extends ServiceDescription>(
   });
 }
 
+/** Notes the revision of a write, for the audit. Every write waits for the store, so its reply is a promise. */
+function noteRevision(call: Call, reply: unknown): void {
+  const { revision } = reply as { readonly revision?: unknown };
+  if (call.notes && typeof revision === 'bigint') call.notes.revision = revision;
+}
+
 /** Binds one method; the compiler has paired the handler with the method in `Handlers`. */
 function bindMethod<Request, Response>(
   info: Info,
@@ -66,7 +72,11 @@ function bindMethod<Request, Response>(
     kind: 'UNARY',
     invoke: (bytes, call) => {
       const reply = handle(decodeRequest(requestType, bytes), call);
-      return reply instanceof Promise ? reply.then(encode) : encode(reply);
+      if (!(reply instanceof Promise)) return encode(reply);
+      return reply.then((later) => {
+        noteRevision(call, later);
+        return encode(later);
+      });
     },
   };
 }

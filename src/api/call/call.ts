@@ -35,6 +35,27 @@ export interface Call extends Credential {
   /** Aborted when the call ends, however it ends. */
   readonly signal: AbortSignal;
   readonly metadata: CallMetadata;
+  /** Facts about the call for the audit; `undefined` if it noted none. */
+  notes: CallNotes | undefined;
+}
+
+/** Facts about a call that changes something, as far as they are known. */
+export interface CallNotes {
+  /** The objects that the call is for. */
+  readonly resources: string[];
+  /** The author that the request claims, where the caller is another one. */
+  author: string;
+  comment: string;
+  /** The revision of the write; 0n if it has none. */
+  revision: bigint;
+  /** The number of items that the caller may not send. */
+  refusedItems: number;
+}
+
+/** The notes of a call, begun with the first of them. */
+export function notesOf(call: Pick<Call, 'notes'>): CallNotes {
+  call.notes ??= { resources: [], author: '', comment: '', revision: 0n, refusedItems: 0 };
+  return call.notes;
 }
 
 /**

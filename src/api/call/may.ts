@@ -1,7 +1,7 @@
 import type { Action } from '../../access/actions.js';
 import type { Rights } from '../../access/rights.js';
 import { RollcallError } from '../../model/errors.js';
-import type { Call } from './call.js';
+import { type Call, notesOf } from './call.js';
 
 /** The names in a refusal: the object that the action was for. */
 type Names = Readonly<Record<string, string>>;
@@ -16,6 +16,7 @@ export class May {
 
   /** The method must be allowed for a service. */
   service(namespace: string, service: string): void {
+    this.#note(`${namespace}/${service}`);
     if (!this.hasService(namespace, service)) throw this.#refusal({ namespace, service });
   }
 
@@ -26,6 +27,7 @@ export class May {
 
   /** The method must be allowed for a config. */
   config(namespace: string, group: string, key: string): void {
+    this.#note(`${namespace}/${group}/${key}`);
     if (!this.hasConfig(namespace, group, key)) throw this.#refusal({ namespace, config: `${group}/${key}` });
   }
 
@@ -35,8 +37,9 @@ export class May {
       throw this.#refusal({ namespace, config: `${beginning}*` });
   }
 
-  /** The method must be allowed everywhere. */
-  everywhere(): void {
+  /** The method must be allowed everywhere. `object` is the thing that it is for, if it has a name. */
+  everywhere(object?: string): void {
+    if (object !== undefined) this.#note(object);
     if (!this.hasEverywhere(this.#action)) throw this.#refusal({ namespace: '*', service: '*' });
   }
 
@@ -60,6 +63,11 @@ export class May {
     return this.#rights.everywhere(action);
   }
 
+  /** Notes items of the request that are not allowed, while the others are. */
+  noteRefused(count: number): void {
+    notesOf(this.call).refusedItems += count;
+  }
+
   /** Throws CREDENTIAL_REQUIRED if the caller showed no credential. */
   known(): void {
     if (this.call.principal.kind === 'anonymous') throw this.#refusal({});
@@ -68,6 +76,11 @@ export class May {
   /** The rights of the caller. */
   get rights(): Rights {
     return this.#rights;
+  }
+
+  /** Notes an object of a call that changes something, for the audit. */
+  #note(object: string): void {
+    if (!this.call.method.readOnly) notesOf(this.call).resources.push(object);
   }
 
   get #rights(): Rights {

@@ -1,6 +1,7 @@
 import type { HeardNote, Query } from '../../domain/health/liveness-table.js';
 import type { MemberRef } from '../../domain/health/peers.js';
 import type {
+  AnswerPartRequest,
   GetStoreStatusRequest,
   HandOverRequest,
   HeardNote as HeardNoteMessage,
@@ -34,6 +35,14 @@ export function checkHandOver({ to, notes }: HandOverRequest): { to: MemberRef; 
 
 export function checkStoreStatus({ to, from }: GetStoreStatusRequest): { to: MemberRef; from: string } {
   return { to: to ?? NO_ADDRESSEE, from };
+}
+
+export function checkAnswerPart({ to, method, request }: AnswerPartRequest): {
+  to: MemberRef;
+  method: string;
+  request: Uint8Array;
+} {
+  return { to: to ?? NO_ADDRESSEE, method, request };
 }
 
 /** Checks the names of the items. They become keys, so they must follow the rules here as well. */

@@ -2,11 +2,12 @@ import type { PeerAnswers } from '../../domain/cluster/peer-responder.js';
 import type { Answer } from '../../domain/health/liveness-table.js';
 import { type HeardAnswer, HeardKind, type PeerServiceDefinition } from '../../gen/rollcall/peer/v1/peer_service.js';
 import { toDuration } from '../../model/time.js';
+import type { LocalParts } from './local-parts.js';
 import { asksNothing, type Handlers, unary } from '../call/method.js';
-import { checkHandOver, checkLastHeard, checkStoreStatus } from './checks.js';
+import { checkAnswerPart, checkHandOver, checkLastHeard, checkStoreStatus } from './checks.js';
 
 /** The handlers of PeerService. */
-export function peerHandlers(peer: PeerAnswers): Handlers<PeerServiceDefinition> {
+export function peerHandlers(peer: PeerAnswers, parts: LocalParts): Handlers<PeerServiceDefinition> {
   return {
     lastHeard: unary(checkLastHeard, asksNothing, ({ to, ids, queries, promise }) => ({
       answers: peer.lastHeard(to, queries, promise).map((answer, i) => toMessage(ids[i]!, answer)),
@@ -15,6 +16,11 @@ export function peerHandlers(peer: PeerAnswers): Handlers<PeerServiceDefinition>
     handOver: unary(checkHandOver, asksNothing, ({ to, notes }) => {
       peer.handOver(to, notes);
       return {};
+    }),
+
+    answerPart: unary(checkAnswerPart, asksNothing, ({ to, method, request }) => {
+      peer.assertAddressed(to);
+      return { response: Buffer.from(parts.answer(method, request)) };
     }),
 
     getStoreStatus: unary(checkStoreStatus, asksNothing, ({ to, from }) => {

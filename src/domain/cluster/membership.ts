@@ -209,6 +209,12 @@ export class Membership implements Cluster, Closeable {
     return 'epoch' in this.#state && to.id === this.id && to.epoch === this.#state.epoch;
   }
 
+  /** Asks every other member for its part of an answer to an operator. `part` is `undefined` for one that does not answer. */
+  async answerParts(method: string, request: Uint8Array): Promise<{ node: string; part: Uint8Array | undefined }[]> {
+    const parts = await this.#links.answerParts(method, request);
+    return parts.map(({ id, part }) => ({ node: this.parts.catalog.member(id)?.record.node ?? id, part }));
+  }
+
   view(): ClusterView {
     const { catalog, clock } = this.parts;
     return {

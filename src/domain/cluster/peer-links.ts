@@ -67,6 +67,16 @@ export class PeerLinks {
     return (await Promise.all(asked)).includes(true);
   }
 
+  /** Asks every other member for its part of an answer. `undefined` for one that does not answer. */
+  answerParts(method: string, request: Uint8Array): Promise<{ id: string; part: Uint8Array | undefined }[]> {
+    return Promise.all(
+      [...this.#links.values()].map(async ({ ref, link }) => {
+        const part = await this.#inTime(link.answerPart(method, request)).catch(() => undefined);
+        return { id: ref.id, part };
+      }),
+    );
+  }
+
   async #hasStore(peer: PeerConnection): Promise<boolean> {
     const { id, propagation } = this.parts;
     const { works, seen } = await this.#asked(peer, peer.link.storeStatus(id));

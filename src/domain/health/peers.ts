@@ -25,6 +25,8 @@ export interface PeerLink {
   handOver(notes: readonly HeardNote[]): Promise<void>;
   /** Resolves to the state of the store as that member sees it. `from` is the id of this member. */
   storeStatus(from: string): Promise<PeerStoreStatus>;
+  /** Resolves to the part of that member in the answer to a question of an operator: a request and a response, encoded. */
+  answerPart(method: string, request: Uint8Array): Promise<Uint8Array>;
   close(): void;
 }
 

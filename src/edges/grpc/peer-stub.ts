@@ -1,5 +1,7 @@
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import {
+  type AnswerPartRequest,
+  type AnswerPartResponse,
   type GetStoreStatusRequest,
   type GetStoreStatusResponse,
   type HandOverRequest,
@@ -82,6 +84,10 @@ export class GrpcPeerStub<Proven> {
 
   getStoreStatus(request: GetStoreStatusRequest): Promise<GetStoreStatusResponse> {
     return this.#call(methods.getStoreStatus, request);
+  }
+
+  answerPart(request: AnswerPartRequest): Promise<AnswerPartResponse> {
+    return this.#call(methods.answerPart, request);
   }
 
   close(): void {

@@ -1,6 +1,8 @@
 import type { Answer, Query } from '../../domain/health/liveness-table.js';
 import type { PeerConnector, PeerLink } from '../../domain/health/peers.js';
 import {
+  type AnswerPartRequest,
+  type AnswerPartResponse,
   type GetStoreStatusRequest,
   type GetStoreStatusResponse,
   type HandOverRequest,
@@ -19,6 +21,7 @@ export interface PeerStub {
   lastHeard(request: LastHeardRequest): Promise<LastHeardResponse>;
   handOver(request: HandOverRequest): Promise<HandOverResponse>;
   getStoreStatus(request: GetStoreStatusRequest): Promise<GetStoreStatusResponse>;
+  answerPart(request: AnswerPartRequest): Promise<AnswerPartResponse>;
   close(): void;
 }
 
@@ -45,6 +48,9 @@ export function peerConnector(open: (address: string) => PeerStub): PeerConnecto
       async storeStatus(from) {
         const { works, seenWriteId: writeId, seenAge } = await stub.getStoreStatus({ to, from });
         return { works, seen: writeId === '' ? undefined : { writeId, ageMs: seenAge ? fromDuration(seenAge) : 0 } };
+      },
+      async answerPart(method, request) {
+        return (await stub.answerPart({ to, method, request: Buffer.from(request) })).response;
       },
       close: () => stub.close(),
     };

@@ -1,5 +1,5 @@
 import { type Principal, UNIDENTIFIED } from '../../access/principal.js';
-import type { Call, CallMetadata, ClientCertificate, Transport } from '../../api/call/call.js';
+import type { Call, CallMetadata, CallNotes, ClientCertificate, Transport } from '../../api/call/call.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { RUN_ID } from '../../model/names.js';
@@ -12,6 +12,7 @@ export abstract class EdgeCall implements Call {
   abstract readonly deadlineMs: number | undefined;
   abstract readonly isAmbiguous: boolean;
   principal: Principal = UNIDENTIFIED;
+  notes: CallNotes | undefined = undefined;
   #requestId: string | undefined;
   #metadata: CallMetadata | undefined;
   #abort: AbortController | undefined;

@@ -214,6 +214,7 @@ export class Servers {
           return this.#call(asker, address, (peer) => (peer.handOver(to, sent), this.scene.count('handed over')));
         },
         storeStatus: (from) => this.#call(asker, address, (peer) => peer.storeStatus(to, from)),
+        answerPart: () => Promise.reject(new Error('no operator asks here')),
         close: () => undefined,
       };
     };

@@ -24,6 +24,7 @@ test('without flags and variables every setting has its default', () => {
     tls: undefined,
     access: undefined,
     jwtKeysMaxMs: 24 * 3_600_000,
+    audit: { log: undefined, calls: 'writes', required: false },
     insecure: undefined,
     advertise: undefined,
     node: undefined,

@@ -133,6 +133,21 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     ],
     bad: ['', '0', '721', '1.5', 'a'],
   },
+  'audit-log': { good: ['stderr', '/var/log/rollcall-audit.log'].map((path) => [path, path]), bad: [''] },
+  audit: {
+    good: [
+      ['writes', 'writes'],
+      ['all', 'all'],
+    ],
+    bad: ['', 'none', 'ALL'],
+  },
+  'audit-required': {
+    good: [
+      ['true', true],
+      ['false', false],
+    ],
+    bad: ['', 'yes'],
+  },
   insecure: {
     good: [
       ['true', true],

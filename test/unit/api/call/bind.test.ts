@@ -15,7 +15,7 @@ import { METHODS, pathOf } from '../../../support/wire.js';
 
 /** The handlers of AdminService, with a `run` that only says what it was given. */
 const echo: Handlers<AdminServiceDefinition> = {
-  ...adminHandlers(undefined as never, undefined as never, undefined as never),
+  ...adminHandlers(undefined as never, undefined as never, undefined as never, undefined as never),
   releaseProtection: unary(
     ({ service }) => ({ service }),
     asksNothing,
@@ -47,6 +47,7 @@ test('a method only reads if its proto says NO_SIDE_EFFECTS, and nothing else sa
     [
       ['/rollcall.v1.AdminService/GetStatus', true],
       ['/rollcall.v1.AdminService/GetSelf', true],
+      ['/rollcall.v1.AdminService/ListAuditEvents', true],
       ['/rollcall.v1.AdminService/ReleaseProtection', false],
       ['/rollcall.v1.AdminService/ForgetMember', false],
     ],

@@ -1,0 +1,116 @@
+import type { Audit, AuditEvent } from '../../audit/audit.js';
+import { firstOf } from '../../catalog/paging.js';
+import type { Replica } from '../../domain/replica.js';
+import {
+  AuditEvent as AuditEventMessage,
+  AdminServiceDefinition,
+  ListAuditEventsRequest,
+  ListAuditEventsResponse,
+} from '../../gen/rollcall/v1/admin_service.js';
+import { LIMITS } from '../../model/limits.js';
+import { fromTimestamp, toTimestamp } from '../../model/time.js';
+import { encodePageToken, hashSelection } from '../../model/tokens.js';
+import { Checker } from '../call/checker.js';
+import { decodeRequest, encodeMessage } from '../call/wire.js';
+import type { LocalParts } from '../peer/local-parts.js';
+
+/** The path under which members ask one another for their part. */
+const METHOD = `/${AdminServiceDefinition.fullName}/${AdminServiceDefinition.methods.listAuditEvents.name}`;
+/** An id has 22 characters of its server and 8 of its number; the milliseconds before it have 9 in base 36. */
+const POSITION = /^[0-9a-z]{9}\.[A-Za-z0-9_.-]{10,64}$/;
+const TIME_CHARS = 9;
+
+/** A checked ListAuditEvents. */
+interface EventQuery {
+  readonly request: ListAuditEventsRequest;
+  readonly size: number;
+  /** The position after which the page begins; empty for the first one. */
+  readonly after: string;
+  readonly selection: string;
+}
+
+/** Checks a ListAuditEvents. */
+export function checkListAuditEvents(request: ListAuditEventsRequest): EventQuery {
+  const check = new Checker();
+  const { principal, method, resource, failuresOnly } = request;
+  const longest = LIMITS.TOKEN_CHARS.value;
+  for (const [field, text] of Object.entries({ principal, method, resource })) check.chars(field, text, longest);
+  const selection = hashSelection(['ListAuditEvents', principal, method, resource, failuresOnly]);
+  const { size, after } = check.page(request, selection);
+  if (after[0] !== undefined && !POSITION.test(after[0]))
+    check.refuse('page_token', 'is not a next_page_token of this list');
+  check.done();
+  return { request, size, after: after[0] ?? '', selection };
+}
+
+/** The events of all servers of the cluster. */
+export class AuditEvents {
+  constructor(
+    private readonly audit: Audit,
+    private readonly replica: Pick<Replica, 'membership'>,
+    parts: LocalParts,
+  ) {
+    parts.add(METHOD, (bytes) => {
+      const query = checkListAuditEvents(decodeRequest(ListAuditEventsRequest, bytes));
+      return encodeMessage(ListAuditEventsResponse, this.#local(query));
+    });
+  }
+
+  /** One page of the events, newest first. */
+  async list(query: EventQuery): Promise<ListAuditEventsResponse> {
+    const request = encodeMessage(ListAuditEventsRequest, query.request);
+    const others = (await this.replica.membership?.answerParts(METHOD, request)) ?? [];
+    const answers = [
+      this.#local(query),
+      ...others.flatMap(({ part }) => (part ? [decodeRequest(ListAuditEventsResponse, part)] : [])),
+    ];
+    const hasMore = answers.some(({ nextPageToken }) => nextPageToken !== '');
+    return {
+      ...pageOf(
+        answers.flatMap(({ events }) => events),
+        query,
+        hasMore,
+      ),
+      unanswered: others.filter(({ part }) => !part).map(({ node }) => node),
+    };
+  }
+
+  #local(query: EventQuery): ListAuditEventsResponse {
+    const { principal, method, resource, failuresOnly } = query.request;
+    const wanted = (event: AuditEvent): boolean =>
+      (principal === '' || event.principal === principal) &&
+      (method === '' || event.method.endsWith(`/${method}`)) &&
+      (resource === '' || event.resources.some((name) => name.startsWith(resource))) &&
+      (!failuresOnly || event.outcome !== 'OK');
+    return { ...pageOf([...this.audit.recent()].filter(wanted).map(toMessage), query, false), unanswered: [] };
+  }
+}
+
+/** The newest events behind the position of a query. `hasMore`: events that are not among these follow. */
+function pageOf(
+  events: readonly AuditEventMessage[],
+  { size, after, selection }: EventQuery,
+  hasMore: boolean,
+): Pick<ListAuditEventsResponse, 'events' | 'nextPageToken'> {
+  const behind = events.map((event) => ({ event, position: positionOf(event) }));
+  const sorted = behind
+    .filter(({ position }) => after === '' || position < after)
+    .sort((a, b) => (a.position > b.position ? -1 : 1));
+  const { entries, last } = firstOf(
+    sorted,
+    size,
+    ({ position }) => position,
+    ({ event }) => event,
+    ({ event }) => AuditEventMessage.encode(event).finish().length,
+  );
+  const end = last ?? (hasMore ? sorted[entries.length - 1]?.position : undefined);
+  return { events: [...entries], nextPageToken: end === undefined ? '' : encodePageToken({ after: [end], selection }) };
+}
+
+/** The place of an event in the order of all: by time, and then by id. */
+const positionOf = ({ time, id }: AuditEventMessage): string =>
+  `${Math.max(fromTimestamp(time!), 0).toString(36).padStart(TIME_CHARS, '0')}.${id}`;
+
+function toMessage({ timeMs, resources, ...event }: AuditEvent): AuditEventMessage {
+  return { ...event, resources: [...resources], time: toTimestamp(timeMs) };
+}
