@@ -6,6 +6,7 @@ import { beginningIn, childAt, parseNodes, type YamlNode } from '../base/yaml-no
 import { ACCESS_SCHEMA, type AccessContent, endMs, type GrantContent, type ShapeIssue } from './access-schema.js';
 import { ownRole, type Role, ROLES } from './actions.js';
 import { capturesIn } from './patterns.js';
+import type { Limits } from './quotas.js';
 
 /** An access file of this size is something else. */
 export const ACCESS_FILE_BYTES_MAX = 4 * 1_024 * 1_024;
@@ -51,6 +52,14 @@ export interface AccessFile {
   readonly issuers: readonly IssuerEntry[];
   readonly certificates: readonly CertificateEntry[];
   readonly anonymous: readonly GrantText[];
+  readonly quotas: readonly QuotaEntry[];
+}
+
+/** Limits of some callers. */
+export interface QuotaEntry {
+  /** Names of callers, exact or beginnings that end in "*". */
+  readonly callers: readonly string[];
+  readonly limits: Limits;
 }
 
 /** An access file that cannot be used. Each line of the message names a place and the rule that is broken there. */
@@ -124,6 +133,7 @@ const valueAt = (content: unknown, path: readonly PropertyKey[]): unknown =>
 const KEYS = [
   ...['roles', 'tokens', 'jwt', 'certificates', 'anonymous', 'name', 'hash', 'expires', 'grants', 'role', 'if'],
   ...['namespaces', 'services', 'configs', 'alias', 'issuer', 'audience', 'keys-url', 'keys-file', 'ca', 'match'],
+  ...['quotas', 'callers', 'calls-per-second', 'beats-per-second', 'watches'],
 ];
 
 /** The mistakes that concern several values. */
@@ -183,7 +193,14 @@ function mistakesIn(content: AccessContent): Mistake[] {
   return mistakes;
 }
 
-function fileOf({ tokens = [], jwt = [], certificates = [], anonymous = [], roles = {} }: AccessContent): AccessFile {
+function fileOf({
+  tokens = [],
+  jwt = [],
+  certificates = [],
+  anonymous = [],
+  roles = {},
+  quotas = [],
+}: AccessContent): AccessFile {
   const own = Object.fromEntries(Object.entries(roles).map(([role, actions]) => [role, ownRole(actions)]));
   const known: Readonly<Record<string, Role>> = { ...own, ...ROLES };
   const textsOf = (given: readonly GrantContent[]): GrantText[] =>
@@ -201,5 +218,13 @@ function fileOf({ tokens = [], jwt = [], certificates = [], anonymous = [], role
     })),
     certificates: certificates.map(({ match, grants: given }) => ({ match, grants: textsOf(given) })),
     anonymous: textsOf(anonymous),
+    quotas: quotas.map((entry) => ({
+      callers: entry.callers,
+      limits: {
+        callsPerSecond: entry['calls-per-second'],
+        beatsPerSecond: entry['beats-per-second'],
+        watches: entry.watches,
+      },
+    })),
   };
 }

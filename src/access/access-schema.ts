@@ -74,6 +74,12 @@ const isKeysUrl = (given: string): boolean => {
   );
 };
 
+/** A limit: a whole number. */
+const rate = (max: number) => {
+  const rule = `must be a whole number from 1 to ${max}`;
+  return z.int(rule).min(1, rule).max(max, rule).optional();
+};
+
 /** The shape of an access file. */
 export const ACCESS_SCHEMA = z.strictObject(
   {
@@ -156,6 +162,32 @@ export const ACCESS_SCHEMA = z.strictObject(
       )
       .optional()
       .describe('Callers that show a certificate.'),
+    quotas: z
+      .array(
+        z.strictObject(
+          {
+            callers: list(
+              ruled((given) => (given.slice(0, -1).includes('*') ? 'must have a "*" only at its end' : undefined)),
+              'must be a list of callers, such as ["token:ci"]',
+            ).describe(
+              'Names of callers, such as token:ci, jwt:k8s:* or anonymous. The first entry that has a name counts.',
+            ),
+            'calls-per-second': rate(1_000_000).describe(
+              'Calls a second apart from heartbeats; those of two seconds may come at once.',
+            ),
+            'beats-per-second': rate(10_000_000).describe(
+              'Items of heartbeats a second. A heartbeat that is refused may cost an instance its health.',
+            ),
+            watches: rate(100_000).describe('Open watches.'),
+          },
+          MAP,
+        ),
+        'must be a list of quotas',
+      )
+      .optional()
+      .describe(
+        'Limits of callers, for each server. Those of anonymous are for each address, or each /64 of IPv6. Default: none.',
+      ),
     anonymous: z
       .array(plainGrant, 'must be a list of grants')
       .optional()

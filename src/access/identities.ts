@@ -1,11 +1,13 @@
 import { hash } from 'node:crypto';
 import { decodeJwt, errors } from 'jose';
 import type { Clock } from '../base/clock.js';
+import { networkOf } from '../base/hosts.js';
 import type { Telemetry } from '../base/telemetry.js';
 import { RollcallError } from '../model/errors.js';
 import { COUNTERS } from './instruments.js';
 import type { VerifiedJwt } from './issuer.js';
-import { anonymous, type Principal, type PrincipalKind } from './principal.js';
+import { ANONYMOUS, anonymous, type Principal, type PrincipalKind } from './principal.js';
+import { FailedLogins, type Quota, Quotas } from './quotas.js';
 import type { Rights } from './rights.js';
 import type { Rules } from './rules.js';
 import { hashOf, isToken } from './tokens.js';
@@ -30,6 +32,8 @@ export interface Credential {
   readonly isAmbiguous: boolean;
   /** `undefined` if the client showed none. */
   readonly certificate: ShownCertificate | undefined;
+  /** The IP address of the caller. */
+  readonly peerAddress: string;
 }
 
 /** The dependencies of Identities. */
@@ -53,6 +57,8 @@ export class Identities {
   /** The identities of tokens by hash, and of JWTs by digest. */
   readonly #tokens = new Map<string, Principal>();
   readonly #jwts = new Map<string, Principal | Promise<Principal>>();
+  readonly #quotas: Quotas;
+  readonly #failedLogins: FailedLogins;
   readonly #certificates = new WeakMap<ShownCertificate, Principal>();
 
   constructor(
@@ -60,6 +66,8 @@ export class Identities {
     rules: Rules,
   ) {
     this.#rules = rules;
+    this.#quotas = new Quotas(parts.clock);
+    this.#failedLogins = new FailedLogins(parts.clock);
   }
 
   /** Takes over changed rules, or changed keys of the same ones. */
@@ -70,17 +78,26 @@ export class Identities {
   }
 
   /** See Access. A header decides before a certificate does: a proxy or a mesh has one for all of its callers. */
-  identify({ authorization, isAmbiguous, certificate }: Credential): Principal | Promise<Principal> {
+  identify(credential: Credential): Principal | Promise<Principal> {
+    const { authorization, isAmbiguous, certificate } = credential;
     if (isAmbiguous) throw refused('the header "authorization" must be sent once');
-    if (authorization !== undefined) return this.#byHeader(authorization);
-    return certificate ? this.#byCertificate(certificate) : this.#anonymous;
+    if (authorization !== undefined) return this.#byHeader(authorization, credential);
+    return certificate ? this.#byCertificate(certificate) : this.#anonymousAt(credential);
   }
 
-  #byHeader(authorization: string): Principal | Promise<Principal> {
+  /** A caller without a credential. With limits each network of clients has its own. */
+  #anonymousAt({ peerAddress }: Credential): Principal {
+    const limits = this.#rules.limitsOf(ANONYMOUS);
+    if (!limits) return this.#anonymous;
+    const quota = this.#quotas.of(`${ANONYMOUS} ${networkOf(peerAddress)}`, limits);
+    return anonymous(() => this.#rules.anonymous, quota);
+  }
+
+  #byHeader(authorization: string, from: Credential): Principal | Promise<Principal> {
     const [, credential] = BEARER.exec(authorization) ?? [];
     if (credential === undefined) throw refused('the header "authorization" must be "Bearer", a space and a token');
     if (isToken(credential)) return this.#byToken(hashOf(credential));
-    if (JWT.test(credential)) return this.#byJwt(credential);
+    if (JWT.test(credential)) return this.#byJwt(credential, networkOf(from.peerAddress));
     throw unknownToken();
   }
 
@@ -98,10 +115,11 @@ export class Identities {
     return principal;
   }
 
-  #byJwt(jwt: string): Principal | Promise<Principal> {
+  #byJwt(jwt: string, network: string): Principal | Promise<Principal> {
     const digest = hash('sha256', jwt, 'base64url');
     const known = this.#jwts.get(digest);
     if (known) return known;
+    this.#failedLogins.check(network);
     const issuer = this.#issuerOf(jwt);
     this.parts.telemetry.counters.add(COUNTERS.jwt_verifications);
     const { alias } = issuer.entry;
@@ -115,6 +133,7 @@ export class Identities {
       },
       (error: unknown) => {
         this.#jwts.delete(digest);
+        if ((error as RollcallError).reason === 'TOKEN_REFUSED') this.#failedLogins.failed(network);
         throw error;
       },
     );
@@ -167,18 +186,20 @@ export class Identities {
 
   /** A principal that resolves its rights again after every change of the rules. */
   #principal(kind: PrincipalKind, name: string, resolve: () => Resolved): Principal {
+    const full = `${kind}:${name}`;
     let generation = -1;
-    let resolved: Resolved;
-    const current = (): Resolved => {
+    let resolved: Resolved & { readonly quota: Quota | undefined };
+    const current = (): typeof resolved => {
       if (generation !== this.#generation) {
-        resolved = resolve();
+        const { rights, expiresMs } = resolve();
+        resolved = { rights, expiresMs, quota: this.#quotas.of(full, this.#rules.limitsOf(full)) };
         generation = this.#generation;
       }
       return resolved;
     };
     const { clock } = this.parts;
     return {
-      name: `${kind}:${name}`,
+      name: full,
       kind,
       rights: () => {
         const { rights, expiresMs } = current();
@@ -187,6 +208,7 @@ export class Identities {
         return rights;
       },
       expiresMs: () => current().expiresMs,
+      quota: () => current().quota,
     };
   }
 }

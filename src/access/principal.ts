@@ -1,3 +1,4 @@
+import type { Quota } from './quotas.js';
 import { ALL_RIGHTS, NO_RIGHTS, type Rights } from './rights.js';
 
 /** The way in which a caller proves its identity. */
@@ -15,17 +16,20 @@ export interface Principal {
   rights(): Rights;
   /** Wall-clock milliseconds at which the credential ends; `undefined` if it has no end. */
   expiresMs(): number | undefined;
+  /** The limits of the caller, and the part of them that it has used; `undefined` if it has none. */
+  quota(): Quota | undefined;
 }
 
 /** The name of callers without a credential. */
-const ANONYMOUS = 'anonymous';
+export const ANONYMOUS = 'anonymous';
 
 /** A caller without a credential, whose rights `rights` returns. */
-export const anonymous = (rights: () => Rights): Principal => ({
+export const anonymous = (rights: () => Rights, quota: Quota | undefined = undefined): Principal => ({
   name: ANONYMOUS,
   kind: 'anonymous',
   rights,
   expiresMs: () => undefined,
+  quota: () => quota,
 });
 
 /** The caller of a call that was not identified yet: it may do nothing. */

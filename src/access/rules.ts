@@ -6,7 +6,8 @@ import { namesIn } from './certificate-names.js';
 import { rightsOf } from './grants.js';
 import { Issuer } from './issuer.js';
 import { IssuerKeys } from './issuer-keys.js';
-import { Matcher } from './patterns.js';
+import { Matcher, Pattern } from './patterns.js';
+import type { Limits } from './quotas.js';
 import { Rights } from './rights.js';
 
 /** A token of the file, with its rights. */
@@ -40,6 +41,7 @@ export class Rules implements Closeable {
   readonly anonymous: Rights;
   /** True if a caller may operate the whole server. */
   readonly hasOperator: boolean;
+  readonly #limits: readonly { readonly callers: readonly Pattern[]; readonly limits: Limits }[];
   readonly #certificates: readonly {
     readonly isUri: boolean;
     readonly matcher: Matcher;
@@ -56,6 +58,10 @@ export class Rules implements Closeable {
       return { isUri, matcher: new Matcher(isUri ? match : match.toLowerCase(), !isUri), grants };
     });
     this.anonymous = rightsOf(file.anonymous);
+    this.#limits = file.quotas.map(({ callers, limits }) => ({
+      callers: callers.map((text) => new Pattern(text)),
+      limits,
+    }));
     this.issuers = new Map(
       file.issuers.map((entry) => {
         const { clock, log, keepMs, onKeys } = parts;
@@ -91,6 +97,11 @@ export class Rules implements Closeable {
       if (found.length > 0) return { name, rights: new Rights(found) };
     }
     return undefined;
+  }
+
+  /** The limits of a caller: those of the first entry that has its name. `undefined` if there is none. */
+  limitsOf(name: string): Limits | undefined {
+    return this.#limits.find(({ callers }) => callers.some((pattern) => pattern.has(name)))?.limits;
   }
 
   /** Why the keys of issuers are stale. Empty if they are not. */

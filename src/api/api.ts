@@ -18,6 +18,7 @@ import { errorCounter } from './call/error-counter.js';
 import { configHandlers } from './config/handlers.js';
 import { peerHandlers } from './peer/handlers.js';
 import { LocalParts } from './peer/local-parts.js';
+import { quotaGate } from './call/quota-gate.js';
 import { proven } from './peer/proven.js';
 import { registryHandlers } from './registry/handlers.js';
 import { SERVICES } from './services.js';
@@ -51,10 +52,12 @@ interface DispatcherSettings {
 /** Makes the dispatcher: the gates in their order, and the observers. */
 export function openDispatcher(parts: ApiParts & DispatcherSettings): Dispatcher {
   const { clock, random, telemetry, streamAgeMs, clientCertificates, access, audit, auditedCalls } = parts;
-  const observers = [errorCounter(telemetry.counters), auditor(audit, auditedCalls)];
+  const quotas = quotaGate();
+  const observers = [errorCounter(telemetry.counters), auditor(audit, auditedCalls), quotas];
   const gates = [
     ...(clientCertificates === 'none' ? [] : [certificateGate(clientCertificates === 'required', clock)]),
     identityGate(access),
+    quotas,
     ...(parts.auditRequired ? [auditGate(audit)] : []),
   ];
   return new Dispatcher({ clock, random, telemetry, streamAgeMs, gates, observers });

@@ -183,6 +183,11 @@ export const REASONS = {
     retry: true,
     meaning: 'The connection or the server has reached its limit of open streams.',
   },
+  RATE_LIMITED: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: true,
+    meaning: 'The caller has used up a limit of the access file, or too many tokens from its address were refused.',
+  },
   ANSWER_TOO_LARGE: {
     code: 'RESOURCE_EXHAUSTED',
     retry: false,

@@ -312,6 +312,16 @@ const REQUESTS: Record<string, Requests> = {
     good: { node: 'a' },
     rules: { node: all(required, line(128)) },
   },
+  ListAuditEvents: {
+    good: {},
+    rules: {
+      principal: line(1_024),
+      method: line(1_024),
+      resource: line(1_024),
+      page_size: pageSize,
+      page_token: pageToken,
+    },
+  },
 };
 
 /** A bad item of a heartbeat is rejected alone; see heartbeats.test.ts. */
@@ -332,6 +342,7 @@ const FREE: Record<string, string> = {
       (method) => [`${method}.barrier`, 'either value is a request of its own'],
     ),
   ),
+  'ListAuditEvents.failures_only': 'either value is a request of its own',
   ...Object.fromEntries(
     [
       ...['incarnation', 'health', 'health_reason', 'revision'],

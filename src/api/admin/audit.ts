@@ -7,7 +7,6 @@ import {
   ListAuditEventsRequest,
   ListAuditEventsResponse,
 } from '../../gen/rollcall/v1/admin_service.js';
-import { LIMITS } from '../../model/limits.js';
 import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
@@ -19,6 +18,9 @@ const METHOD = `/${AdminServiceDefinition.fullName}/${AdminServiceDefinition.met
 /** An id has 22 characters of its server and 8 of its number; the milliseconds before it have 9 in base 36. */
 const POSITION = /^[0-9a-z]{9}\.[A-Za-z0-9_.-]{10,64}$/;
 const TIME_CHARS = 9;
+
+/** The longest text to look for: a config's name has up to 704 characters, and that of a caller up to 600. */
+const TEXT_CHARS_MAX = 1_024;
 
 /** A checked ListAuditEvents. */
 interface EventQuery {
@@ -33,8 +35,7 @@ interface EventQuery {
 export function checkListAuditEvents(request: ListAuditEventsRequest): EventQuery {
   const check = new Checker();
   const { principal, method, resource, failuresOnly } = request;
-  const longest = LIMITS.TOKEN_CHARS.value;
-  for (const [field, text] of Object.entries({ principal, method, resource })) check.chars(field, text, longest);
+  for (const [field, text] of Object.entries({ principal, method, resource })) check.chars(field, text, TEXT_CHARS_MAX);
   const selection = hashSelection(['ListAuditEvents', principal, method, resource, failuresOnly]);
   const { size, after } = check.page(request, selection);
   if (after[0] !== undefined && !POSITION.test(after[0]))

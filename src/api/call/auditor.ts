@@ -12,7 +12,7 @@ export type AuditedCalls = 'writes' | 'all';
 /** The reasons of calls that were refused for who the caller is, or for what it may do. */
 const REFUSALS: ReadonlySet<Reason> = new Set<Reason>([
   ...(['CERTIFICATE_REQUIRED', 'CERTIFICATE_UNTRUSTED', 'CERTIFICATE_UNKNOWN', 'CREDENTIAL_REQUIRED'] as const),
-  ...(['TOKEN_REFUSED', 'TOKEN_EXPIRED', 'NOT_ALLOWED', 'PEER_NOT_PROVEN'] as const),
+  ...(['TOKEN_REFUSED', 'TOKEN_EXPIRED', 'NOT_ALLOWED', 'RATE_LIMITED', 'PEER_NOT_PROVEN'] as const),
 ]);
 
 const REGISTRY = '/rollcall.v1.RegistryService';

@@ -63,6 +63,11 @@ export class May {
     return this.#rights.everywhere(action);
   }
 
+  /** Counts items of a heartbeat. Throws RATE_LIMITED. */
+  takeBeats(count: number): void {
+    this.call.principal.quota()?.takeBeats(count);
+  }
+
   /** Notes items of the request that are not allowed, while the others are. */
   noteRefused(count: number): void {
     notesOf(this.call).refusedItems += count;

@@ -91,6 +91,7 @@ export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
  */
 export function allowedBeats(beats: CheckedBeats, may: May): CheckedBeats {
   const { items, positions, refused, warnings } = beats;
+  may.takeBeats(items.length + refused.length);
   const isForeign = ({ namespace, service }: HeartbeatItem): boolean => !may.hasService(namespace, service);
   if (!items.some(isForeign)) return beats;
   const foreign = new Set([...items.keys()].filter((i) => isForeign(items[i]!)));

@@ -74,7 +74,13 @@ class Stage {
   }
 
   identify(authorization: string | undefined, others: Partial<Credential> = {}) {
-    return this.access.identify({ authorization, isAmbiguous: false, certificate: undefined, ...others });
+    return this.access.identify({
+      authorization,
+      isAmbiguous: false,
+      certificate: undefined,
+      peerAddress: '10.0.0.1',
+      ...others,
+    });
   }
 
   /** The name of the caller, or the reason for which it is refused. */
@@ -326,6 +332,31 @@ async function keyServer(t: TestContext): Promise<{ url: string; body: string; s
   state.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/keys`;
   return state;
 }
+
+test('A7: signatures that are wrong are verified a bounded number of times for an address, and a known credential always counts', async (t) => {
+  const issuer = await TestIssuer.create();
+  const foreign = await TestIssuer.create();
+  const stage = await Stage.open(t, jwtFile('keys-file: KEYS'));
+  writeFileSync(join(stage.folder, 'keys.json'), JSON.stringify(await issuer.jwks()));
+  stage.write(jwtFile(`keys-file: "${join(stage.folder, 'keys.json')}"`));
+  await stage.look();
+  const good = `Bearer ${await issuer.sign()}`;
+  await eventually(async () => (await stage.who(good)) === 'jwt:ci:shop:pay');
+  const reasons: string[] = [];
+  for (let i = 0; i < 40; i++) reasons.push(await stage.who(`Bearer ${await foreign.sign({ jti: `n${i}` })}`));
+  const verified = reasons.filter((reason) => reason === 'TOKEN_REFUSED').length;
+  assert.ok(verified >= 20 && verified <= 35, String(verified));
+  assert.equal(reasons.at(-1), 'RATE_LIMITED');
+  assert.equal(await stage.who(good), 'jwt:ci:shop:pay', 'a credential that is known counts on');
+  const fresh = `Bearer ${await issuer.sign({ sub: 'shop:new' })}`;
+  assert.equal(
+    await stage.who(fresh, { peerAddress: '10.0.0.2' }),
+    'jwt:ci:shop:new',
+    'another address is not concerned',
+  );
+  stage.clock.shiftMs += 2_500;
+  assert.equal(await stage.who(`Bearer ${await issuer.sign({ sub: 'shop:two' })}`), 'jwt:ci:shop:two');
+});
 
 test('A5: an issuer that is away refuses no caller whose key is known, and a key that is withdrawn does', async (t) => {
   const issuer = await TestIssuer.create();

@@ -1,0 +1,155 @@
+import type { Clock } from '../base/clock.js';
+import { RollcallError } from '../model/errors.js';
+
+/** The limits of one caller, or of one address. A number that is not set is no limit. */
+export interface Limits {
+  /** Calls apart from heartbeats, a second. */
+  readonly callsPerSecond?: number | undefined;
+  /** Items of heartbeats a second. */
+  readonly beatsPerSecond?: number | undefined;
+  /** Open watches. */
+  readonly watches?: number | undefined;
+}
+
+/** Callers that are counted at a time. Each costs about 200 bytes. The one that came first is forgotten first. */
+const CALLERS_MAX = 10_000;
+/** A caller that was quiet may make the calls of this many seconds at once: clients come together after an outage. */
+const BURST_S = 2;
+
+/** An allowance that grows with time up to a bound: a token bucket. */
+class Allowance {
+  #left = Infinity; // full at first
+  #atMs: number;
+
+  constructor(private readonly clock: Clock) {
+    this.#atMs = clock.now();
+  }
+
+  /**
+   * Takes `n` and returns 0, or takes nothing and returns the milliseconds until there is enough. More than a burst at once is
+   * taken from a full allowance, and later calls wait for it.
+   */
+  take(n: number, perSecond: number): number {
+    const ms = this.waitMs(n, perSecond);
+    if (ms === 0) this.#left -= n;
+    return ms;
+  }
+
+  /** The milliseconds until `n` can be taken. */
+  waitMs(n: number, perSecond: number): number {
+    const now = this.clock.now();
+    const most = Math.max(perSecond * BURST_S, 1);
+    this.#left = Math.min(this.#left + ((now - this.#atMs) / 1_000) * perSecond, most);
+    this.#atMs = now;
+    return Math.max(Math.ceil(((Math.min(n, most) - this.#left) / perSecond) * 1_000), 0);
+  }
+}
+
+/** The limits of one caller, and the part of them that it has used. */
+export class Quota {
+  readonly #calls: Allowance;
+  readonly #beats: Allowance;
+  #watches = 0;
+
+  constructor(
+    private readonly name: string,
+    clock: Clock,
+    public limits: Limits,
+  ) {
+    this.#calls = new Allowance(clock);
+    this.#beats = new Allowance(clock);
+  }
+
+  /** Counts a call. Throws RATE_LIMITED. */
+  takeCall(): void {
+    const { callsPerSecond: limit } = this.limits;
+    if (limit !== undefined) this.#refuseFor(this.#calls.take(1, limit), `${limit} calls a second`);
+  }
+
+  /** Counts items of a heartbeat. Throws RATE_LIMITED. */
+  takeBeats(count: number): void {
+    const { beatsPerSecond: limit } = this.limits;
+    if (limit !== undefined) this.#refuseFor(this.#beats.take(count, limit), `${limit} heartbeats a second`);
+  }
+
+  /** Counts a watch until `closeWatch`. Throws RATE_LIMITED. */
+  openWatch(): void {
+    const { watches: limit } = this.limits;
+    if (limit !== undefined && this.#watches >= limit) this.#refuseFor(WATCH_RETRY_MS, `${limit} open watches`);
+    this.#watches++;
+  }
+
+  closeWatch(): void {
+    this.#watches--;
+  }
+
+  /** True if nothing is open, so that the caller can be forgotten. */
+  get isIdle(): boolean {
+    return this.#watches === 0;
+  }
+
+  #refuseFor(ms: number, limit: string): void {
+    if (ms === 0) return;
+    const metadata = { principal: this.name, limit };
+    throw new RollcallError('RATE_LIMITED', `${this.name} may have up to ${limit}`, { metadata, retryAfterMs: ms });
+  }
+}
+
+/** When a caller with too many watches may try again: it has to close one first. */
+const WATCH_RETRY_MS = 5_000;
+
+/** The quotas of all callers of a server. */
+export class Quotas {
+  readonly #byName = new Map<string, Quota>();
+
+  constructor(private readonly clock: Clock) {}
+
+  /** The quota of a caller, with the limits of this moment. `undefined` if it has none. */
+  of(name: string, limits: Limits | undefined): Quota | undefined {
+    if (!limits) return undefined;
+    let quota = this.#byName.get(name);
+    if (!quota) {
+      if (this.#byName.size >= CALLERS_MAX) this.#forgetOne();
+      this.#byName.set(name, (quota = new Quota(name, this.clock, limits)));
+    }
+    quota.limits = limits;
+    return quota;
+  }
+
+  #forgetOne(): void {
+    for (const [name, quota] of this.#byName) {
+      if (!quota.isIdle) continue;
+      this.#byName.delete(name);
+      return;
+    }
+  }
+}
+
+/** Signatures that turn out wrong: this many at once from one address, and this many a second after them. */
+const FAILED_LOGINS = 20;
+const FAILED_LOGINS_PER_SECOND = FAILED_LOGINS / BURST_S;
+
+/** Bounds the signatures that are verified in vain for one address. A credential that is known already is not counted. */
+export class FailedLogins {
+  readonly #byAddress = new Map<string, Allowance>();
+
+  constructor(private readonly clock: Clock) {}
+
+  /** Throws RATE_LIMITED if too many signatures of the address were wrong a moment ago. */
+  check(address: string): void {
+    const ms = this.#byAddress.get(address)?.waitMs(1, FAILED_LOGINS_PER_SECOND) ?? 0;
+    if (ms > 0)
+      throw new RollcallError('RATE_LIMITED', 'too many tokens from this address were refused', { retryAfterMs: ms });
+  }
+
+  /** Notes a signature that was wrong. */
+  failed(address: string): void {
+    let allowance = this.#byAddress.get(address);
+    if (!allowance) {
+      const [oldest] = this.#byAddress.keys();
+      if (this.#byAddress.size >= CALLERS_MAX) this.#byAddress.delete(oldest!);
+      this.#byAddress.set(address, (allowance = new Allowance(this.clock)));
+    }
+    allowance.take(1, FAILED_LOGINS_PER_SECOND);
+  }
+}
