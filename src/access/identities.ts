@@ -56,10 +56,12 @@ export class Identities {
   readonly #anonymous = anonymous(() => this.#rules.anonymous);
   /** The identities of tokens by hash, and of JWTs by digest. */
   readonly #tokens = new Map<string, Principal>();
-  readonly #jwts = new Map<string, Principal | Promise<Principal>>();
+  readonly #jwts = new Map<string, { readonly alias: string; readonly principal: Principal }>();
+  /** JWTs whose signature is being verified, by digest. */
+  readonly #verifying = new Map<string, Promise<Principal>>();
   readonly #quotas: Quotas;
   readonly #failedLogins: FailedLogins;
-  readonly #certificates = new WeakMap<ShownCertificate, Principal>();
+  #certificates = new WeakMap<ShownCertificate, Principal>();
 
   constructor(
     private readonly parts: IdentitiesParts,
@@ -74,7 +76,13 @@ export class Identities {
   renew(rules: Rules): void {
     this.#rules = rules;
     this.#generation++;
-    for (const tokenHash of this.#tokens.keys()) if (!rules.tokens.has(tokenHash)) this.#tokens.delete(tokenHash);
+    // Those that have another name now are looked up again, under that name.
+    this.#certificates = new WeakMap();
+    for (const [tokenHash, { name }] of this.#tokens) {
+      const rule = rules.tokens.get(tokenHash);
+      if (!rule || `token:${rule.name}` !== name) this.#tokens.delete(tokenHash);
+    }
+    for (const [digest, { alias }] of this.#jwts) if (!rules.issuers.has(alias)) this.#jwts.delete(digest);
   }
 
   /** See Access. A header decides before a certificate does: a proxy or a mesh has one for all of its callers. */
@@ -117,28 +125,37 @@ export class Identities {
 
   #byJwt(jwt: string, network: string): Principal | Promise<Principal> {
     const digest = hash('sha256', jwt, 'base64url');
-    const known = this.#jwts.get(digest);
+    const known = this.#jwts.get(digest)?.principal ?? this.#verifying.get(digest);
     if (known) return known;
-    this.#failedLogins.check(network);
-    const issuer = this.#issuerOf(jwt);
-    this.parts.telemetry.counters.add(COUNTERS.jwt_verifications);
-    const { alias } = issuer.entry;
-    const verifying = issuer.verify(jwt).then(
-      (verified) => {
-        const principal = this.#principal('jwt', `${alias}:${verified.subject}`, () =>
-          this.#resolveJwt(alias, verified),
-        );
-        this.#remember(digest, principal);
+    this.#failedLogins.begin(network);
+    const verifying = this.#verify(jwt, digest).then(
+      (principal) => {
+        this.#failedLogins.end(network, false);
         return principal;
       },
       (error: unknown) => {
-        this.#jwts.delete(digest);
-        if ((error as RollcallError).reason === 'TOKEN_REFUSED') this.#failedLogins.failed(network);
+        this.#failedLogins.end(network, error instanceof RollcallError && error.reason !== 'KEYS_UNAVAILABLE');
         throw error;
       },
     );
-    this.#remember(digest, verifying);
+    this.#verifying.set(digest, verifying);
+    const forget = (): void => void this.#verifying.delete(digest);
+    verifying.then(forget, forget);
     return verifying;
+  }
+
+  async #verify(jwt: string, digest: string): Promise<Principal> {
+    const issuer = this.#issuerOf(jwt);
+    this.parts.telemetry.counters.add(COUNTERS.jwt_verifications);
+    const { alias } = issuer.entry;
+    const verified = await issuer.verify(jwt);
+    const principal = this.#principal('jwt', `${alias}:${verified.subject}`, () => this.#resolveJwt(alias, verified));
+    if (this.#jwts.size >= JWTS_MAX) {
+      const [oldest] = this.#jwts.keys();
+      this.#jwts.delete(oldest!);
+    }
+    this.#jwts.set(digest, { alias, principal });
+    return principal;
   }
 
   #issuerOf(jwt: string) {
@@ -156,17 +173,10 @@ export class Identities {
     const issuer = this.#rules.issuers.get(alias);
     if (!issuer?.isFor(claims)) throw refused('the JWT is of no issuer, or for no audience, that this server knows');
     const { current } = issuer.keys;
-    if (current && !current.thumbprints.has(thumbprint))
+    if (!current) throw keysUnavailable(alias);
+    if (!current.thumbprints.has(thumbprint))
       throw refused('the JWT is signed by a key that its issuer publishes no longer');
     return { rights: issuer.rightsOf(claims), expiresMs };
-  }
-
-  #remember(digest: string, entry: Principal | Promise<Principal>): void {
-    if (!this.#jwts.has(digest) && this.#jwts.size >= JWTS_MAX) {
-      const [oldest] = this.#jwts.keys();
-      this.#jwts.delete(oldest!);
-    }
-    this.#jwts.set(digest, entry);
   }
 
   #byCertificate(certificate: ShownCertificate): Principal {
@@ -214,6 +224,11 @@ export class Identities {
 }
 
 const refused = (message: string): RollcallError => new RollcallError('TOKEN_REFUSED', message);
+const keysUnavailable = (alias: string): RollcallError =>
+  new RollcallError(
+    'KEYS_UNAVAILABLE',
+    `the keys of the issuer "${alias}" cannot be read, so its tokens do not count now`,
+  );
 const unknownToken = (): RollcallError => refused('the token is not known, or was removed');
 const unknownCertificate = (): RollcallError =>
   new RollcallError('CERTIFICATE_UNKNOWN', 'no entry of the access file has the name of the certificate');

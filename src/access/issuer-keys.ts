@@ -94,15 +94,17 @@ export class IssuerKeys implements Closeable {
     this.#triedMs = clock.now();
     try {
       const text = 'file' in keys ? await readFile(keys.file, 'utf8') : await fetched(keys.url, keys.ca);
-      const isSame = text === this.#text;
-      const set = isSame ? this.#set! : await keySetOf(text);
+      const before = text === this.#text ? this.#set : undefined;
+      const set = before ?? (await keySetOf(text));
+      const isSame = before !== undefined;
       [this.#set, this.#text, this.#readMs, this.#fault] = [set, text, clock.now(), undefined];
       if (!isSame) log.info({ ...keys, count: set.thumbprints.size }, 'keys of an issuer were read');
       if (!isSame || wasStale) onChange();
     } catch (error) {
       const { message } = error as Error;
-      if (this.#fault !== message) log.warn({ ...keys, reason: message }, 'keys of an issuer cannot be read');
-      this.#fault = `${'file' in keys ? keys.file : keys.url}: ${message}`;
+      const fault = `${'file' in keys ? keys.file : keys.url}: ${message}`;
+      if (this.#fault !== fault) log.warn({ ...keys, reason: message }, 'keys of an issuer cannot be read');
+      this.#fault = fault;
       onChange();
     }
   }

@@ -25,6 +25,8 @@ const CLOCK_TOLERANCE_S = 30;
 /** The greatest number of characters of a subject in the name of a caller. Those of Kubernetes have up to 340. */
 const SUBJECT_CHARS_MAX = 512;
 
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
+
 /** A JWT whose signature and claims were verified. */
 export interface VerifiedJwt {
   readonly subject: string;
@@ -97,7 +99,7 @@ export class Issuer {
       throw new errors.JWSSignatureVerificationFailed();
     });
     const { sub, exp } = payload;
-    if (typeof sub !== 'string' || sub === '' || sub.length > SUBJECT_CHARS_MAX)
+    if (typeof sub !== 'string' || sub === '' || sub.length > SUBJECT_CHARS_MAX || CONTROL.test(sub))
       throw new errors.JWTClaimValidationFailed('the claim "sub" is no name', payload, 'sub');
     return {
       subject: sub,

@@ -35,6 +35,12 @@ class Allowance {
     return ms;
   }
 
+  /** Takes `n`, also if there is not enough: later calls wait for it. */
+  charge(n: number, perSecond: number): void {
+    this.waitMs(n, perSecond);
+    this.#left -= n;
+  }
+
   /** The milliseconds until `n` can be taken. */
   waitMs(n: number, perSecond: number): number {
     const now = this.clock.now();
@@ -125,31 +131,51 @@ export class Quotas {
   }
 }
 
-/** Signatures that turn out wrong: this many at once from one address, and this many a second after them. */
+/** Signatures that turn out wrong: this many at once from one address, and half of it a second after them. */
 const FAILED_LOGINS = 20;
 const FAILED_LOGINS_PER_SECOND = FAILED_LOGINS / BURST_S;
+/** Signatures of one address that are verified at a time: all services behind one address may start together. */
+const VERIFYING_MAX = 500;
+
+/** The signatures of one address. */
+interface Logins {
+  readonly allowance: Allowance;
+  verifying: number;
+}
 
 /** Bounds the signatures that are verified in vain for one address. A credential that is known already is not counted. */
 export class FailedLogins {
-  readonly #byAddress = new Map<string, Allowance>();
+  readonly #byAddress = new Map<string, Logins>();
 
   constructor(private readonly clock: Clock) {}
 
-  /** Throws RATE_LIMITED if too many signatures of the address were wrong a moment ago. */
-  check(address: string): void {
-    const ms = this.#byAddress.get(address)?.waitMs(1, FAILED_LOGINS_PER_SECOND) ?? 0;
+  /** Counts a signature that is to be verified, until `end`. Throws RATE_LIMITED if too many were wrong a moment ago. */
+  begin(address: string): void {
+    const logins = this.#of(address);
+    const ms =
+      logins.verifying < VERIFYING_MAX ? logins.allowance.waitMs(1, FAILED_LOGINS_PER_SECOND) : VERIFYING_RETRY_MS;
     if (ms > 0)
       throw new RollcallError('RATE_LIMITED', 'too many tokens from this address were refused', { retryAfterMs: ms });
+    logins.verifying++;
   }
 
-  /** Notes a signature that was wrong. */
-  failed(address: string): void {
-    let allowance = this.#byAddress.get(address);
-    if (!allowance) {
+  /** Counts a signature that was verified. */
+  end(address: string, isWrong: boolean): void {
+    const logins = this.#of(address);
+    logins.verifying = Math.max(logins.verifying - 1, 0);
+    if (isWrong) logins.allowance.charge(1, FAILED_LOGINS_PER_SECOND);
+  }
+
+  #of(address: string): Logins {
+    let logins = this.#byAddress.get(address);
+    if (!logins) {
       const [oldest] = this.#byAddress.keys();
       if (this.#byAddress.size >= CALLERS_MAX) this.#byAddress.delete(oldest!);
-      this.#byAddress.set(address, (allowance = new Allowance(this.clock)));
+      this.#byAddress.set(address, (logins = { allowance: new Allowance(this.clock), verifying: 0 }));
     }
-    allowance.take(1, FAILED_LOGINS_PER_SECOND);
+    return logins;
   }
 }
+
+/** When an address with too many signatures at a time may try again: each takes less than a millisecond. */
+const VERIFYING_RETRY_MS = 200;

@@ -34,6 +34,8 @@ export interface AuditFileParts {
 /** The lines of the audit in a file. They are written one after another in the background, and no call waits for them. */
 export class AuditFile implements AuditSink {
   #waiting: Buffer[] = [];
+  /** The bytes of the first line that are in the file already: the disk became full within it. */
+  #cut = 0;
   #file: number | undefined;
   #writing: Promise<void> | undefined;
   #sinceMs = 0;
@@ -98,12 +100,12 @@ export class AuditFile implements AuditSink {
 
   /** Writes lines, and takes those that are written whole out of the waiting ones. The rest of a cut one stays first. */
   async #writeLines(lines: readonly Buffer[]): Promise<void> {
-    const { bytesWritten } = await writeTo(this.#file!, Buffer.concat(lines));
-    let left = bytesWritten;
+    const { bytesWritten } = await writeTo(this.#file!, Buffer.concat(lines).subarray(this.#cut));
+    let left = bytesWritten + this.#cut;
     let whole = 0;
     while (whole < lines.length && lines[whole]!.length <= left) left -= lines[whole++]!.length;
     this.#waiting.splice(0, whole);
-    if (left > 0) this.#waiting[0] = this.#waiting[0]!.subarray(left);
+    this.#cut = left;
     this.#sinceMs = this.parts.clock.now();
   }
 
@@ -121,7 +123,8 @@ export class AuditFile implements AuditSink {
   async #closeFile(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    if (file !== undefined && file !== STDERR) await closeFile(file);
+    this.#cut = 0; // the next file begins with a whole line
+    if (file !== undefined && file !== STDERR) await closeFile(file).catch(() => undefined);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../base/clock.js';
+import { networkOf } from '../base/hosts.js';
 import type { Closeable } from '../base/lifecycle.js';
 import type { Random } from '../base/random.js';
 import type { Telemetry } from '../base/telemetry.js';
@@ -95,7 +96,7 @@ export class Audit implements Closeable {
   /** Takes the event of a refused call: the first of its kind in 10 s; the others are counted. */
   addRefusal(event: NewEvent): void {
     const { principal, address, method, outcome } = event;
-    const key = [principal === 'anonymous' ? address : principal, method, outcome].join('\n');
+    const key = [principal === 'anonymous' ? networkOf(address) : principal, method, outcome].join('\n');
     const known =
       this.#refused.get(key) ?? (this.#refused.size >= REFUSALS_MAX ? this.#refused.get(OTHERS) : undefined);
     if (known) {
@@ -138,7 +139,7 @@ export class Audit implements Closeable {
     this.#bytes += line.length;
     while (this.#events.length - this.#first > EVENTS_MAX || this.#bytes > EVENTS_BYTES_MAX)
       this.#bytes -= this.#events[this.#first++]!.bytes;
-    if (this.#first > EVENTS_MAX) {
+    if (this.#first > this.#events.length / 2) {
       this.#events.splice(0, this.#first); // many at a time
       this.#first = 0;
     }

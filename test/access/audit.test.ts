@@ -56,7 +56,8 @@ test('A6: the audit has writes, deregistrations, decisions and refusals, in its 
   await ask('Discover', { namespace: 'shop', service: 'pay' }, undefined);
   await ask('Discover', { namespace: 'shop', service: 'pay' }, { token: 'rc_wrong' });
   await ask('Discover', { namespace: 'shop', service: 'pay' }, pay);
-  const lines = await eventually(() => (linesOf(log).length === 8 ? linesOf(log) : undefined));
+  assert.equal((await fetch(`${server.url}/metrics`)).status, 401);
+  const lines = await eventually(() => (linesOf(log).length === 9 ? linesOf(log) : undefined));
   const short = ({ principal, method, resources, outcome }: Record<string, unknown>): unknown[] => [
     principal,
     String(method).split('/').pop(),
@@ -72,6 +73,7 @@ test('A6: the audit has writes, deregistrations, decisions and refusals, in its 
     ['token:pay', 'Heartbeat', 'NOT_ALLOWED'],
     ['anonymous', 'Discover', 'shop/pay', 'CREDENTIAL_REQUIRED'],
     ['anonymous', 'Discover', 'TOKEN_REFUSED'],
+    ['anonymous', 'metrics', '*/*', 'CREDENTIAL_REQUIRED'],
   ]);
   const [first] = lines;
   assert.equal(first!['claimed_author'], 'boss');
@@ -110,8 +112,8 @@ test('A6: the audit has writes, deregistrations, decisions and refusals, in its 
   renameSync(log, `${log}.1`);
   server.process.kill('SIGHUP');
   await eventually(() => existsSync(log));
-  await ask('DeleteConfig', { namespace: 'shop', key: 'none' }, alice);
-  await eventually(() => linesOf(log).some(({ method }) => String(method).endsWith('DeleteConfig')));
+  await ask('PublishConfig', { ...publish, configs: [{ key: 'other', text: 'x' }] }, alice);
+  await eventually(() => linesOf(log).some(({ method }) => String(method).endsWith('PublishConfig')));
   assert.ok(linesOf(`${log}.1`).length >= 8);
 });
 

@@ -15,6 +15,11 @@ const REFUSALS: ReadonlySet<Reason> = new Set<Reason>([
   ...(['TOKEN_REFUSED', 'TOKEN_EXPIRED', 'NOT_ALLOWED', 'RATE_LIMITED', 'PEER_NOT_PROVEN'] as const),
 ]);
 
+/** The reasons of calls whose write may have happened all the same. */
+const UNKNOWN: ReadonlySet<Reason> = new Set<Reason>([
+  ...(['STORE_UNAVAILABLE', 'OUTCOME_LOST', 'TIMED_OUT', 'DEADLINE_PASSED', 'INTERNAL'] as const),
+]);
+
 const REGISTRY = '/rollcall.v1.RegistryService';
 /** Returns true for writes of configs and decisions of operators. */
 const isDecision = ({ permission, readOnly }: MethodInfo): boolean =>
@@ -29,8 +34,12 @@ export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
   return {
     ended: (call, failure) => {
       const reason = failure?.error.reason;
-      if (reason !== undefined && REFUSALS.has(reason)) audit.addRefusal(eventOf(call, reason, failure));
-      else if (isAudited(call.method)) audit.add(eventOf(call, reason ?? 'OK', failure));
+      if (reason !== undefined && (REFUSALS.has(reason) || isAudited(call.method))) {
+        // A caller can fail as often as it likes. Only a write that may have happened counts each time.
+        const isWrite = UNKNOWN.has(reason) && call.principal.kind !== 'anonymous';
+        if (isWrite) audit.add(eventOf(call, reason, failure));
+        else audit.addRefusal(eventOf(call, reason, failure));
+      } else if (isAudited(call.method)) audit.add(eventOf(call, 'OK', failure));
       else if (call.notes && call.notes.refusedItems > 0) audit.addRefusal(eventOf(call, 'NOT_ALLOWED', failure));
     },
   };

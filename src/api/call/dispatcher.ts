@@ -88,7 +88,13 @@ export class Dispatcher {
   #unary(method: UnaryMethod, request: Uint8Array, call: Call, beganMs: number, answer: Answer): void {
     try {
       const admitted = this.admit(call);
-      const response = admitted ? admitted.then(() => method.invoke(request, call)) : method.invoke(request, call);
+      const response = admitted
+        ? admitted.then(() => {
+            // The caller has its answer already: nothing must happen behind its back.
+            if (call.signal.aborted) throw deadlinePassed();
+            return method.invoke(request, call);
+          })
+        : method.invoke(request, call);
       if (response instanceof Promise) this.#answerLater(response, call, beganMs, answer);
       else this.#answer(call, beganMs, undefined, response, answer);
     } catch (error) {
@@ -102,7 +108,9 @@ export class Dispatcher {
       try {
         const admitted = this.admit(call);
         if (!admitted) return method.invoke(request, call, sink);
-        admitted.then(() => method.invoke(request, call, sink)).catch((error: unknown) => sink.fail(error));
+        admitted
+          .then(() => (sink.ended ? undefined : method.invoke(request, call, sink)))
+          .catch((error: unknown) => sink.fail(error));
       } catch (error) {
         sink.fail(error);
       }
@@ -128,6 +136,13 @@ export class Dispatcher {
   refuse(call: Call, error: unknown): Failure {
     const failure = this.#toFailure(error);
     this.stats.refused(call, failure);
+    this.#observe(call, failure);
+    return failure;
+  }
+
+  /** Reports that something else than a method was refused, and returns the failure. */
+  refuseElsewhere(call: Call, error: unknown): Failure {
+    const failure = this.#toFailure(error);
     this.#observe(call, failure);
     return failure;
   }

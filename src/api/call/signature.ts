@@ -3,7 +3,7 @@ import { LIMITS } from '../../model/limits.js';
 import { type Call, notesOf } from './call.js';
 
 /** The name under which records know the caller: that of its credential. Empty if it showed none. */
-export const callerOf = ({ principal }: Pick<Call, 'principal'>): string =>
+const callerOf = ({ principal }: Pick<Call, 'principal'>): string =>
   principal.kind === 'anonymous' ? '' : [...principal.name].slice(0, LIMITS.LABEL_CHARS.value).join('');
 
 /** The signature of a write. The author is the caller, once it is known: anybody can claim to be another one. */

@@ -8,7 +8,7 @@ import type {
   ListConfigVersionsResponse,
 } from '../../gen/rollcall/v1/config_service.js';
 import { type Handlers, needs, serverStream, unary } from '../call/method.js';
-import { callerOf, signedBy } from '../call/signature.js';
+import { signedBy } from '../call/signature.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { configsCodec } from '../watch/codecs.js';
 import type { Call } from '../call/call.js';
@@ -129,5 +129,5 @@ const ofWrite = ({ write, key }: { readonly write: CheckedWrite; readonly key: s
 /** A write as its caller signs it. */
 const writeOf = (write: CheckedWrite, call: Call): WriteRequest => ({
   ...signedBy(call, write),
-  principal: callerOf(call),
+  principal: call.principal.kind === 'anonymous' ? '' : call.principal.name,
 });

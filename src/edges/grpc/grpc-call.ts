@@ -1,11 +1,11 @@
-import type { ServerHttp2Stream } from 'node:http2';
+import type { Http2Session, ServerHttp2Stream } from 'node:http2';
 import type { ServerUnaryCall } from '@grpc/grpc-js';
 import type { CallMetadata, ClientCertificate } from '../../api/call/call.js';
 import type { Encoded } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import { EdgeCall } from '../wire/edge-call.js';
-import { certificateOfStream } from './client-certificate.js';
+import { certificateOfSession } from './client-certificate.js';
 import { isDoubled } from './doubled-credentials.js';
 
 /** A call of grpc-js, whatever its requests. */
@@ -16,6 +16,8 @@ export type WireCall = Pick<ServerUnaryCall<unknown, Encoded>, 'getPeer' | 'getD
 /** A call that arrived through grpc-js. */
 export class GrpcCall extends EdgeCall {
   readonly transport = 'grpc';
+  /** A stream that the client has reset has no session any more. */
+  readonly #session: Http2Session | undefined;
 
   constructor(
     method: Method,
@@ -24,6 +26,7 @@ export class GrpcCall extends EdgeCall {
     random: Random,
   ) {
     super(method, random);
+    this.#session = stream.session;
   }
 
   get connection(): string {
@@ -40,7 +43,7 @@ export class GrpcCall extends EdgeCall {
   }
 
   get certificate(): ClientCertificate | undefined {
-    return certificateOfStream(this.stream);
+    return this.#session && certificateOfSession(this.#session);
   }
 
   /** A stream of grpc-js has its own ways to send metadata, which no method needs: what a handler sets is sent for unary calls. */

@@ -2,7 +2,7 @@ import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:
 import type { UnaryMethod } from '../../api/call/method.js';
 import type { Random } from '../../base/random.js';
 import type { ClientCertificate } from '../../api/call/call.js';
-import { certificateOfStream } from './client-certificate.js';
+import { certificateOfSession } from './client-certificate.js';
 import { isDoubled } from './doubled-credentials.js';
 import { HeaderCall } from '../wire/header-call.js';
 import { perConnection } from '../wire/per-connection.js';
@@ -14,6 +14,8 @@ const nameOf = perConnection(
 /** A unary call that arrived over HTTP/2 without grpc-js. */
 export class LeanCall extends HeaderCall {
   readonly transport = 'grpc';
+  /** A stream that the client has reset has no session any more. */
+  readonly #session: Http2Session | undefined;
 
   constructor(
     method: UnaryMethod,
@@ -23,11 +25,11 @@ export class LeanCall extends HeaderCall {
     random: Random,
   ) {
     super(method, headers, deadlineMs, random);
+    this.#session = stream.session;
   }
 
   get connection(): string {
-    const { session } = this.stream;
-    return session ? nameOf(session) : 'gone';
+    return this.#session ? nameOf(this.#session) : 'gone';
   }
 
   get isAmbiguous(): boolean {
@@ -35,7 +37,7 @@ export class LeanCall extends HeaderCall {
   }
 
   get certificate(): ClientCertificate | undefined {
-    return certificateOfStream(this.stream);
+    return this.#session && certificateOfSession(this.#session);
   }
 
   protected get cancelled(): boolean {

@@ -39,7 +39,10 @@ export interface HttpEdgeParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly telemetry: Telemetry;
-  readonly dispatcher: Pick<Dispatcher, 'admit' | 'unary' | 'serverStream' | 'refuse' | 'drain' | 'unread'>;
+  readonly dispatcher: Pick<
+    Dispatcher,
+    'admit' | 'refuseElsewhere' | 'unary' | 'serverStream' | 'refuse' | 'drain' | 'unread'
+  >;
   /** The protos of the methods: a google.protobuf.FileDescriptorSet. */
   readonly image: Uint8Array;
   readonly readiness: Readiness;

@@ -1,6 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
-import { toFailure } from '../../api/call/failure.js';
 import { May } from '../../api/call/may.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
@@ -24,7 +23,7 @@ export interface ProbesParts {
   readonly log: Log;
   readonly random: Random;
   /** Admits the readers of the metrics. */
-  readonly dispatcher: Pick<Dispatcher, 'admit'>;
+  readonly dispatcher: Pick<Dispatcher, 'admit' | 'refuseElsewhere'>;
 }
 
 type MakeAnswer = (
@@ -77,12 +76,12 @@ export class Probes {
   }
 
   async #metrics(call: HttpCall): Promise<HttpAnswer> {
-    const { metrics, log, random, dispatcher } = this.parts;
+    const { metrics, log, dispatcher } = this.parts;
     try {
       await dispatcher.admit(call);
       new May(call).everywhere();
     } catch (error) {
-      return plainFailure(toFailure(error, log, random));
+      return plainFailure(dispatcher.refuseElsewhere(call, error));
     }
     try {
       const text = await metrics.text();

@@ -333,6 +333,36 @@ async function keyServer(t: TestContext): Promise<{ url: string; body: string; s
   return state;
 }
 
+test('A5: a renamed token, issuer or certificate is known by its new name, on open connections, too', async (t) => {
+  const issuer = await TestIssuer.create();
+  const keys = (alias: string): string =>
+    jwtFile(`keys-file: "${join(stage.folder, 'keys.json')}"`).replace('alias: ci', `alias: ${alias}`);
+  const stage = await Stage.open(t, 'tokens: []');
+  writeFileSync(join(stage.folder, 'keys.json'), JSON.stringify(await issuer.jwks()));
+  const certificate = { subjectAltName: 'URI:spiffe://x/pay, DNS:pay.example' };
+  const names = (dns: boolean): string =>
+    `certificates: [{ match: "${dns ? 'pay.example' : 'spiffe://x/pay'}", grants: [{ role: reader, namespaces: [shop] }] }]\n`;
+  stage.write(`tokens:\n${entry('old', TOKEN)}${keys('old')}${names(true)}`);
+  await stage.look();
+  const jwt = `Bearer ${await issuer.sign()}`;
+  await eventually(async () => (await stage.who(jwt)) === 'jwt:old:shop:pay');
+  assert.equal(await stage.who(`Bearer ${TOKEN}`), 'token:old');
+  assert.equal(await stage.who(undefined, { certificate }), 'certificate:pay.example');
+  stage.write(`tokens:\n${entry('new', TOKEN)}${keys('new')}${names(false)}`);
+  await stage.look();
+  assert.equal(await stage.who(`Bearer ${TOKEN}`), 'token:new');
+  assert.equal(await stage.who(undefined, { certificate }), 'certificate:spiffe://x/pay');
+  await eventually(async () => (await stage.who(jwt)) === 'jwt:new:shop:pay');
+});
+
+test('A5: keys that are an empty text are no keys', async (t) => {
+  const stage = await Stage.open(t, 'tokens: []');
+  writeFileSync(join(stage.folder, 'keys.json'), '');
+  stage.write(jwtFile(`keys-file: "${join(stage.folder, 'keys.json')}"`));
+  await stage.look();
+  await eventually(() => stage.alarms.get('JWKS_STALE')?.includes('is not JSON'));
+});
+
 test('A7: signatures that are wrong are verified a bounded number of times for an address, and a known credential always counts', async (t) => {
   const issuer = await TestIssuer.create();
   const foreign = await TestIssuer.create();

@@ -129,9 +129,30 @@ test('A7: clients are counted by IPv4 address, and by the first 64 bits of an IP
 test('A7: addresses beyond 10,000 with wrong signatures are forgotten, oldest first', () => {
   const clock = { now: () => 0 } as never;
   const logins = new FailedLogins(clock);
-  for (let i = 0; i < 30; i++) logins.failed('first');
-  assert.throws(() => logins.check('first'), { reason: 'RATE_LIMITED' });
-  logins.check('other');
-  for (let i = 0; i < 10_000; i++) logins.failed(`address ${i}`);
-  logins.check('first');
+  const fail = (address: string): void => {
+    logins.begin(address);
+    logins.end(address, true);
+  };
+  for (let i = 0; i < 20; i++) fail('first');
+  assert.throws(() => fail('first'), { reason: 'RATE_LIMITED' });
+  fail('other');
+  for (let i = 0; i < 10_000; i++) fail(`address ${i}`);
+  fail('first');
+});
+
+test('A7: wrong signatures that were begun together count all the same, and right ones cost nothing', () => {
+  const clock = { ms: 0 };
+  const logins = new FailedLogins({ now: () => clock.ms } as never);
+  for (let i = 0; i < 10_000; i++) {
+    logins.begin('mesh');
+    logins.end('mesh', false);
+  }
+  for (let i = 0; i < 500; i++) logins.begin('a');
+  assert.throws(() => logins.begin('a'), { reason: 'RATE_LIMITED' }, 'no more than 500 at a time');
+  logins.begin('mesh');
+  for (let i = 0; i < 500; i++) logins.end('a', true);
+  clock.ms = 40_000;
+  assert.throws(() => logins.begin('a'), { reason: 'RATE_LIMITED' }, 'they are paid for');
+  clock.ms = 60_000;
+  logins.begin('a');
 });

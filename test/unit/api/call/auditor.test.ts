@@ -147,6 +147,20 @@ test('A6: of equal refusals of one caller one is an event in 10 s, and the next 
   assert.deepEqual([...audit.recent()][0]!.resources, ['shop/pay']);
 });
 
+test('A6: failures before a caller is known, or that write nothing, are counted together; writes that may have happened are not', () => {
+  const { audit } = stage();
+  const observer = auditor(audit, 'writes');
+  for (let i = 0; i < 1_000; i++) {
+    observer.ended(callOf(PUBLISH, { principal: anonymous(() => NO_RIGHTS) }), failed('NOT_ONE_MESSAGE'));
+    observer.ended(callOf(PUBLISH, { principal: pay }), failed('VERSION_MISMATCH'));
+  }
+  for (let i = 0; i < 3; i++) observer.ended(callOf(PUBLISH, { principal: pay }), failed('STORE_UNAVAILABLE'));
+  assert.deepEqual(
+    [...audit.recent()].map(({ outcome }) => outcome),
+    ['NOT_ONE_MESSAGE', 'VERSION_MISMATCH', 'STORE_UNAVAILABLE', 'STORE_UNAVAILABLE', 'STORE_UNAVAILABLE'],
+  );
+});
+
 test('A6: items of a heartbeat that are not allowed are a refusal, too', () => {
   const { audit } = stage();
   const notes = { resources: [], author: '', comment: '', revision: 0n, refusedItems: 3 };

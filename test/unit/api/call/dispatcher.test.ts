@@ -144,6 +144,29 @@ function transport(): {
   return state;
 }
 
+test('a call that was answered while a gate was asked is not made any more', async () => {
+  let admit: () => void = () => undefined;
+  const gate: Gate = { name: 'slow', admit: () => new Promise((resolve) => (admit = resolve)) };
+  const { dispatcher, world } = stage([gate]);
+  let invoked = 0;
+  const one = method(() => {
+    invoked++;
+    return ANSWER;
+  });
+  const over = new AbortController();
+  const call = callOf(one, { signal: over.signal });
+  const answers: string[] = [];
+  dispatcher.unary(one, REQUEST, call, (failure) => {
+    answers.push(failure?.error.reason ?? 'OK');
+    over.abort(); // as an edge does when it has answered
+  });
+  await world.run(10_001);
+  assert.deepEqual(answers, ['TIMED_OUT']);
+  admit();
+  await world.run(10_002);
+  assert.deepEqual([answers, invoked], [['TIMED_OUT'], 0]);
+});
+
 test('when the server drains, open streams end with SHUTTING_DOWN, new ones are refused, and unary calls go on', async () => {
   const { dispatcher, seen } = stage();
   const watch: ServerStreamMethod = {

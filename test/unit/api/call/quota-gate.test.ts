@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { anonymous } from '../../../../src/access/principal.js';
+import { Quotas } from '../../../../src/access/quotas.js';
+import { NO_RIGHTS } from '../../../../src/access/rights.js';
+import type { Call } from '../../../../src/api/call/call.js';
+import type { MethodInfo } from '../../../../src/api/call/method-info.js';
+import { quotaGate } from '../../../../src/api/call/quota-gate.js';
+import { systemClock } from '../../../../src/base/clock.js';
+import { callOf } from '../../../support/call.js';
+
+const WATCH: MethodInfo = {
+  ...{ path: '/rollcall.v1.RegistryService/WatchServices', kind: 'SERVER_STREAM', audience: 'public' },
+  ...{ permission: 'read', readOnly: true },
+} as const;
+const BEAT: MethodInfo = { ...WATCH, path: '/rollcall.v1.RegistryService/Heartbeat', kind: 'UNARY', readOnly: false };
+const DISCOVER: MethodInfo = { ...WATCH, path: '/rollcall.v1.RegistryService/Discover', kind: 'UNARY' };
+
+/** Makes calls of one caller with limits. */
+function stage(): (method: MethodInfo) => Call {
+  const quota = new Quotas(systemClock).of('pay', { watches: 1, callsPerSecond: 3 });
+  return (method) => callOf(method, { principal: anonymous(() => NO_RIGHTS, quota) });
+}
+
+test('A7: a watch takes a place until its call ends, in whatever order that is noticed', () => {
+  const gate = quotaGate();
+  const call = stage();
+  const gone = call(WATCH);
+  gate.ended(gone, undefined); // its client left while its credential was looked at
+  void gate.admit(gone);
+  const first = call(WATCH);
+  void gate.admit(first);
+  assert.throws(() => gate.admit(call(WATCH)), { reason: 'RATE_LIMITED' });
+  gate.ended(first, undefined);
+  void gate.admit(call(WATCH));
+});
+
+test('A7: heartbeats are no calls', () => {
+  const gate = quotaGate();
+  const call = stage();
+  for (let i = 0; i < 100; i++) void gate.admit(call(BEAT));
+  for (let i = 0; i < 6; i++) void gate.admit(call(DISCOVER));
+  assert.throws(() => gate.admit(call(DISCOVER)), { reason: 'RATE_LIMITED' });
+});
