@@ -1,8 +1,7 @@
 import { CORE_SCHEMA, load } from 'js-yaml';
 import { didYouMean } from '../base/near.js';
 import { FaultAt, Lines } from '../base/places.js';
-import { splitDocuments } from '../base/yaml-documents.js';
-import { beginningIn, childAt, parseNodes, type YamlNode } from '../base/yaml-nodes.js';
+import { beginningIn, childAt, parseOnlyDocument, type YamlNode } from '../base/yaml-nodes.js';
 import { ACCESS_SCHEMA, type AccessContent, endMs, type GrantContent, type ShapeIssue } from './access-schema.js';
 import { ownRole, type Role, ROLES } from './actions.js';
 import { capturesIn } from './patterns.js';
@@ -12,6 +11,7 @@ import type { Limits } from './quotas.js';
 export const ACCESS_FILE_BYTES_MAX = 4 * 1_024 * 1_024;
 /** The access file nests up to five levels; a bound for the parser. */
 const DEPTH_MAX = 20;
+
 /** One grant as an access file has it, with its role. */
 export interface GrantText {
   readonly role: Role;
@@ -83,9 +83,7 @@ export function readAccessFile(path: string, content: string): AccessFile {
     return `${path}:${line}:${column}`;
   };
   try {
-    const [, second] = splitDocuments(content);
-    if (second) throw new FaultAt(second.start, 'a second document begins');
-    root = parseNodes(content, DEPTH_MAX);
+    root = parseOnlyDocument(content, DEPTH_MAX);
     value = valueOf(content);
   } catch (error) {
     if (!(error instanceof FaultAt)) throw error;

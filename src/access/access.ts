@@ -36,8 +36,9 @@ export class Access implements Closeable {
   readonly #identities: Identities;
   readonly #listeners = new Listeners<[]>();
   #rules: Rules;
-  /** The text of the file in force. */
+  /** The text of the file in force, and its short name: the member key asks for it every 3 s. */
   #content: string;
+  #hash: string;
   /** A text that differs from it and was seen once, and one that cannot be used. */
   #candidate: string | undefined;
   #refused: { readonly content: string; readonly fault: string } | undefined;
@@ -50,6 +51,7 @@ export class Access implements Closeable {
     content: string,
   ) {
     this.#content = content;
+    this.#hash = hashOf(content);
     this.#rules = this.#rulesOf(readAccessFile(parts.path, content), undefined);
     this.#identities = new Identities(parts, this.#rules);
     this.#warn();
@@ -63,7 +65,7 @@ export class Access implements Closeable {
 
   /** A short name for the text of the file in force: servers with equal files have equal names. */
   get hash(): string {
-    return hash('sha256', this.#content, 'hex').slice(0, HASH_CHARS);
+    return this.#hash;
   }
 
   /** The caller that a credential belongs to. It is a promise only for a JWT that was not seen before. Throws UNAUTHENTICATED. */
@@ -130,7 +132,7 @@ export class Access implements Closeable {
     }
     const before = this.#rules;
     this.#rules = this.#rulesOf(file, before);
-    [this.#content, this.#refused] = [content, undefined];
+    [this.#content, this.#hash, this.#refused] = [content, hashOf(content), undefined];
     telemetry.counters.add(COUNTERS.access_reloads);
     telemetry.log.info({ path, hash: this.hash }, 'the access file has changed and is in force');
     this.#warn();
@@ -164,6 +166,8 @@ export class Access implements Closeable {
     );
   }
 }
+
+const hashOf = (content: string): string => hash('sha256', content, 'hex').slice(0, HASH_CHARS);
 
 async function contentOf(path: string): Promise<string> {
   try {

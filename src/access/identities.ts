@@ -172,9 +172,7 @@ export class Identities {
   #resolveJwt(alias: string, { claims, expiresMs, thumbprint }: VerifiedJwt): Resolved {
     const issuer = this.#rules.issuers.get(alias);
     if (!issuer?.isFor(claims)) throw refused('the JWT is of no issuer, or for no audience, that this server knows');
-    const { current } = issuer.keys;
-    if (!current) throw keysUnavailable(alias);
-    if (!current.thumbprints.has(thumbprint))
+    if (!issuer.keySet().thumbprints.has(thumbprint))
       throw refused('the JWT is signed by a key that its issuer publishes no longer');
     return { rights: issuer.rightsOf(claims), expiresMs };
   }
@@ -224,11 +222,6 @@ export class Identities {
 }
 
 const refused = (message: string): RollcallError => new RollcallError('TOKEN_REFUSED', message);
-const keysUnavailable = (alias: string): RollcallError =>
-  new RollcallError(
-    'KEYS_UNAVAILABLE',
-    `the keys of the issuer "${alias}" cannot be read, so its tokens do not count now`,
-  );
 const unknownToken = (): RollcallError => refused('the token is not known, or was removed');
 const unknownCertificate = (): RollcallError =>
   new RollcallError('CERTIFICATE_UNKNOWN', 'no entry of the access file has the name of the certificate');

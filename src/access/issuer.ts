@@ -58,11 +58,11 @@ export class Issuer {
   /** Verifies a JWT. Rejects with a RollcallError. */
   async verify(jwt: string): Promise<VerifiedJwt> {
     try {
-      return await this.#verifyWith(this.#keySet(), jwt);
+      return await this.#verifyWith(this.keySet(), jwt);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw toRefusal(error);
       await this.keys.readForUnknownKey();
-      return this.#verifyWith(this.#keySet(), jwt).catch((again: unknown) => {
+      return this.#verifyWith(this.keySet(), jwt).catch((again: unknown) => {
         throw toRefusal(again);
       });
     }
@@ -73,7 +73,8 @@ export class Issuer {
     return rightsOfClaims(this.#grants, claims);
   }
 
-  #keySet(): KeySet {
+  /** The keys that count now. Throws KEYS_UNAVAILABLE if there are none. */
+  keySet(): KeySet {
     const { current } = this.keys;
     if (current) return current;
     const message = `the keys of the issuer "${this.entry.alias}" cannot be read, so its tokens cannot be verified now`;

@@ -66,12 +66,12 @@ export class AuditFile implements AuditSink {
     if (this.#waiting.length === 0) this.#sinceMs = clock.now();
     else if (clock.now() - this.#sinceMs > STUCK_MS) this.#failed(`it has taken no line for ${STUCK_MS / 1_000} s`);
     this.#waiting.push(Buffer.from(line));
-    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
+    this.#begin();
   }
 
   reopen(): void {
     this.#reopens = true;
-    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
+    this.#begin();
   }
 
   async close(): Promise<void> {
@@ -79,6 +79,11 @@ export class AuditFile implements AuditSink {
     this.#closed.abort();
     this.parts.telemetry.counters.add(COUNTERS.audit_lines_lost, this.#waiting.length);
     await this.#closeFile();
+  }
+
+  /** Writes what waits in the background, unless it is being written already. */
+  #begin(): void {
+    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
   }
 
   async #writeAll(): Promise<void> {

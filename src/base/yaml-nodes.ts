@@ -1,5 +1,6 @@
 import { loadAll, Schema, type State, Type, YAMLException } from 'js-yaml';
 import { FaultAt } from './places.js';
+import { splitDocuments } from './yaml-documents.js';
 
 /** The state of the parser. The types of the package leave the tag and the anchor out. */
 interface ParserState extends State {
@@ -70,6 +71,13 @@ export function parseNodes(text: string, depthMax: number): YamlNode | undefined
     throw new FaultAt(error.mark.position, error.reason);
   }
   return reader.finish();
+}
+
+/** Parses a text that has one document at most; see `parseNodes`. */
+export function parseOnlyDocument(text: string, depthMax: number): YamlNode | undefined {
+  const [, second] = splitDocuments(text);
+  if (second) throw new FaultAt(second.start, 'a second document begins');
+  return parseNodes(text, depthMax);
 }
 
 /** Builds nodes from the events of the parser. */

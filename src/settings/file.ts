@@ -1,7 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { FaultAt, Lines } from '../base/places.js';
-import { splitDocuments } from '../base/yaml-documents.js';
-import { beginningIn, parseNodes, type YamlNode } from '../base/yaml-nodes.js';
+import { beginningIn, parseOnlyDocument, type YamlNode } from '../base/yaml-nodes.js';
 import { didYouMean } from '../base/near.js';
 import type { Given, Source, Table } from './row.js';
 
@@ -51,9 +50,7 @@ class FileContent {
     this.#text = text;
     this.#lines = new Lines(text);
     try {
-      const [, second] = splitDocuments(text);
-      if (second) throw new FaultAt(second.start, 'a second document begins');
-      this.#readRoot(parseNodes(text, DEPTH_MAX));
+      this.#readRoot(parseOnlyDocument(text, DEPTH_MAX));
     } catch (error) {
       if (!(error instanceof FaultAt)) throw error;
       this.#refuse(error.offset, error.message);

@@ -22,7 +22,7 @@ export class May {
 
   /** The method must be allowed for all services of a namespace, also for those that are made later. */
   allServices(namespace: string): void {
-    if (!this.#rights.services(this.#action, namespace)) throw this.#refusal({ namespace, service: '*' });
+    if (!this.rights.services(this.#action, namespace)) throw this.#refusal({ namespace, service: '*' });
   }
 
   /** The method must be allowed for a config. */
@@ -33,7 +33,7 @@ export class May {
 
   /** The method must be allowed for all configs of a namespace whose "group/key" begins so, also for those that are made later. */
   allConfigs(namespace: string, beginning: string): void {
-    if (!this.#rights.configs(this.#action, namespace, beginning))
+    if (!this.rights.configs(this.#action, namespace, beginning))
       throw this.#refusal({ namespace, config: `${beginning}*` });
   }
 
@@ -45,22 +45,22 @@ export class May {
 
   /** The caller must have any right. */
   anything(): void {
-    if (this.#rights.isEmpty) throw this.#refusal({});
+    if (this.rights.isEmpty) throw this.#refusal({});
   }
 
   /** Returns true if the method is allowed for a service. */
   hasService(namespace: string, service: string, action = this.#action): boolean {
-    return this.#rights.service(action, namespace, service);
+    return this.rights.service(action, namespace, service);
   }
 
   /** Returns true if the method is allowed for a config. */
   hasConfig(namespace: string, group: string, key: string): boolean {
-    return this.#rights.config(this.#action, namespace, group, key);
+    return this.rights.config(this.#action, namespace, group, key);
   }
 
   /** Returns true if an action is allowed everywhere. */
   hasEverywhere(action: Action): boolean {
-    return this.#rights.everywhere(action);
+    return this.rights.everywhere(action);
   }
 
   /** Counts items of a heartbeat. Throws RATE_LIMITED. */
@@ -80,16 +80,12 @@ export class May {
 
   /** The rights of the caller. */
   get rights(): Rights {
-    return this.#rights;
+    return this.call.principal.rights();
   }
 
   /** Notes an object of a call that changes something, for the audit. */
   #note(object: string): void {
     if (!this.call.method.readOnly) notesOf(this.call).resources.push(object);
-  }
-
-  get #rights(): Rights {
-    return this.call.principal.rights();
   }
 
   get #action(): Action {
