@@ -32,6 +32,8 @@ const NEXT_TAG = NEXT_FIELD * 8 + 2;
 const NEXT_VALUE = Uint8Array.of(1, 0x61);
 
 test('three replicas that are replaced under load', async (t) => {
+  // Built before the fleet beats: nothing else runs in this process meanwhile, and a fleet that is silent is found so.
+  const next = buildNextVersion();
   const cluster = await startCluster(t, { fleet: { choice: 'round robin' } });
   const { fleet, servers, etcd } = cluster;
   await cluster.verdictsFlow();
@@ -61,7 +63,6 @@ test('three replicas that are replaced under load', async (t) => {
   await t.test(
     'F64: a replica of the next version together with two of this one: they judge together, and what only the next one knows is kept',
     async (s) => {
-      const next = buildNextVersion();
       servers[0]!.process.kill('SIGTERM');
       await servers[0]!.exited;
       const newer = await cluster.startServer(0, 'newer', next);
