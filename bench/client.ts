@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import type { IncomingHttpHeaders } from 'node:http';
+import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
 import { type ClientHttp2Session, connect } from 'node:http2';
 
 /** A call that is ready to be sent. */
@@ -55,14 +55,29 @@ export abstract class Caller {
   }
 }
 
+/** How a server is reached that does not take every client in clear text. */
+export interface Reach {
+  /** The authority (PEM) that signed the server's certificate; `undefined` without TLS. */
+  readonly ca?: Buffer | undefined;
+  /** The token that every call shows; `undefined` if none. */
+  readonly token?: string | undefined;
+}
+
 /** A client that only sends frames and compares the status. It costs less than any gRPC library. */
 export class BenchClient extends Caller {
   readonly #sessions: ClientHttp2Session[];
+  readonly #headers: OutgoingHttpHeaders;
   #next = 0;
 
-  constructor(address: string, connections = 4) {
+  constructor(address: string, connections = 4, { ca, token }: Reach = {}) {
     super();
-    this.#sessions = Array.from({ length: connections }, () => connect(`http://${address}`));
+    this.#headers = {
+      ...{ ':method': 'POST', 'content-type': 'application/grpc', te: 'trailers' },
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    };
+    this.#sessions = Array.from({ length: connections }, () =>
+      ca ? connect(`https://${address}`, { ca }) : connect(`http://${address}`),
+    );
     // The calls of a session report its errors. Without a listener an error would end the process.
     for (const session of this.#sessions) session.on('error', () => undefined);
   }
@@ -74,12 +89,7 @@ export class BenchClient extends Caller {
   call({ path, body }: Call): Promise<Buffer> {
     const session = this.#sessions[this.#next++ % this.#sessions.length]!;
     return new Promise((resolve, reject) => {
-      const stream = session.request({
-        ':method': 'POST',
-        ':path': path,
-        'content-type': 'application/grpc',
-        te: 'trailers',
-      });
+      const stream = session.request({ ...this.#headers, ':path': path });
       const parts: Buffer[] = [];
       let end: IncomingHttpHeaders = {};
       stream.on('response', (headers) => (end = headers));

@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, realpathSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type AnswerCheck, BenchClient, type Call, type Caller, framed } from './client.js';
+import { type AnswerCheck, BenchClient, type Call, type Caller, framed, type Reach } from './client.js';
+import { guards, NO_GUARDS } from './guards.js';
 import { HttpBenchClient } from './http-client.js';
 import { beats, discover, discoveredInstances, register, registers, rejectedItems } from './requests.js';
 import { BenchServer, endServers, mainOf, THIS_CHECKOUT, withFolder } from './server.js';
@@ -35,6 +36,8 @@ const USAGE = `npm run bench -- compare OTHER [SCENARIO...] [--rounds N] [--call
   --rounds N    rounds per server; default: ${ROUNDS}
   --calls N     at most N calls per round; default: ${READ_CALLS}, and ${WRITE_CALLS} for Register
   --store etcd  adds register-etcd
+  --access      this build runs with access control, quotas and an audit file, and each call to it shows a token
+  --tls         this build runs with TLS
   --json FILE   writes the figures, with those of each round`;
 
 /** The exit codes of the benchmark. */
@@ -121,6 +124,8 @@ interface Options {
   readonly rounds: number;
   readonly maxCalls: number;
   readonly json: string | undefined;
+  readonly access: boolean;
+  readonly tls: boolean;
 }
 
 function readOptions(args: readonly string[]): Options {
@@ -142,6 +147,8 @@ function readOptions(args: readonly string[]): Options {
     rounds: values.rounds === undefined ? ROUNDS : positive('--rounds', values.rounds),
     maxCalls: values.calls === undefined ? Infinity : positive('--calls', values.calls),
     json: values.json,
+    access: values.access === true,
+    tls: values.tls === true,
   };
 }
 
@@ -155,6 +162,8 @@ function parse(args: readonly string[]) {
         calls: { type: 'string' },
         store: { type: 'string' },
         json: { type: 'string' },
+        access: { type: 'boolean' },
+        tls: { type: 'boolean' },
       },
     });
   } catch (error) {
@@ -172,6 +181,7 @@ function positive(flag: string, value: string): number {
 interface Entrant {
   readonly name: ServerName;
   readonly server: BenchServer;
+  readonly reach: Reach;
   /** Microseconds of server CPU per call, for each measured round. */
   readonly micros: number[];
 }
@@ -194,11 +204,13 @@ interface Result {
 
 /** Opens a client for `use`. Adds the name of the server to an error. */
 async function withClient<T>(
-  { name, server }: Entrant,
+  { name, server, reach }: Entrant,
   use: (client: Caller) => Promise<T>,
   format?: 'proto' | 'json',
 ): Promise<T> {
-  const client = format ? new HttpBenchClient(server.httpPort!, format) : new BenchClient(server.address);
+  const client = format
+    ? new HttpBenchClient(server.httpPort!, format)
+    : new BenchClient(server.address, undefined, reach);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no end after ${ROUND_MAX_MS / 1_000} s`)), ROUND_MAX_MS);
@@ -266,22 +278,24 @@ async function runRounds(
 /** Starts the servers of a scenario, measures them, ends them. */
 async function runScenario(
   scenario: Scenario,
-  { other, rounds, maxCalls }: Options,
+  options: Options,
   withEmpty: boolean,
   storeOf: (name: Compared, folder: string) => string[],
 ): Promise<readonly Entrant[]> {
+  const { other, rounds, maxCalls } = options;
   const count = Math.min(scenario.calls, maxCalls);
   const entrants: Entrant[] = [];
   return withFolder(async (folder) => {
     try {
       for (const name of COMPARED) {
         const checkout = name === 'this' ? THIS_CHECKOUT : other;
-        const server = await BenchServer.startOf(checkout, ...storeOf(name, folder));
-        entrants.push({ name, server, micros: [] });
+        const { args, reach } = name === 'this' ? guards(folder, options) : NO_GUARDS;
+        const server = await BenchServer.startOf(checkout, ...storeOf(name, folder), ...args);
+        entrants.push({ name, server, reach, micros: [] });
       }
       for (const entrant of entrants)
         await withClient(entrant, (client) => client.run(scenario.setUp(count)[Symbol.iterator](), IN_FLIGHT));
-      if (withEmpty) entrants.push({ name: 'empty', server: await BenchServer.startEmpty(), micros: [] });
+      if (withEmpty) entrants.push({ name: 'empty', server: await BenchServer.startEmpty(), reach: {}, micros: [] });
       await runRounds(entrants, scenario, count, rounds);
       return entrants;
     } finally {

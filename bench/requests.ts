@@ -4,7 +4,7 @@ import { integerField, messageField, occurrences, textField } from './wire.js';
 
 const SERVICE = '/rollcall.v1.RegistryService';
 
-/** The TTL of every instance: the longest that the server accepts, so that no instance falls silent during a run. */
+/** The TTL of an instance, unless a scenario chooses: the longest that the server accepts, so that no instance falls silent during a run. */
 const TTL_SECONDS = 600;
 
 /** The parts of an instance that a scenario can choose. */
@@ -13,6 +13,8 @@ export interface InstanceChoice {
   readonly service?: string;
   /** The metadata value under "commit". Another value makes a repeated Register a visible change. */
   readonly commit?: string;
+  /** Default: the longest that the server accepts. */
+  readonly ttlSeconds?: number;
 }
 
 /** Instances per service, unless a scenario names the service: a common size. */
@@ -35,7 +37,7 @@ export function instance(i: number, choice: InstanceChoice = {}): Buffer {
     ...Object.entries(metadata).map(([key, value]) => messageField(8, textField(1, key), textField(2, value))),
     textField(9, '1.4.2'), // version
     messageField(10, textField(1, 'eu-1'), textField(2, 'eu-1a')), // locality: region, zone
-    messageField(12, integerField(1, TTL_SECONDS)), // ttl: seconds
+    messageField(12, integerField(1, choice.ttlSeconds ?? TTL_SECONDS)), // ttl: seconds
   ]);
 }
 

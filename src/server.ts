@@ -7,6 +7,7 @@ import { GrpcEdge } from './edges/grpc/grpc-edge.js';
 import { HttpEdge, type HttpEdgeParts } from './edges/http/http-edge.js';
 import { IMAGE } from './edges/wire/image.js';
 import type { ListenerTls } from './edges/wire/listener-tls.js';
+import { TrustedProxies } from './edges/wire/trusted-proxies.js';
 import { GrpcPeerStub } from './edges/grpc/peer-stub.js';
 import { LoopbackSelfBeat } from './edges/loopback/self-beat.js';
 import { peerConnector } from './edges/peer/connector.js';
@@ -74,7 +75,8 @@ export async function startServer(
     const dispatcher = openDispatcher({ ...parts, streamAgeMs, clientCertificates, access, ...auditing });
     access?.onChange(() => dispatcher.askAgain(), closers.addSignal());
     const readiness = new Readiness(NOT_READY);
-    const edgeParts = { ...parts, dispatcher, readiness, tls: listenerTls(settings, tlsFiles) };
+    const proxies = new TrustedProxies(settings.trustedProxies);
+    const edgeParts = { ...parts, proxies, dispatcher, readiness, tls: listenerTls(settings, tlsFiles) };
     const metrics = new Metrics(ALL_INSTRUMENTS, telemetry);
     metrics.add(dispatcher.stats.metrics());
     const http =
@@ -102,6 +104,7 @@ export async function startServer(
       readiness,
       version: VERSION,
       watches: () => api.watches(),
+      grpcConnections: () => grpc.connections,
       certificates: () => tlsFiles.ends(),
     };
     metrics.add(GAUGES.map((gauge) => gaugeMetric(gauge, source)));

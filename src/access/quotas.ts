@@ -78,6 +78,18 @@ export class Quota {
     if (limit !== undefined) this.#refuseFor(this.#beats.take(count, limit), `${limit} heartbeats a second`);
   }
 
+  /** Throws RATE_LIMITED if not even one item of a heartbeat is left. */
+  assertBeats(): void {
+    const { beatsPerSecond: limit } = this.limits;
+    if (limit !== undefined) this.#refuseFor(this.#beats.waitMs(1, limit), `${limit} heartbeats a second`);
+  }
+
+  /** Counts a heartbeat whose items could not be counted as one item. */
+  chargeBeat(): void {
+    const { beatsPerSecond: limit } = this.limits;
+    if (limit !== undefined) this.#beats.charge(1, limit);
+  }
+
   /** Counts a watch until `closeWatch`. Throws RATE_LIMITED. */
   openWatch(): void {
     const { watches: limit } = this.limits;

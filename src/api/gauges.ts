@@ -16,6 +16,8 @@ export interface GaugeSource {
   readonly version: string;
   /** The ends of the own certificates, in milliseconds of the wall clock. */
   readonly certificates: () => readonly { readonly use: string; readonly notAfterMs: number }[];
+  /** The number of open connections of the gRPC port. */
+  readonly grpcConnections: () => number;
   /** The number of open watches. */
   readonly watches: () => number;
 }
@@ -76,6 +78,16 @@ export const GAUGES: readonly Gauge<GaugeSource>[] = [
     name: 'tombstones',
     help: 'Records of removed instances and deleted configs that are kept for watches that resume.',
     read: ({ replica: { catalog } }) => catalog.instances.tombstoneCount + catalog.configs.tombstoneCount,
+  },
+  {
+    name: 'grpc_connections',
+    help: 'Open connections of the gRPC port.',
+    read: ({ grpcConnections }) => grpcConnections(),
+  },
+  {
+    name: 'grpc_connections_max',
+    help: 'The limit of open connections of the gRPC port.',
+    read: () => LIMITS.GRPC_CONNECTIONS.value,
   },
   {
     name: 'watches',

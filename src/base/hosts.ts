@@ -20,6 +20,13 @@ export function networkOf(address: string): string {
     .join(':')}::/64`;
 }
 
+/** A range of IP addresses. */
+export interface AddressRange {
+  readonly address: string;
+  /** The number of leading bits that all addresses of the range share. */
+  readonly bits: number;
+}
+
 /** Returns true for a host that only this machine can reach: "localhost", or an address of loopback. */
 export function isLoopbackHost(host: string): boolean {
   if (host === 'localhost') return true;

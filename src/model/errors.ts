@@ -309,7 +309,11 @@ export class RollcallError extends Error {
       cause?: unknown;
     } = {},
   ) {
+    const { stackTraceLimit } = Error;
+    // An answer, not a bug: its stack is never read, and would be half of the cost of a refused call.
+    Error.stackTraceLimit = 0;
     super(message, extra.cause === undefined ? undefined : { cause: extra.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.metadata = extra.metadata ?? {};
     this.violations = extra.violations ?? [];
     this.retryAfterMs = extra.retryAfterMs ?? (REASONS[reason].retry ? RETRY_DEFAULT_MS : undefined);

@@ -117,6 +117,11 @@ export const LIMITS = {
     unit: 'bytes',
     reason: 'The largest request: a full publish with its frame, and room to spare.',
   },
+  GRPC_CONNECTIONS: {
+    value: 20_000,
+    unit: 'connections',
+    reason: 'Open connections of the gRPC port, about 40 kB each. The other servers of the cluster have places beside.',
+  },
   HTTP_CONNECTIONS: {
     value: 10_000,
     unit: 'connections',

@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import type { AddressRange } from '../base/hosts.js';
 import type { PemFile } from '../tls/pem.js';
 
 /** The text of a setting breaks its rule. The message is the rule ("must be ...") and never contains the text. */
@@ -151,6 +153,21 @@ const listOf = (pattern: RegExp, rule: string): Parse<readonly string[]> =>
 export const hostNames = listOf(
   /^[A-Za-z0-9.:_-]{1,253}$/,
   'must be names or addresses without ports, separated by commas',
+);
+
+/** Ranges of IP addresses in CIDR notation. A bare address is a range of one. */
+export const addressRanges: Parse<readonly AddressRange[]> = withSchema(TEXT_OR_LIST, (text) =>
+  listOf(
+    /^/,
+    '',
+  )(text).map((range) => {
+    const [, address = '', given] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(range) ?? [];
+    const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)]!;
+    const bits = given === undefined ? most : Number(given);
+    if (bits < 0 || bits > most)
+      throw new BrokenRule('must be IP addresses or ranges such as 192.168.0.0/16, separated by commas');
+    return { address, bits };
+  }),
 );
 
 /** Origins of web pages, as browsers send them. */

@@ -17,6 +17,8 @@ export interface Settings {
   readonly httpHosts: readonly string[];
   /** Origins of web pages that may call the HTTP port. */
   readonly httpCorsOrigins: readonly string[];
+  /** Proxies whose word counts for the address of a client. */
+  readonly trustedProxies: SettingValues['trusted-proxies'];
   readonly store: StoreSettings;
   /** `undefined` if clients speak without TLS. */
   readonly tls: TlsSettings | undefined;
@@ -130,6 +132,7 @@ function settingsOf(values: SettingValues): Settings {
     httpPort: httpPortOf(values),
     httpHosts: values['http-hosts'],
     httpCorsOrigins: values['http-cors-origins'],
+    trustedProxies: values['trusted-proxies'],
     store: values.store === 'etcd' ? etcdOf(values) : { kind: 'embedded', dataDir: values['data-dir'] },
     tls: tlsOf(values),
     access: values.access,

@@ -1,5 +1,6 @@
 import { LOG_LEVELS } from '../telemetry/telemetry.js';
 import {
+  addressRanges,
   anyText,
   hostAndPort,
   hostName,
@@ -57,6 +58,13 @@ export const ROWS = {
     default: '',
     help: 'Origins of web pages that may call the HTTP port, such as https://console.example.org. Default: none but its own.',
     parse: origins,
+    reload: 'restart',
+  },
+  'trusted-proxies': {
+    value: 'A,B,C',
+    default: '',
+    help: 'Addresses, or ranges such as 192.168.0.0/16, of proxies whose header x-forwarded-for says where a call came from. Quotas and the audit go by that address. Default: none, so a client is the address that connects.',
+    parse: addressRanges,
     reload: 'restart',
   },
   store: {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, type IncomingHttpHeaders } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
@@ -306,6 +307,34 @@ async function httpTwice(server: ServerProcess): Promise<string> {
   for await (const chunk of socket) text += String(chunk);
   return text;
 }
+
+test('A7: a caller that is refused does not get its request read', async (t) => {
+  const { server } = await stage(t);
+  const soon = { signal: AbortSignal.timeout(10_000) };
+  for (const headers of [{}, { authorization: `Bearer rc_${'Z'.repeat(43)}` }]) {
+    const session = connect(`http://${server.address}`);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/rollcall.v1.ConfigService/PublishConfig',
+      'content-type': 'application/grpc',
+      te: 'trailers',
+      ...headers,
+    });
+    const [answer] = (await once(stream, 'response', soon)) as [IncomingHttpHeaders]; // none of the body is sent
+    assert.equal(answer['grpc-status'], '16');
+    stream.on('error', () => undefined);
+    session.destroy();
+    const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+    const { hostname, port } = new URL(server.url);
+    const socket = connectSocket(Number(port), hostname);
+    const path = '/rollcall.v1.ConfigService/PublishConfig';
+    const json = 'host: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n';
+    socket.write(`POST ${path} HTTP/1.1\r\n${json}${head.join('')}\r\n{`);
+    const [first] = (await once(socket, 'data', soon)) as [Buffer];
+    assert.match(first.toString(), /^HTTP\/1\.1 401 /);
+    socket.destroy();
+  }
+});
 
 test('A4: secrets appear in no log, status, metric or list of processes', async (t) => {
   const { server, ask } = await stage(t);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { accessFile, callBy, callerWith, startWithAccess, waysTo } from '../support/access.js';
-import { eventually } from '../support/server.js';
+import { eventually, type ServerProcess } from '../support/server.js';
 
 test('A7: one tenant that uses up its quota slows no other, and beats without a limit are never refused', async (t) => {
   const role = '{ role: admin, namespaces: ["*"] }';
@@ -58,4 +58,29 @@ quotas:
     return response.status === 429 ? response : undefined;
   });
   assert.equal(refused.headers.get('retry-after'), '1');
+});
+
+test('A7: behind a proxy that is trusted each client has its own quota, and no client can pass for another', async (t) => {
+  const root = callerWith('root', '{ role: admin, namespaces: ["*"] }');
+  const quotas = `anonymous: [{ role: discoverer, namespaces: ["*"] }]
+quotas: [{ callers: [anonymous], calls-per-second: 1 }]
+`;
+  const file = accessFile([root], quotas);
+  const behind = await startWithAccess(t, file, '--trusted-proxies', '127.0.0.0/8');
+  const alone = await startWithAccess(t, file);
+  const ask = (server: ServerProcess, client: string): Promise<number> =>
+    fetch(`${server.url}/v1/services`, { headers: { 'x-forwarded-for': client } }).then(({ status }) => status);
+  const many = (server: ServerProcess, clientOf: (i: number) => string): Promise<number[]> =>
+    Promise.all(Array.from({ length: 20 }, (_, i) => ask(server, clientOf(i))));
+  assert.deepEqual(new Set(await many(behind, (i) => `192.0.2.${i}`)), new Set([200]));
+  assert.ok((await many(behind, (i) => `192.0.2.${i}, 203.0.113.1`)).includes(429), 'the proxy saw one client');
+  assert.ok((await many(alone, (i) => `192.0.2.${i}`)).includes(429), 'no proxy is trusted');
+  const overGrpc = await Promise.all(
+    Array.from({ length: 20 }, (_, i) =>
+      callBy(waysTo(behind, behind)['gRPC, lean']!, 'Discover', { service: 'a' }, undefined, {
+        'x-forwarded-for': `198.51.100.${i}`,
+      }),
+    ),
+  );
+  assert.deepEqual(new Set(overGrpc.map(({ reason }) => reason)), new Set(['']));
 });

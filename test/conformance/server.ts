@@ -22,6 +22,7 @@ import { delay, systemClock } from '../../src/base/clock.js';
 import { systemRandom } from '../../src/base/random.js';
 import { GrpcEdge } from '../../src/edges/grpc/grpc-edge.js';
 import { HttpEdge } from '../../src/edges/http/http-edge.js';
+import { TrustedProxies } from '../../src/edges/wire/trusted-proxies.js';
 import { RollcallError } from '../../src/model/errors.js';
 import { processTelemetry } from '../../src/telemetry/telemetry.js';
 
@@ -182,7 +183,8 @@ const wanted = fromBinary(type('ServerCompatRequest'), await readSized(process.s
 const parts = { clock: systemClock, random: systemRandom, telemetry: processTelemetry('warn', systemClock) };
 const dispatcher = new SuiteDispatcher({ ...parts, streamAgeMs: 600_000, gates: [], observers: [] });
 const metrics = { contentType: 'text/plain', text: () => Promise.resolve('') };
-const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}), metrics, tls: undefined };
+const proxies = new TrustedProxies([]);
+const edgeParts = { ...parts, dispatcher, readiness: new Readiness({}), metrics, tls: undefined, proxies };
 const guard = { loopback: true, hosts: [], origins: [] };
 const edge =
   wanted.protocol === GRPC

@@ -76,10 +76,11 @@ export async function callBy(
   name: string,
   request: JsonObject,
   token: string | undefined,
+  more: Readonly<Record<string, string>> = {},
 ): Promise<CallOutcome> {
   const method = methodNamed(name);
   const input = fromJson(method.input, request);
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const headers = { ...more, ...(token !== undefined && { authorization: `Bearer ${token}` }) };
   const over = new AbortController();
   try {
     if (method.methodKind === 'unary') {

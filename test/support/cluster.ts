@@ -13,9 +13,13 @@ import {
 } from './fleet.js';
 import { type History } from './history.js';
 import { Proxy } from './proxy.js';
+import { makeSecurity, type Security } from './security.js';
 import { eventually, onEtcd, type ServerProcess, startWith } from './server.js';
 
 export { pause } from './server.js';
+
+/** True: clusters have mutual TLS between servers and towards etcd, and clients have tokens. */
+const SECURE = process.env['ROLLCALL_TEST_SECURE'] !== undefined;
 
 /** True: the long form of every test. */
 export const LONG = process.env['ROLLCALL_TEST_LONG'] !== undefined;
@@ -64,6 +68,7 @@ export class TestCluster {
     private readonly t: TestContext,
     readonly etcd: EtcdCluster,
     private readonly options: ClusterOptions,
+    private readonly security?: Security,
   ) {}
 
   /**
@@ -79,10 +84,13 @@ export class TestCluster {
       const peers = await Proxy.open(t, port!);
       const toEtcd = await Promise.all(etcd.nodes.map((member) => Proxy.open(t, member.port)));
       this.ways[at] = { etcd: toEtcd, peers };
-      endpoints = toEtcd.map((proxy) => `http://127.0.0.1:${proxy.port}`);
+      const scheme = this.security ? 'https' : 'http';
+      endpoints = toEtcd.map((proxy) => `${scheme}://127.0.0.1:${proxy.port}`);
       args.push('--grpc-port', String(port), '--http-port', '0', '--advertise', `127.0.0.1:${peers.port}`);
     }
-    const server = await startWith(t, [...onEtcd(endpoints), ...args], options.command?.(at) ?? [], main);
+    args.push(...(this.security?.args ?? []));
+    const command = options.command?.(at) ?? [];
+    const server = await startWith(t, [...onEtcd(endpoints), ...args], command, main, this.security?.operator);
     this.servers[at] = server;
     return server;
   }
@@ -153,14 +161,16 @@ export class TestCluster {
 
 /** Starts all of it; it ends with the test. The fleet beats, and the observer has its first view. */
 export async function startCluster(t: TestContext, options: ClusterOptions): Promise<TestCluster> {
-  const etcd = await startEtcd(t, { members: 3 });
-  const cluster = new TestCluster(t, etcd, options);
+  const security = SECURE ? await makeSecurity() : undefined;
+  const etcd = await startEtcd(t, { members: 3, ...(security && { tls: security.etcd }) });
+  const cluster = new TestCluster(t, etcd, options, security);
   for (const at of [0, 1, 2]) await cluster.startServer(at);
   const fleet = new Fleet(cluster.servers, {
     services: 100,
     perService: 20,
     ttlMs: TTL_MS,
     choice: 'sticky',
+    ...(security && { creds: security.service }),
     ...options.fleet,
   });
   cluster.fleet = fleet;

@@ -1,4 +1,4 @@
-import { type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ChannelCredentials, type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { HeartbeatItem, type RejectedHeartbeat, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { type Flat, flat } from './progress.js';
 import { RegistryServiceClient } from './clients.js';
@@ -42,6 +42,8 @@ export interface FleetClient {
 /** Where servers can be called: a list that may change while the fleet beats. */
 export interface Address {
   readonly address: string;
+  /** The credentials of a client. Default: none, without TLS. */
+  readonly creds?: ChannelCredentials;
 }
 
 /** How many services and instances, and how they beat. */
@@ -52,6 +54,8 @@ export interface FleetOptions {
   readonly choice: Choice;
   /** What the names of the services begin with. */
   readonly name?: string;
+  /** The credentials of its clients. Default: those of each server. */
+  readonly creds?: ChannelCredentials;
 }
 
 /**
@@ -214,10 +218,14 @@ export class Fleet {
   }
 
   #call<Response>(at: number, method: string, request: object, deadlineMs: number): Promise<Response> {
-    const { address } = this.servers[at % this.servers.length]!;
+    const { address, creds } = this.servers[at % this.servers.length]!;
     let channel = this.#channels.get(address);
     if (!channel) {
-      channel = new RegistryServiceClient(address, credentials.createInsecure(), CHANNEL);
+      channel = new RegistryServiceClient(
+        address,
+        this.options.creds ?? creds ?? credentials.createInsecure(),
+        CHANNEL,
+      );
       this.#channels.set(address, channel);
     }
     return callWithin<Response>(channel, method, request, deadlineMs).then(
@@ -331,8 +339,8 @@ export class Observer {
 
   async #follow(): Promise<void> {
     for (let at = this.from; !this.#stopped; at++) {
-      const { address } = this.servers[at % this.servers.length]!;
-      const client = new RegistryServiceClient(address, credentials.createInsecure(), CHANNEL);
+      const { address, creds = credentials.createInsecure() } = this.servers[at % this.servers.length]!;
+      const client = new RegistryServiceClient(address, creds, CHANNEL);
       const request = WatchServicesRequest.fromPartial({
         all: true,
         filter: { healthStates: EVERY_STATE },

@@ -48,6 +48,8 @@ export const closeClients = (clients: Clients): void =>
 /** A built server in a process of its own. */
 export interface ServerProcess extends Clients {
   readonly address: string;
+  /** The credentials of its clients. */
+  readonly creds: ChannelCredentials;
   /** The URL of the HTTP port, without a path. */
   readonly url: string;
   readonly process: ChildProcess;
@@ -139,6 +141,7 @@ export async function startWith(
   args: readonly string[],
   command: readonly string[],
   main: string = MAIN,
+  creds: ChannelCredentials = credentials.createInsecure(),
 ): Promise<ServerProcess> {
   const { process: child, log, exited, listening } = launchServer(args, command, main);
   const port = await listening;
@@ -146,11 +149,12 @@ export async function startWith(
   if (isAlone !== (GRPC_JS_ALONE.length > 0 || command === ON_GRPC_JS))
     throw new Error('the server takes unary calls on the other path');
   const address = `127.0.0.1:${port}`;
-  const clients = clientsOf(address, credentials.createInsecure());
+  const clients = clientsOf(address, creds);
   const close = (): void => closeClients(clients);
   const { httpPort } = JSON.parse(log.find((line) => line.includes('"listening"'))!) as { httpPort: number };
   const server: ServerProcess = {
     address,
+    creds,
     url: `http://127.0.0.1:${httpPort}`,
     process: child,
     ...clients,

@@ -31,6 +31,11 @@ export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
     isDecision(method) ||
     method.path === `${REGISTRY}/Deregister` ||
     (calls === 'all' && method.path === `${REGISTRY}/Register`);
+  const addRefusedItems = (call: Call): void => {
+    if (!call.notes || call.notes.refusedItems === 0) return;
+    audit.addRefusal(eventOf(call, 'NOT_ALLOWED', undefined));
+    call.notes.refusedItems = 0;
+  };
   return {
     ended: (call, failure) => {
       const reason = failure?.error.reason;
@@ -40,8 +45,10 @@ export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
         if (isWrite) audit.add(eventOf(call, reason, failure));
         else audit.addRefusal(eventOf(call, reason, failure));
       } else if (isAudited(call.method)) audit.add(eventOf(call, 'OK', failure));
-      else if (call.notes && call.notes.refusedItems > 0) audit.addRefusal(eventOf(call, 'NOT_ALLOWED', failure));
+      else addRefusedItems(call);
     },
+    // A stream of heartbeats lasts for as long as its client: its refusals are events at once.
+    answered: addRefusedItems,
   };
 }
 

@@ -20,6 +20,8 @@ const UNARY_MAX_MS = 10_000;
 /** Notified when a call has ended. It must not throw. `failure` is `undefined` if the call succeeded. */
 export interface CallObserver {
   ended(call: Call, failure: Failure | undefined): void;
+  /** Notified when one request of a stream of requests was answered. */
+  answered?(call: Call): void;
 }
 
 /** Receives the answer of a unary call. Exactly one of the two parameters is `undefined`. */
@@ -44,14 +46,13 @@ export interface DispatcherParts {
  * paths.
  */
 export class Dispatcher {
-  /** Admits a call before its request is decoded: every gate is asked. */
-  readonly admit: Admit;
   /** The bytes that clients have not read yet, of watches and answers together. */
   readonly unsent = new UnsentBytes();
   /** The answers among it. An edge reports each answer that it writes. */
   readonly unread: UnreadAnswers;
   /** The numbers of all calls. */
   readonly stats = new CallStats();
+  readonly #ask: Admit;
   readonly #streams: Streams;
   #draining = false;
 
@@ -64,7 +65,7 @@ export class Dispatcher {
     });
     this.unread = new UnreadAnswers(parts.clock, this.unsent);
     const gates: Gate[] = [this.#drainingGate(), ...parts.gates, this.#roomGate(), this.unread];
-    this.admit = inOrder(gates);
+    this.#ask = inOrder(gates);
   }
 
   /** The number of open streams. */
@@ -72,22 +73,45 @@ export class Dispatcher {
     return this.#streams.size;
   }
 
-  /** Runs a unary call. */
-  unary(method: UnaryMethod, request: Uint8Array, call: Call, answer: Answer): void {
+  /**
+   * Admits a call: every gate is asked. Throws, or rejects, if one refuses it. An edge that asks when the headers have arrived
+   * does not read the request of a call that is refused at once. It hands on what it was given, so that none is asked twice.
+   */
+  admit(call: Call): Promise<void> | undefined {
+    const admitted = this.#ask(call);
+    admitted?.catch(ignore); // the request may never arrive, so that no one waits for this
+    return admitted;
+  }
+
+  /** Runs a unary call. `admit` is given if the edge has asked the gates already. */
+  unary(
+    method: UnaryMethod,
+    request: Uint8Array,
+    call: Call,
+    answer: Answer,
+    admit: () => Promise<void> | undefined = () => this.admit(call),
+  ): void {
     const beganMs = this.parts.clock.now();
     this.stats.started(call);
     const span = this.parts.telemetry.tracer?.call(call);
-    if (!span) return this.#unary(method, request, call, beganMs, answer);
+    if (!span) return this.#unary(method, request, call, admit, beganMs, answer);
     const ended: Answer = (failure, response) => {
       span.end(failure?.error);
       answer(failure, response);
     };
-    span.run(() => this.#unary(method, request, call, beganMs, ended));
+    span.run(() => this.#unary(method, request, call, admit, beganMs, ended));
   }
 
-  #unary(method: UnaryMethod, request: Uint8Array, call: Call, beganMs: number, answer: Answer): void {
+  #unary(
+    method: UnaryMethod,
+    request: Uint8Array,
+    call: Call,
+    admit: () => Promise<void> | undefined,
+    beganMs: number,
+    answer: Answer,
+  ): void {
     try {
-      const admitted = this.admit(call);
+      const admitted = admit();
       const response = admitted
         ? admitted.then(() => {
             // The caller has its answer already: nothing must happen behind its back.
@@ -102,11 +126,17 @@ export class Dispatcher {
     }
   }
 
-  /** Runs a server-streaming call until its stream ends. */
-  serverStream(method: ServerStreamMethod, request: Uint8Array, call: Call, transport: StreamTransport): void {
+  /** Runs a server-streaming call until its stream ends. `admit` is given if the edge has asked the gates already. */
+  serverStream(
+    method: ServerStreamMethod,
+    request: Uint8Array,
+    call: Call,
+    transport: StreamTransport,
+    admit: () => Promise<void> | undefined = () => this.admit(call),
+  ): void {
     this.#open(call, transport, (sink) => {
       try {
-        const admitted = this.admit(call);
+        const admitted = admit();
         if (!admitted) return method.invoke(request, call, sink);
         admitted
           .then(() => (sink.ended ? undefined : method.invoke(request, call, sink)))
@@ -117,7 +147,7 @@ export class Dispatcher {
     });
   }
 
-  /** Runs a bidirectional call: each response is taken by the network before the next request is read. */
+  /** Admits and runs a bidirectional call: each response is taken by the network before the next request is read. */
   bidiStream(
     method: BidiStreamMethod,
     requests: AsyncIterable<Uint8Array>,
@@ -132,7 +162,7 @@ export class Dispatcher {
     });
   }
 
-  /** Reports the failure of a call whose request could not be read, and returns it. */
+  /** Reports the failure of a call that was not admitted, or whose request could not be read, and returns it. */
   refuse(call: Call, error: unknown): Failure {
     const failure = this.#toFailure(error);
     this.stats.refused(call, failure);
@@ -167,6 +197,7 @@ export class Dispatcher {
     await this.admit(call);
     for await (const response of method.invoke(this.#counted(requests, call), call)) {
       if (sink.ended) return;
+      for (const observer of this.parts.observers) observer.answered?.(call);
       await sink.send(response);
     }
   }
@@ -251,6 +282,8 @@ export class Dispatcher {
     };
   }
 }
+
+const ignore = (): void => undefined;
 
 function timedOut(): RollcallError {
   return new RollcallError('TIMED_OUT', 'the server ended the call after 10 s; a write may have happened or not');

@@ -1,12 +1,19 @@
 import type { Quota } from '../../access/quotas.js';
+import type { Reason } from '../../model/errors.js';
 import type { Call } from './call.js';
 import type { CallObserver } from './dispatcher.js';
 import type { Gate } from './gates.js';
 
-/** The methods that carry heartbeats. Their items are counted, and not the calls: see `May.takeBeats`. */
+/** The methods that carry heartbeats. Their items are counted where they are known, and not the calls: see `May.takeBeats`. */
 const BEATS: ReadonlySet<string> = new Set([
   '/rollcall.v1.RegistryService/Heartbeat',
   '/rollcall.v1.RegistryService/StreamHeartbeats',
+]);
+
+/** The reasons of heartbeats whose items are not counted. */
+const UNREADABLE: ReadonlySet<Reason> = new Set<Reason>([
+  ...(['INVALID_REQUEST', 'MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'NOT_ONE_MESSAGE'] as const),
+  ...(['UNKNOWN_COMPRESSION', 'COMPRESSION_NOT_NAMED'] as const),
 ]);
 
 /** Refuses calls and watches beyond the limits of their caller. It counts a watch until its call ends. */
@@ -18,7 +25,11 @@ export function quotaGate(): Gate & CallObserver {
     name: 'quota',
     admit: (call) => {
       const quota = call.principal.quota();
-      if (!quota || BEATS.has(call.method.path)) return undefined;
+      if (!quota) return undefined;
+      if (BEATS.has(call.method.path)) {
+        quota.assertBeats();
+        return undefined;
+      }
       quota.takeCall();
       if (call.method.kind === 'SERVER_STREAM' && !over.has(call)) {
         quota.openWatch();
@@ -26,10 +37,20 @@ export function quotaGate(): Gate & CallObserver {
       }
       return undefined;
     },
-    ended: (call) => {
+    ended: (call, failure) => {
+      // A heartbeat that cannot be read has no items, and would cost its caller nothing.
+      if (failure && UNREADABLE.has(failure.error.reason) && BEATS.has(call.method.path)) chargeBeat(call);
       if (call.method.kind !== 'SERVER_STREAM') return;
       over.add(call);
       watches.get(call)?.closeWatch();
     },
   };
+}
+
+function chargeBeat({ principal }: Call): void {
+  try {
+    principal.quota()?.chargeBeat();
+  } catch {
+    // The credential has ended meanwhile, and its quota with it.
+  }
 }

@@ -3,8 +3,7 @@ import type { ServerUnaryCall } from '@grpc/grpc-js';
 import type { CallMetadata, ClientCertificate } from '../../api/call/call.js';
 import type { Encoded } from '../../api/call/message.js';
 import type { Method } from '../../api/call/method.js';
-import type { Random } from '../../base/random.js';
-import { EdgeCall } from '../wire/edge-call.js';
+import { EdgeCall, type EdgeCallParts } from '../wire/edge-call.js';
 import { certificateOfSession } from './client-certificate.js';
 import { isDoubled } from './doubled-credentials.js';
 
@@ -23,9 +22,9 @@ export class GrpcCall extends EdgeCall {
     method: Method,
     private readonly call: WireCall,
     readonly stream: ServerHttp2Stream,
-    random: Random,
+    parts: EdgeCallParts,
   ) {
-    super(method, random);
+    super(method, parts);
     this.#session = stream.session;
   }
 
@@ -61,7 +60,7 @@ export class GrpcCall extends EdgeCall {
   }
 
   protected header(name: string): string | undefined {
-    const [given] = this.call.metadata.get(name);
-    return typeof given === 'string' ? given : undefined;
+    const given = this.call.metadata.get(name);
+    return given.length === 0 ? undefined : given.join(', ');
   }
 }

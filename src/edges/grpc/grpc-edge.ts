@@ -6,11 +6,12 @@ import { STREAM_AGE_SPREAD } from '../../api/call/streams.js';
 import type { Clock } from '../../base/clock.js';
 import { bracketed } from '../../base/hosts.js';
 import type { Closeable } from '../../base/lifecycle.js';
-import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { LIMITS } from '../../model/limits.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { finishInTime } from '../wire/finish.js';
 import type { ListenerTls } from '../wire/listener-tls.js';
+import { ConnectionLimit } from './connection-limit.js';
 import { ignoreFarDeadlines } from './far-deadlines.js';
 import { HealthService } from './health-service.js';
 import { noteDoubledCredentials } from './doubled-credentials.js';
@@ -41,9 +42,8 @@ const OPTIONS = {
 };
 
 /** The dependencies of a GrpcEdge. */
-export interface GrpcEdgeParts {
+export interface GrpcEdgeParts extends EdgeCallParts {
   readonly clock: Clock;
-  readonly random: Random;
   readonly telemetry: Telemetry;
   readonly dispatcher: Dispatcher;
   readonly readiness: Readiness;
@@ -58,6 +58,8 @@ export class GrpcEdge implements Closeable {
   readonly #server: Server;
   readonly #health: HealthService;
   readonly #lean: LeanUnary;
+  readonly #connections: ConnectionLimit;
+  readonly #peerPaths = new Set<string>();
   readonly #closed = new AbortController();
   #closing: Promise<void> | undefined;
   #isListening = false;
@@ -65,6 +67,8 @@ export class GrpcEdge implements Closeable {
   constructor(private readonly parts: GrpcEdgeParts) {
     this.#health = new HealthService(parts.clock);
     this.#lean = new LeanUnary(parts);
+    const { value: limit } = LIMITS.GRPC_CONNECTIONS;
+    this.#connections = new ConnectionLimit({ ...parts, limit, isForPeers: (path) => this.#peerPaths.has(path) });
     const follow = (ready: boolean): void => this.#health.set(ready ? 'SERVING' : 'NOT_SERVING');
     parts.readiness.onChange(follow, this.#closed.signal);
     const graceMs = parts.streamAgeMs * (1 + STREAM_AGE_SPREAD) + AGE_GRACE_MS;
@@ -78,11 +82,17 @@ export class GrpcEdge implements Closeable {
     setLogger({ error: warn, info: () => undefined, debug: () => undefined });
   }
 
+  /** The number of open connections. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
   /** Adds the methods. Health checks may ask about the services that are not for peers. */
   offer(methods: readonly Method[]): void {
+    for (const { path, audience } of methods) if (audience === 'peer') this.#peerPaths.add(path);
     const asked = methods.filter(({ audience }) => audience !== 'peer').map(({ path }) => path.split('/')[1]!);
     this.#lean.offer(methods);
-    const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts.random, this.parts.clock);
+    const handlers = new GrpcHandlers(this.parts.dispatcher, this.parts);
     for (const method of [...methods, ...this.#health.methods(new Set(asked)), ...reflectionMethods()]) {
       this.#server.addService({ [method.path]: definitionOf(method) }, { [method.path]: handlers.of(method) });
     }
@@ -110,8 +120,12 @@ export class GrpcEdge implements Closeable {
     const taken = http2Servers.filter((http2Server) => this.#lean.takeOver(http2Server));
     http2Servers.forEach(ignoreFarDeadlines);
     http2Servers.forEach(noteDoubledCredentials);
+    http2Servers.forEach((http2Server) => this.#connections.guard(http2Server));
     if (taken.length === 0 || taken.length < http2Servers.length)
-      log.warn({}, 'grpc-js is another one than expected: unary calls cost more, and far deadlines pass at once');
+      log.warn(
+        {},
+        'grpc-js is another one than expected: unary calls cost more, far deadlines pass at once, and connections are not bounded',
+      );
   }
 
   /** Ends the streams, lets calls in flight finish, and cuts the rest. */

@@ -1,9 +1,9 @@
 import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { UnaryMethod } from '../../api/call/method.js';
-import type { Random } from '../../base/random.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOfSession } from './client-certificate.js';
 import { isDoubled } from './doubled-credentials.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { HeaderCall } from '../wire/header-call.js';
 import { perConnection } from '../wire/per-connection.js';
 
@@ -22,9 +22,9 @@ export class LeanCall extends HeaderCall {
     private readonly stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
     deadlineMs: number | undefined,
-    random: Random,
+    parts: EdgeCallParts,
   ) {
-    super(method, headers, deadlineMs, random);
+    super(method, headers, deadlineMs, parts);
     this.#session = stream.session;
   }
 

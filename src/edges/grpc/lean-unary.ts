@@ -1,11 +1,11 @@
 import { constants, type Http2Server, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import type { Dispatcher } from '../../api/call/dispatcher.js';
+import type { Answer, Dispatcher } from '../../api/call/dispatcher.js';
 import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, sizeOf } from '../../api/call/message.js';
 import type { Method, UnaryMethod } from '../../api/call/method.js';
 import type { Clock } from '../../base/clock.js';
-import type { Random } from '../../base/random.js';
 import { LIMITS } from '../../model/limits.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { unwrapFrame } from '../wire/frame-requests.js';
 import { PREFIX_BYTES } from '../wire/frames.js';
 import { grpcTrailers } from '../wire/grpc-status.js';
@@ -33,10 +33,9 @@ type StreamListener = (
 ) => void;
 
 /** The dependencies of LeanUnary. */
-export interface LeanUnaryParts {
+export interface LeanUnaryParts extends EdgeCallParts {
   readonly clock: Clock;
-  readonly random: Random;
-  readonly dispatcher: Pick<Dispatcher, 'unary' | 'refuse' | 'unread'>;
+  readonly dispatcher: Pick<Dispatcher, 'admit' | 'unary' | 'refuse' | 'unread'>;
 }
 
 /**
@@ -71,7 +70,7 @@ export class LeanUnary {
 
   /** Begins a call. Returns false if it is left to grpc-js. */
   #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
-    const { clock, random } = this.parts;
+    const { clock } = this.parts;
     const method = this.#methods.get(headers[':path'] ?? '');
     // grpc-js knows deflate, which no client uses by default.
     if (!method || headers['grpc-encoding'] === 'deflate') return false;
@@ -84,10 +83,19 @@ export class LeanUnary {
     const timeoutMs = timeout === undefined ? undefined : grpcTimeoutMs(String(timeout));
     if (timeout !== undefined && timeoutMs === undefined) return false;
     const deadlineMs = timeoutMs === undefined ? undefined : clock.wall() + timeoutMs;
-    const call = new LeanCall(method, stream, headers, deadlineMs, random);
+    const call = new LeanCall(method, stream, headers, deadlineMs, this.parts);
     // A stream that fails is closed too, and nothing can be sent on it.
     stream.on('error', ignore);
-    this.#receive(stream, (body) => this.#run(method, stream, headers, call, body));
+    const { dispatcher } = this.parts;
+    let admitted: Promise<void> | undefined;
+    try {
+      admitted = dispatcher.admit(call);
+    } catch (error) {
+      fail(stream, call, dispatcher.refuse(call, error));
+      drop(stream);
+      return true;
+    }
+    this.#receive(stream, (body) => this.#run(method, stream, headers, call, admitted, body));
     return true;
   }
 
@@ -116,6 +124,7 @@ export class LeanUnary {
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
     call: LeanCall,
+    admitted: Promise<void> | undefined,
     body: Buffer | undefined,
   ): void {
     const { dispatcher } = this.parts;
@@ -126,13 +135,23 @@ export class LeanUnary {
     }
     unwrapFrame(body, headers['grpc-encoding'], (error, bytes) => {
       if (error !== undefined) return refuse(error);
-      dispatcher.unary(method, bytes, call, (failure, message) => {
+      const answered: Answer = (failure, message) => {
         if (failure) return fail(stream, call, failure);
         const sent = answer(stream, call, message!);
         dispatcher.unread.written(call, sent, stream, () => stream.close(constants.NGHTTP2_CANCEL));
-      });
+      };
+      dispatcher.unary(method, bytes, call, answered, () => admitted);
     });
   }
+}
+
+/** Reads the rest of a request that was answered, and keeps nothing: a client that is still sending sees the answer. */
+function drop(stream: ServerHttp2Stream): void {
+  let bytes = 0;
+  stream.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > LIMITS.RECEIVE_BYTES.value) stream.close(constants.NGHTTP2_NO_ERROR);
+  });
 }
 
 /** The status of HTTP for a request that is not one of gRPC with protobuf; `undefined` if it is. */

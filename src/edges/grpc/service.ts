@@ -18,7 +18,7 @@ import type { StreamTransport } from '../../api/call/sink.js';
 import { LAST_BYTES_MAX_MS } from '../../api/call/streams.js';
 import { assert } from '../../base/assert.js';
 import type { Clock, Timer } from '../../base/clock.js';
-import type { Random } from '../../base/random.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { headersOf } from '../wire/metadata.js';
 import { wholeOnce } from '../wire/write.js';
 import { GrpcCall } from './grpc-call.js';
@@ -68,8 +68,7 @@ export function definitionOf({ path, kind }: Method): MethodDefinition<Received,
 export class GrpcHandlers {
   constructor(
     private readonly dispatcher: Dispatcher,
-    private readonly random: Random,
-    private readonly clock: Clock,
+    private readonly parts: EdgeCallParts & { readonly clock: Clock },
   ) {}
 
   of(method: Method): UntypedHandleCall {
@@ -85,7 +84,7 @@ export class GrpcHandlers {
 
   #unary(method: UnaryMethod): handleUnaryCall<Received, Encoded> {
     return (wire, callback) => {
-      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.parts);
       this.dispatcher.unary(method, wire.request.take(), call, (failure, response) => {
         call.end();
         if (failure) return callback(toStatusObject(failure));
@@ -100,15 +99,15 @@ export class GrpcHandlers {
 
   #serverStream(method: ServerStreamMethod): handleServerStreamingCall<Received, Encoded> {
     return (wire) => {
-      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
-      this.dispatcher.serverStream(method, wire.request.take(), call, new GrpcStream(wire, call, this.clock));
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.parts);
+      this.dispatcher.serverStream(method, wire.request.take(), call, new GrpcStream(wire, call, this.parts.clock));
     };
   }
 
   #bidiStream(method: BidiStreamMethod): handleBidiStreamingCall<Received, Encoded> {
     return (wire) => {
-      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.random);
-      this.dispatcher.bidiStream(method, requestsOf(wire), call, new GrpcStream(wire, call, this.clock));
+      const call = new GrpcCall(method, wire, http2StreamOf(wire), this.parts);
+      this.dispatcher.bidiStream(method, requestsOf(wire), call, new GrpcStream(wire, call, this.parts.clock));
     };
   }
 }

@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { MethodInfo } from '../../api/call/method-info.js';
-import type { Random } from '../../base/random.js';
 import { bracketed } from '../../base/hosts.js';
 import type { ClientCertificate } from '../../api/call/call.js';
 import { certificateOf } from '../wire/client-certificate.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { HeaderCall } from '../wire/header-call.js';
 import { hasTwoCredentials } from '../wire/raw-headers.js';
 import { perConnection } from '../wire/per-connection.js';
@@ -24,9 +24,9 @@ export class HttpCall extends HeaderCall {
     private readonly request: IncomingMessage,
     private readonly response: ServerResponse,
     deadlineMs: number | undefined,
-    random: Random,
+    parts: EdgeCallParts,
   ) {
-    super(method, request.headers, deadlineMs, random);
+    super(method, request.headers, deadlineMs, parts);
     this.connection = nameOf(request.socket);
   }
 

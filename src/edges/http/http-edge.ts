@@ -7,10 +7,10 @@ import type { Readiness } from '../../api/readiness.js';
 import type { Clock } from '../../base/clock.js';
 import { bracketed } from '../../base/hosts.js';
 import type { Closeable } from '../../base/lifecycle.js';
-import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import { RollcallError } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { finishInTime } from '../wire/finish.js';
 import { contextOptions, type ListenerTls, listenerOptions } from '../wire/listener-tls.js';
 import { allowOrigin, answerPreflight } from './cors.js';
@@ -35,9 +35,8 @@ const OPTIONS = {
 };
 
 /** The dependencies of an HttpEdge. */
-export interface HttpEdgeParts {
+export interface HttpEdgeParts extends EdgeCallParts {
   readonly clock: Clock;
-  readonly random: Random;
   readonly telemetry: Telemetry;
   readonly dispatcher: Pick<
     Dispatcher,

@@ -2,9 +2,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import { May } from '../../api/call/may.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
-import type { Random } from '../../base/random.js';
 import type { Readiness } from '../../api/readiness.js';
 import type { Log } from '../../base/telemetry.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import { type HttpAnswer, jsonAnswer, send, textAnswer } from './exchange.js';
 import { HttpCall } from './http-call.js';
 import { plainFailure } from './unary-framings.js';
@@ -16,12 +16,11 @@ export interface MetricsText {
 }
 
 /** The dependencies of Probes. */
-export interface ProbesParts {
+export interface ProbesParts extends EdgeCallParts {
   readonly readiness: Readiness;
   readonly version: string;
   readonly metrics: MetricsText;
   readonly log: Log;
-  readonly random: Random;
   /** Admits the readers of the metrics. */
   readonly dispatcher: Pick<Dispatcher, 'admit' | 'refuseElsewhere'>;
 }
@@ -57,10 +56,7 @@ export class Probes {
       ['/livez', () => textAnswer(200, 'ok')],
       ['/readyz', (query) => this.#readyz(new URLSearchParams(query).has('verbose'))],
       ['/version', () => jsonAnswer(200, { version: parts.version })],
-      [
-        '/metrics',
-        (_, request, response) => this.#metrics(new HttpCall(METRICS, request, response, undefined, parts.random)),
-      ],
+      ['/metrics', (_, request, response) => this.#metrics(new HttpCall(METRICS, request, response, undefined, parts))],
     ]);
   }
 

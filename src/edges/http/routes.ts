@@ -4,8 +4,8 @@ import type { Failure } from '../../api/call/failure.js';
 import { type Encoded, whole } from '../../api/call/message.js';
 import type { Method, ServerStreamMethod, UnaryMethod } from '../../api/call/method.js';
 import type { Clock } from '../../base/clock.js';
-import type { Random } from '../../base/random.js';
 import { invalidRequest, RollcallError } from '../../model/errors.js';
+import type { EdgeCallParts } from '../wire/edge-call.js';
 import type { BytesReceiver } from '../wire/frame-requests.js';
 import { connectTimeoutMs, grpcTimeoutMs } from '../wire/timeouts.js';
 import { readBody } from './body.js';
@@ -21,10 +21,9 @@ import type { StreamFraming } from './stream-framings.js';
 import { connectFailure, plainFailure, type UnaryFraming } from './unary-framings.js';
 
 /** The dependencies of Routes. */
-export interface RoutesParts {
+export interface RoutesParts extends EdgeCallParts {
   readonly clock: Clock;
-  readonly random: Random;
-  readonly dispatcher: Pick<Dispatcher, 'unary' | 'serverStream' | 'refuse' | 'unread'>;
+  readonly dispatcher: Pick<Dispatcher, 'admit' | 'unary' | 'serverStream' | 'refuse' | 'unread'>;
   /** The protos of the methods: a google.protobuf.FileDescriptorSet. */
   readonly image: Uint8Array;
 }
@@ -74,10 +73,10 @@ export class Routes {
   }
 
   #run(request: IncomingMessage, response: ServerResponse, method: Method, framing: Framing): void {
-    const { clock, random, dispatcher } = this.parts;
+    const { clock, dispatcher } = this.parts;
     const timeout = timeoutOf(request);
     const deadlineMs = typeof timeout === 'number' ? clock.wall() + timeout : undefined;
-    const call = new HttpCall(method, request, response, deadlineMs, random);
+    const call = new HttpCall(method, request, response, deadlineMs, this.parts);
     const exchange = { request, response, method, types: this.#json.typesOf(method.path), call };
     if (method.kind === 'BIDI_STREAM') {
       const failure = dispatcher.refuse(call, notOverHttp());
@@ -102,9 +101,9 @@ export class Routes {
         send(exchange, framing.failure(exchange, dispatcher.refuse(call, error)));
       }
     };
-    read(exchange, framing, wrong, (error, bytes) => {
+    this.#read(exchange, framing, wrong, (error, bytes, admitted) => {
       if (error !== undefined) answer(dispatcher.refuse(call, error), undefined);
-      else dispatcher.unary(method, bytes, call, answer);
+      else dispatcher.unary(method, bytes, call, answer, () => admitted);
     });
   }
 
@@ -112,10 +111,33 @@ export class Routes {
     const { dispatcher, clock } = this.parts;
     const { method, call } = exchange;
     const transport = new HttpStream(exchange, framing, clock);
-    read(exchange, framing, wrong, (error, bytes) => {
+    this.#read(exchange, framing, wrong, (error, bytes, admitted) => {
       if (error !== undefined) transport.end(dispatcher.refuse(call, error));
-      else dispatcher.serverStream(method, bytes, call, transport);
+      else dispatcher.serverStream(method, bytes, call, transport, () => admitted);
     });
+  }
+
+  /**
+   * Admits a call and reads the message of its request, or passes on the error: `wrong` if the request has one already. The
+   * request of a call that is refused at once is not read.
+   */
+  #read(
+    { request, types, call }: Exchange,
+    { readRequest }: Pick<UnaryFraming, 'readRequest'>,
+    wrong: RollcallError | undefined,
+    done: (error: unknown, bytes: Uint8Array, admitted: Promise<void> | undefined) => void,
+  ): void {
+    let admitted: Promise<void> | undefined;
+    try {
+      admitted = this.parts.dispatcher.admit(call);
+      if (wrong) throw wrong;
+    } catch (error) {
+      return done(error, NOTHING, undefined);
+    }
+    const read: BytesReceiver = (error, bytes) => done(error, bytes, admitted);
+    bodyOf(request, (error, body) =>
+      error === undefined ? readRequest(types, request.headers, body, read) : read(error, body),
+    );
   }
 
   /** Sends the answer of a call, which is held until the client has read it. */
@@ -128,11 +150,11 @@ export class Routes {
     const exchange = { request, response };
     if (request.method !== 'GET' && request.method !== 'HEAD') return notAllowed(request, response, ['GET', 'HEAD']);
     const discover = this.#methods.get('/rollcall.v1.RegistryService/Discover')!;
-    const call = new HttpCall(discover, request, response, undefined, this.parts.random);
+    const call = new HttpCall(discover, request, response, undefined, this.parts);
     const unknown = [...query.keys()].find((name) => name !== 'namespace' && name !== 'service');
     const registry: RegistryCall = (name, bytes) => {
       const method = this.#methods.get(`/rollcall.v1.RegistryService/${name}`) as UnaryMethod;
-      const call = new HttpCall(method, request, response, undefined, this.parts.random);
+      const call = new HttpCall(method, request, response, undefined, this.parts);
       return new Promise((resolve, reject) =>
         this.parts.dispatcher.unary(method, bytes, call, (failure, message) =>
           failure ? reject(new FailedCall(failure)) : resolve(whole(message!)),
@@ -155,19 +177,6 @@ class FailedCall extends Error {
   constructor(readonly failure: Failure) {
     super(failure.message);
   }
-}
-
-/** Reads the message of a request, or passes on the error: `wrong` if the request has one already. */
-function read(
-  { request, types }: Exchange,
-  { readRequest }: Pick<UnaryFraming, 'readRequest'>,
-  wrong: RollcallError | undefined,
-  done: BytesReceiver,
-): void {
-  if (wrong) return done(wrong, NOTHING);
-  bodyOf(request, (error, body) =>
-    error === undefined ? readRequest(types, request.headers, body, done) : done(error, body),
-  );
 }
 
 /** Reads the body of a POST or PUT. Any other request has none that counts. */

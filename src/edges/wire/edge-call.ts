@@ -3,6 +3,13 @@ import type { Call, CallMetadata, CallNotes, ClientCertificate, Transport } from
 import type { MethodInfo } from '../../api/call/method-info.js';
 import type { Random } from '../../base/random.js';
 import { RUN_ID } from '../../model/names.js';
+import { FORWARDED_HEADER, type TrustedProxies } from './trusted-proxies.js';
+
+/** The dependencies of every call. */
+export interface EdgeCallParts {
+  readonly random: Random;
+  readonly proxies: TrustedProxies;
+}
 
 /** The half of a call that is the same for every protocol. Facts are read from the protocol only when they are asked for. */
 export abstract class EdgeCall implements Call {
@@ -20,7 +27,7 @@ export abstract class EdgeCall implements Call {
 
   constructor(
     readonly method: MethodInfo,
-    private readonly random: Random,
+    private readonly parts: EdgeCallParts,
   ) {}
 
   get authorization(): string | undefined {
@@ -28,7 +35,7 @@ export abstract class EdgeCall implements Call {
   }
 
   get peerAddress(): string {
-    return addressOf(this.connection);
+    return this.parts.proxies.clientOf(addressOf(this.connection), this.header(FORWARDED_HEADER));
   }
 
   get metadata(): CallMetadata {
@@ -42,7 +49,7 @@ export abstract class EdgeCall implements Call {
   }
 
   get requestId(): string {
-    this.#requestId ??= this.#givenId() ?? this.random.id();
+    this.#requestId ??= this.#givenId() ?? this.parts.random.id();
     return this.#requestId;
   }
 

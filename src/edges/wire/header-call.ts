@@ -1,7 +1,6 @@
 import type { CallMetadata } from '../../api/call/call.js';
 import type { MethodInfo } from '../../api/call/method-info.js';
-import type { Random } from '../../base/random.js';
-import { EdgeCall } from './edge-call.js';
+import { EdgeCall, type EdgeCallParts } from './edge-call.js';
 
 /** A call whose headers this program reads by itself. */
 export abstract class HeaderCall extends EdgeCall {
@@ -9,9 +8,9 @@ export abstract class HeaderCall extends EdgeCall {
     method: MethodInfo,
     protected readonly received: CallMetadata['request'],
     readonly deadlineMs: number | undefined,
-    random: Random,
+    parts: EdgeCallParts,
   ) {
-    super(method, random);
+    super(method, parts);
   }
 
   protected header(name: string): string | undefined {

@@ -20,6 +20,7 @@ test('without flags and variables every setting has its default', () => {
     httpPort: 7401,
     httpHosts: [],
     httpCorsOrigins: [],
+    trustedProxies: [],
     store: { kind: 'embedded', dataDir: './data' },
     tls: undefined,
     access: undefined,

@@ -45,6 +45,21 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     ],
     bad: ['*', 'a.example', 'https://a/', 'https://A', 'ftp://a', 'https://a:1:2'],
   },
+  'trusted-proxies': {
+    good: [
+      ['', []],
+      ['10.0.0.1', [{ address: '10.0.0.1', bits: 32 }]],
+      [
+        '10.0.0.0/8, fd00::/64,::1',
+        [
+          { address: '10.0.0.0', bits: 8 },
+          { address: 'fd00::', bits: 64 },
+          { address: '::1', bits: 128 },
+        ],
+      ],
+    ],
+    bad: ['a.example', '10.0.0.0/33', '::/129', '10.0.0.0/', '10.0.0.0/8/8', '10.0.0.0/-1', '300.1.1.1'],
+  },
   store: {
     good: [
       ['embedded', 'embedded'],

@@ -192,3 +192,16 @@ test('A6: the newest 10,000 events stay in memory, up to 16 MiB', () => {
   for (let i = 0; i < 100; i++) publish('x'.repeat(1_024 * 1_024));
   assert.equal([...audit.recent()].length, 15);
 });
+
+test('A6: items that a stream of heartbeats may not send are an event while the stream goes on', () => {
+  const { audit } = stage();
+  const observer = auditor(audit, 'writes');
+  const notes = { resources: [], author: '', comment: '', revision: 0n, refusedItems: 2 };
+  const stream = callOf({ ...BEAT, kind: 'BIDI_STREAM' }, { principal: pay, notes });
+  observer.answered!(stream);
+  const seen = (): unknown[] => [...audit.recent()].map(({ outcome, leftOut }) => [outcome, leftOut]);
+  assert.deepEqual(seen(), [['NOT_ALLOWED', 0]]);
+  observer.answered!(stream);
+  observer.ended(stream, undefined);
+  assert.deepEqual(seen(), [['NOT_ALLOWED', 0]], 'nothing more was refused');
+});

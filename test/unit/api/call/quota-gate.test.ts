@@ -4,9 +4,11 @@ import { anonymous } from '../../../../src/access/principal.js';
 import { Quotas } from '../../../../src/access/quotas.js';
 import { NO_RIGHTS } from '../../../../src/access/rights.js';
 import type { Call } from '../../../../src/api/call/call.js';
+import type { Failure } from '../../../../src/api/call/failure.js';
 import type { MethodInfo } from '../../../../src/api/call/method-info.js';
 import { quotaGate } from '../../../../src/api/call/quota-gate.js';
 import { systemClock } from '../../../../src/base/clock.js';
+import { RollcallError } from '../../../../src/model/errors.js';
 import { callOf } from '../../../support/call.js';
 
 const WATCH: MethodInfo = {
@@ -18,7 +20,7 @@ const DISCOVER: MethodInfo = { ...WATCH, path: '/rollcall.v1.RegistryService/Dis
 
 /** Makes calls of one caller with limits. */
 function stage(): (method: MethodInfo) => Call {
-  const quota = new Quotas(systemClock).of('pay', { watches: 1, callsPerSecond: 3 });
+  const quota = new Quotas(systemClock).of('pay', { watches: 1, callsPerSecond: 3, beatsPerSecond: 5 });
   return (method) => callOf(method, { principal: anonymous(() => NO_RIGHTS, quota) });
 }
 
@@ -41,4 +43,16 @@ test('A7: heartbeats are no calls', () => {
   for (let i = 0; i < 100; i++) void gate.admit(call(BEAT));
   for (let i = 0; i < 6; i++) void gate.admit(call(DISCOVER));
   assert.throws(() => gate.admit(call(DISCOVER)), { reason: 'RATE_LIMITED' });
+});
+
+test('A7: heartbeats that cannot be read use up the beats of their caller', () => {
+  const gate = quotaGate();
+  const call = stage();
+  const failed = { error: new RollcallError('INVALID_REQUEST', 'no items') } as Failure;
+  for (let i = 0; i < 10; i++) {
+    const beat = call(BEAT);
+    void gate.admit(beat);
+    gate.ended(beat, failed);
+  }
+  assert.throws(() => gate.admit(call(BEAT)), { reason: 'RATE_LIMITED' });
 });

@@ -5,10 +5,16 @@ import { Server } from '@grpc/grpc-js';
 import { systemClock } from '../../../../src/base/clock.js';
 import { systemRandom } from '../../../../src/base/random.js';
 import { http2ServersOf } from '../../../../src/edges/grpc/http2-servers.js';
+import { TrustedProxies } from '../../../../src/edges/wire/trusted-proxies.js';
 import { LeanUnary } from '../../../../src/edges/grpc/lean-unary.js';
 
 const lean = (): LeanUnary =>
-  new LeanUnary({ clock: systemClock, random: systemRandom, dispatcher: undefined as never });
+  new LeanUnary({
+    clock: systemClock,
+    random: systemRandom,
+    proxies: new TrustedProxies([]),
+    dispatcher: undefined as never,
+  });
 
 test('grpc-js keeps its HTTP/2 servers where they are looked for, and a version that does not is left alone', () => {
   const server = new Server();
