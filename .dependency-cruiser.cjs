@@ -1,5 +1,6 @@
 // Imports point down only:
-// base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- main; access lies between model and api.
+// base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- serve <- cli <- main; access lies between model and
+// api. The client lies on model, and only the command line imports it.
 // The parts of the domain do not import one another, except that the cluster serves health. Edges never do; what several
 // of them speak is in edges/wire.
 const everywhere = ['base', 'model', 'gen'];
@@ -59,7 +60,24 @@ const layers = [
       'version',
     ],
   ],
-  ['main', ['access/tokens', 'base', 'settings', 'server', 'telemetry', 'tls', 'version']],
+  ['serve', ['base', 'settings', 'server', 'telemetry', 'version']],
+  ['client', ['base', 'gen', 'model/time']],
+  [
+    'cli',
+    [
+      'access/tokens',
+      'base',
+      'gen',
+      'model/limits',
+      'model/time',
+      'client',
+      'serve',
+      'settings/settings',
+      'tls/demo',
+      'version',
+    ],
+  ],
+  ['main', ['cli/program']],
 ];
 
 const own = (folder) => `^src/${folder}(/|\\.ts$)`;
@@ -109,7 +127,15 @@ module.exports = {
     },
     onlyFrom('one-importer-of-prom-client', 'node_modules/prom-client/', '^src/telemetry/'),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
-    onlyFrom('grpc-only-in-its-edge-and-in-etcd', 'node_modules/@grpc/', '^src/(edges/grpc|store/etcd)/'),
+    onlyFrom('grpc-only-in-its-edge-and-in-etcd', 'node_modules/@grpc/', '^src/(edges/grpc|store/etcd|client)/'),
+    onlyFrom('one-importer-of-commander', 'node_modules/commander/', '^src/cli/'),
+    onlyFrom('one-importer-of-diff', 'node_modules/diff/', '^src/cli/actions/diff-config'),
+    {
+      name: 'the-command-line-loads-servers-and-clients-only-when-they-run',
+      severity: 'error',
+      from: { path: '^src/cli/(?!actions/|json)' },
+      to: { path: '^src/(serve|client/|settings|tls/)', dependencyTypesNot: ['dynamic-import', 'type-only'] },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

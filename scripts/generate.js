@@ -62,6 +62,10 @@ try {
   run('generate', rpc);
   run('build', all, '--as-file-descriptor-set', '-o', 'src/gen/image.binpb');
   readdirSync(join(root, 'src/gen'), { recursive: true }).forEach(leanUnknownFields);
+  // The protos for `rollcall proto export`: the public ones, and what their errors need.
+  const protos = join(root, 'src/gen/protos');
+  cpSync(join(root, 'proto/rollcall/v1'), join(protos, 'rollcall/v1'), { recursive: true });
+  cpSync(join(rpc, 'google'), join(protos, 'google'), { recursive: true });
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

@@ -147,9 +147,10 @@ test('bad settings end the program with what is wrong, and exit code 2', () => {
   }
   for (const args of [['-h'], ['store', 'new-epoch', '--help'], ['serve', '-h']])
     assert.equal(runProgram(...args).status, 0);
-  const help = runProgram('help');
+  const help = runProgram('serve', '--help');
   assert.equal(help.status, 0);
   assert.match(help.stdout, /--grpc-port/);
+  assert.match(runProgram('help').stdout, /^ {2}serve /m);
   assert.match(runProgram('version').stdout, /^\d+\.\d+\.\d+\n$/);
 });
 

@@ -78,8 +78,9 @@ export function startServer(
   t: TestContext,
   folder = temporaryFolder(),
   command: readonly string[] = [],
+  ...args: readonly string[]
 ): Promise<ServerProcess> {
-  return startWith(t, ['--data-dir', folder], command);
+  return startWith(t, ['--data-dir', folder, ...args], command);
 }
 
 /** Starts the built server on etcd. */

@@ -83,10 +83,10 @@ test('docs/reference/errors.md shows every rejection of a heartbeat, every alarm
     column(rows('docs/reference/errors.md', 'Alarm'), 'Alarm', 'Meaning'),
     Object.fromEntries(ALL_ALARMS.map(({ name, meaning }) => [name, meaning])),
   );
-  const exits = /const Exit = \{(.*)\} as const/.exec(read('src/main.ts'))![1]!;
+  const exits = /const Exit = \{(.*)\} as const/s.exec(read('src/cli/exits.ts'))![1]!;
   assert.deepEqual(
     rows('docs/reference/errors.md', 'Code').map((row) => row['Code']),
-    [...exits.matchAll(/\d+/g)].map(([code]) => code),
+    [...exits.matchAll(/: (\d+)/g)].map(([, code]) => code),
   );
 });
 

@@ -1,0 +1,90 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { CallError } from '../../client/call-error.js';
+import { contentOf, draftContent } from '../contents.js';
+import { CommandFailed, Exit } from '../exits.js';
+import type { Session } from '../session.js';
+
+/** The editor if neither VISUAL nor EDITOR names one. */
+const DEFAULT_EDITOR = 'vi';
+
+/** Opens a config in an editor, and publishes it if it has changed. */
+export async function editConfig(
+  {
+    client,
+    namespace,
+    flags,
+    signal,
+    show,
+    say,
+  }: Session<{ group?: string; comment?: string; expectedVersion?: number }>,
+  key: string,
+): Promise<void> {
+  const { group = 'default', comment = '' } = flags;
+  const current = await client.config.getConfig({ namespace, group, key }, { signal }).then(
+    ({ config }) => config,
+    (error: unknown) => {
+      if (error instanceof CallError && error.reason === 'CONFIG_NOT_FOUND') return undefined;
+      throw error;
+    },
+  );
+  const version = flags.expectedVersion === undefined ? (current?.version ?? 0n) : BigInt(flags.expectedVersion);
+  const before = current ? contentOf(current) : Buffer.alloc(0);
+  const folder = mkdtempSync(join(tmpdir(), 'rollcall-edit-')); // for its user alone
+  const path = join(folder, basename(key) || 'config');
+  writeFileSync(path, before, { mode: 0o600 });
+  try {
+    for (;;) {
+      runEditor(path);
+      const after = readFileSync(path);
+      if (after.equals(before)) return say('nothing has changed\n');
+      const draft = { key, content: draftContent(after), expectedVersion: version, format: current?.format ?? 0 };
+      try {
+        const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] }, { signal });
+        const [config] = answer.configs;
+        return await show(
+          'config.publishConfig',
+          answer,
+          () => `${group}/${key} is at version ${config!.version}, revision ${answer.revision}\n`,
+        );
+      } catch (error) {
+        if (!(error instanceof CallError) || error.violations.length === 0) throw error;
+        process.stderr.write(`rollcall: ${error.message}\n`);
+        if (!(await wantsToGoOn()))
+          throw new CommandFailed(`nothing was published; your text is in ${kept(path, after)}`, Exit.USAGE);
+      }
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Runs the editor, which may have arguments. */
+function runEditor(path: string): void {
+  const editor = process.env['VISUAL'] || process.env['EDITOR'] || DEFAULT_EDITOR;
+  const { status, error } = spawnSync('/bin/sh', ['-c', `${editor} "$1"`, 'sh', path], { stdio: 'inherit' });
+  if (error) throw new CommandFailed(`the editor ${JSON.stringify(editor)} cannot be started: ${error.message}`);
+  if (status !== 0)
+    throw new CommandFailed(`the editor ${JSON.stringify(editor)} ended with ${status}; nothing was published`);
+}
+
+/** Asks whether to edit again. Without a terminal there is no answer. */
+async function wantsToGoOn(): Promise<boolean> {
+  if (!process.stdin.isTTY) return false;
+  const reader = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return !/^n/i.test(await reader.question('Edit again? [Y/n] '));
+  } finally {
+    reader.close();
+  }
+}
+
+/** Saves a text that was not published. Returns its path. */
+function kept(path: string, content: Buffer): string {
+  const other = join(mkdtempSync(join(tmpdir(), 'rollcall-kept-')), basename(path));
+  writeFileSync(other, content, { mode: 0o600 });
+  return other;
+}

@@ -1,0 +1,87 @@
+import { createHash } from 'node:crypto';
+import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { LIMITS } from '../../model/limits.js';
+import { draftContent } from '../contents.js';
+import { type FileConfig, formatNamed, readGroups } from './config-folder.js';
+import type { Session } from '../session.js';
+import { everyPage } from '../shown.js';
+
+/** Publishes the files of a folder that differ from their configs. Nothing is deleted. */
+export async function importConfigs(
+  {
+    client,
+    namespace,
+    flags: { comment = '', dryRun = false },
+    signal,
+    say,
+  }: Session<{ comment?: string; dryRun?: boolean }>,
+  folder: string,
+): Promise<void> {
+  const { configs, ignored } = readGroups(folder);
+  for (const path of ignored)
+    process.stderr.write(`rollcall: ${path} is left out: hidden files and links are no configs\n`);
+  const { configs: heads } = await everyPage(
+    (page) => client.config.listConfigs({ ...page, namespace }, { signal }),
+    'configs',
+  );
+  const current = new Map(heads.map((config) => [`${config.group}/${config.key}`, config]));
+  const changed = configs.filter((file) => differs(file, current.get(`${file.group}/${file.key}`)));
+  for (const { group, key } of changed) {
+    const before = current.get(`${group}/${key}`);
+    say(`${before && !before.deleted ? '~' : '+'} ${group}/${key}\n`);
+  }
+  say(`${configs.length - changed.length} of ${configs.length} files are unchanged\n`);
+  const batches = batchesOf(changed);
+  if (dryRun) return say(`${changed.length} would be published, in ${batches.length} revisions\n`);
+  let done = 0;
+  for (const batch of batches) {
+    const [{ group }] = batch as [FileConfig];
+    const drafts = batch.map((file) => ({
+      key: file.key,
+      content: draftContent(file.content),
+      format: formatNamed(file.format, `${file.group}/${file.key}`),
+      labels: new Map(Object.entries(file.labels ?? {})),
+      expectedVersion: current.get(`${file.group}/${file.key}`)?.version ?? 0n, // somebody else's edit in between is not lost
+    }));
+    const answer = await client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
+    done += batch.length;
+    say(
+      `${batch.length} configs of ${group} are published, revision ${answer.revision} (${done} of ${changed.length})\n`,
+    );
+  }
+}
+
+const labelsOf = (labels: ReadonlyMap<string, string>): string => JSON.stringify([...labels].sort());
+
+function differs(file: FileConfig, config: Config | undefined): boolean {
+  if (!config || config.deleted) return true;
+  const format = formatNamed(file.format, file.key);
+  return (
+    createHash('sha256').update(file.content).digest('hex') !== config.sha256 ||
+    (format !== ConfigFormat.CONFIG_FORMAT_UNSPECIFIED && format !== config.format) ||
+    labelsOf(new Map(Object.entries(file.labels ?? {}))) !== labelsOf(config.labels)
+  );
+}
+
+/** Configs of one group each, as many as one publish may have. */
+function batchesOf(files: readonly FileConfig[]): FileConfig[][] {
+  const batches: FileConfig[][] = [];
+  let size = 0;
+  for (const file of files) {
+    const last = batches.at(-1);
+    const own = file.content.length + JSON.stringify(file.labels ?? {}).length;
+    if (
+      !last ||
+      last[0]!.group !== file.group ||
+      last.length >= LIMITS.PUBLISH_CONFIGS.value ||
+      size + own > LIMITS.PUBLISH_BYTES.value
+    ) {
+      batches.push([file]);
+      size = own;
+    } else {
+      last.push(file);
+      size += own;
+    }
+  }
+  return batches;
+}

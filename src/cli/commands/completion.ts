@@ -1,0 +1,85 @@
+import { Argument, type Command } from 'commander';
+import { example } from '../shown.js';
+
+/** The command that prints the completion of a shell. */
+export function completionCommand(program: Command): void {
+  program
+    .command('completion')
+    .summary('print the completion of a shell')
+    .description('Prints a script with which a shell completes commands and flags.')
+    .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish']))
+    .action((shell: 'bash' | 'zsh' | 'fish') => void process.stdout.write(SCRIPTS[shell](wordsOf(program))))
+    .addHelpText(
+      'after',
+      example(
+        'rollcall completion bash > ~/.local/share/bash-completion/completions/rollcall',
+        'rollcall completion fish > ~/.config/fish/completions/rollcall.fish',
+      ),
+    );
+}
+
+/** The words that may follow each command, by the command with those before it, such as "config put". */
+function wordsOf(command: Command, before: readonly string[] = []): ReadonlyMap<string, readonly string[]> {
+  const names = command.commands.map((one) => one.name());
+  const flags = command.options.map(({ long }) => long).filter((long): long is string => long !== undefined);
+  const own = [[before.join(' '), [...names, ...flags]]] as [string, readonly string[]][];
+  return new Map([...own, ...command.commands.flatMap((one) => [...wordsOf(one, [...before, one.name()])])]);
+}
+
+type Words = ReadonlyMap<string, readonly string[]>;
+
+/** One branch for each command: the longest that the line begins with counts. */
+const branches = (words: Words, branch: (path: string, words: string) => string): string =>
+  [...words].map(([path, choices]) => branch(path, choices.join(' '))).join('\n');
+
+const SCRIPTS: Readonly<Record<'bash' | 'zsh' | 'fish', (words: Words) => string>> = {
+  bash: (words) => `# rollcall completion for bash
+_rollcall() {
+  local cur="\${COMP_WORDS[COMP_CWORD]}" path="" word choices
+  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case "$word" in -*) ;; *) path="\${path:+$path }$word" ;; esac
+  done
+  while :; do
+    case "$path" in
+${branches(words, (path, choices) => `      "${path}") choices="${choices}"; break ;;`)}
+    esac
+    case "$path" in *" "*) path="\${path% *}" ;; *) path="" ;; esac
+  done
+  COMPREPLY=($(compgen -W "$choices" -- "$cur"))
+  [[ \${#COMPREPLY[@]} -eq 0 ]] && COMPREPLY=($(compgen -f -- "$cur"))
+}
+complete -F _rollcall rollcall
+`,
+  zsh: (words) => `#compdef rollcall
+# rollcall completion for zsh
+_rollcall() {
+  local path="" word choices
+  for word in "\${words[@]:1:CURRENT-2}"; do
+    case "$word" in -*) ;; *) path="\${path:+$path }$word" ;; esac
+  done
+  while :; do
+    case "$path" in
+${branches(words, (path, choices) => `      "${path}") choices="${choices}"; break ;;`)}
+    esac
+    case "$path" in *" "*) path="\${path% *}" ;; *) path="" ;; esac
+  done
+  compadd -- \${=choices}
+}
+compdef _rollcall rollcall
+`,
+  fish: (words) => `# rollcall completion for fish
+function __rollcall_words
+  set -l path
+  for word in (commandline -opc)[2..]
+    string match -q -- '-*' $word; or set -a path $word
+  end
+  while true
+    switch (string join ' ' $path)
+${branches(words, (path, choices) => `      case '${path}'\n        string split ' ' -- '${choices}'\n        return`)}
+    end
+    set -e path[-1]
+  end
+end
+complete -c rollcall -f -a '(__rollcall_words)'
+`,
+};

@@ -1,0 +1,58 @@
+import type { Command } from 'commander';
+import type { SyncFlags } from '../actions/sync-configs.js';
+import { remote } from '../session.js';
+import { example } from '../shown.js';
+
+/** Commands that move configs between a namespace and files; `config` is the command that has them. */
+export function configFileCommands(config: Command): void {
+  remote<{ group?: string }>(
+    config
+      .command('export <dir>')
+      .summary('write configs to files')
+      .description(
+        'Writes the configs of a namespace as DIR/GROUP/KEY. What a file cannot carry (format, labels, keys that cannot be names of files) is in DIR/GROUP/.rollcall.yaml. DIR must be empty or new.',
+      )
+      .option('-g, --group <name>', 'only configs of this group'),
+    async (session, folder) => {
+      const { exportConfigs } = await import('../actions/export-configs.js');
+      await exportConfigs(session, folder);
+    },
+  ).addHelpText('after', example('rollcall config export ./configs -n shop'));
+
+  remote<{ comment?: string; dryRun?: boolean }>(
+    config
+      .command('import <dir>')
+      .summary('publish files as configs')
+      .description(
+        'Publishes the files DIR/GROUP/KEY that differ from their configs. Each group is published in as few revisions as there can be, and nothing is ever deleted.',
+      )
+      .option('--comment <text>', 'the reason, shown with the versions')
+      .option('--dry-run', 'print what would be published, and publish nothing'),
+    async (session, folder) => {
+      const { importConfigs } = await import('../actions/import-configs.js');
+      await importConfigs(session, folder);
+    },
+  ).addHelpText('after', example('rollcall config import ./configs -n shop --dry-run'));
+
+  remote<SyncFlags>(
+    config
+      .command('sync <dir>')
+      .summary('keep a folder of files like the configs')
+      .description(
+        'Keeps DIR/current like the configs of a group: each revision is a folder of its own, and the link DIR/current is changed in one step, so that programs never see a mixture. While no server answers the files stay. Open files by the resolved path of DIR/current.',
+      )
+      .option('-g, --group <name>', 'group of the configs', 'default')
+      .option('--prefix <prefix>', 'only configs whose key begins so')
+      .option('--check <command>', 'command that may refuse a revision; {dir} is its folder, at most 10 s')
+      .option('--exec <command>', 'command to run after each revision; ROLLCALL_DIR is its folder')
+      .option('--once', 'write the current revision, and end')
+      .option('--allow-empty', 'take over also that all configs are gone'),
+    async (session, folder) => {
+      const { syncConfigs } = await import('../actions/sync-configs.js');
+      await syncConfigs(session, folder);
+    },
+  ).addHelpText(
+    'after',
+    example('rollcall config sync /etc/app --check "app --check-config {dir}" --exec "systemctl reload app"'),
+  );
+}

@@ -1,0 +1,77 @@
+import { type Command, Option } from 'commander';
+import { type Context, CONTEXT_KEYS, readContexts, writeContexts } from '../contexts.js';
+import { CommandFailed, Exit } from '../exits.js';
+import { table } from '../output.js';
+import { REACH_FLAGS } from '../reach.js';
+import { example } from '../shown.js';
+
+/** Commands that keep named places to call. */
+export function contextCommands(program: Command): void {
+  const context = program
+    .command('context')
+    .summary('keep named servers to call')
+    .description('Keeps named places to call. A context names files and holds no secret.');
+
+  context
+    .command('list')
+    .description('Lists the contexts. The one in use has a star.')
+    .action(() => {
+      const { current, contexts } = readContexts();
+      const rows = Object.entries(contexts).map(([name, { server = '', namespace = '' }]) => [
+        ...[name === current ? `* ${name}` : `  ${name}`, server || '-', namespace || '-'],
+      ]);
+      process.stdout.write(table(['CONTEXT', 'SERVER', 'NAMESPACE'], rows));
+    })
+    .addHelpText('after', example('rollcall context list'));
+
+  const set = context
+    .command('set <name>')
+    .description('Makes or replaces a context from the flags given, and uses it.')
+    .option('-n, --namespace <name>', 'namespace of its calls');
+  for (const [flags, help] of REACH_FLAGS) if (!flags.startsWith('--context')) set.addOption(new Option(flags, help));
+  set
+    .action((name: string, flags: Record<string, unknown>) => {
+      const given = CONTEXT_KEYS.map(
+        (key) => [key, flags[key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())]] as const,
+      );
+      const made = Object.fromEntries(
+        given.filter(([, value]) => value !== undefined).map(([key, value]) => [key, String(value as string)]),
+      );
+      const { contexts } = readContexts();
+      writeContexts({ current: name, contexts: { ...contexts, [name]: made } });
+      process.stdout.write(`the context ${name} is in use\n`);
+    })
+    .addHelpText(
+      'after',
+      example('rollcall context set prod --server a:7400,b:7400 --ca ca.crt --token-file ~/.rollcall-token'),
+    );
+
+  context
+    .command('use <name>')
+    .description('Uses a context from now on.')
+    .action((name: string) => {
+      const { contexts } = readContexts();
+      assertKnown(contexts, name);
+      writeContexts({ current: name, contexts });
+      process.stdout.write(`the context ${name} is in use\n`);
+    })
+    .addHelpText('after', example('rollcall context use prod'));
+
+  context
+    .command('delete <name>')
+    .description('Deletes a context. The files that it names stay.')
+    .action((name: string) => {
+      const { current, contexts } = readContexts();
+      assertKnown(contexts, name);
+      const left = Object.fromEntries(Object.entries(contexts).filter(([other]) => other !== name));
+      writeContexts({ current: current === name ? '' : current, contexts: left });
+      process.stdout.write(`the context ${name} is deleted\n`);
+    })
+    .addHelpText('after', example('rollcall context delete old'));
+}
+
+function assertKnown(contexts: Readonly<Record<string, Context>>, name: string): void {
+  if (contexts[name]) return;
+  const known = Object.keys(contexts).join(', ') || 'there are none';
+  throw new CommandFailed(`there is no context ${JSON.stringify(name)}; contexts: ${known}`, Exit.USAGE);
+}

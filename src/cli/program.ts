@@ -1,0 +1,62 @@
+import { Command, CommanderError } from 'commander';
+import { VERSION } from '../version.js';
+import { adminCommands } from './commands/admin.js';
+import { completionCommand } from './commands/completion.js';
+import { configCommands } from './commands/config.js';
+import { contextCommands } from './commands/context.js';
+import { localCommands } from './commands/local.js';
+import { registryCommands } from './commands/registry.js';
+import { CommandFailed, Exit } from './exits.js';
+import { example } from './shown.js';
+
+/** The groups of commands, in the order of the help. A new group adds its file here. */
+const GROUPS: readonly (readonly [title: string, add: (program: Command) => void])[] = [
+  ['Server:', localCommands],
+  ['Services:', registryCommands],
+  ['Configs:', configCommands],
+  ['Operators:', adminCommands],
+  ['This command line:', contextCommands],
+  ['This command line:', completionCommand],
+];
+
+/** Makes the program with all its commands. */
+export function makeProgram(): Command {
+  const program = new Command('rollcall')
+    .description(`Rollcall ${VERSION}: a self-hosted gRPC control plane.`)
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .showHelpAfterError('(--help lists the arguments and flags)')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'rollcall: ')) });
+  for (const [title, add] of GROUPS) {
+    program.commandsGroup(title);
+    add(program);
+  }
+  program.addHelpText(
+    'after',
+    example('rollcall serve', 'rollcall services --context prod', 'rollcall config edit app.yaml'),
+  );
+  return program;
+}
+
+/** Runs a command line. Resolves to the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  const program = makeProgram();
+  process.stdout.on('error', onBrokenPipe);
+  try {
+    await program.parseAsync(args.length === 0 ? ['help'] : args, { from: 'user' });
+    return Number(process.exitCode ?? Exit.OK);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.OK : Exit.USAGE;
+    const { message, name } = error as Error;
+    if (message !== '') process.stderr.write(`${message.replace(/^/gm, 'rollcall: ')}\n`);
+    if (error instanceof CommandFailed) return error.exitCode;
+    return name === 'BadSettings' ? Exit.USAGE : Exit.FAILED;
+  }
+}
+
+/** A reader such as "head" that has enough is no failure. */
+function onBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(Exit.OK);
+}

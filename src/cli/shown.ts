@@ -1,0 +1,48 @@
+import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
+import { Health, HealthReason, type Instance } from '../gen/rollcall/v1/instance.js';
+import { fromTimestamp } from '../model/time.js';
+import { ago, type Cell } from './output.js';
+
+/** The examples at the end of a help. */
+export const example = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;
+
+const COLORS = {
+  [Health.HEALTH_HEALTHY]: 'green',
+  [Health.HEALTH_DEGRADED]: 'yellow',
+  [Health.HEALTH_UNHEALTHY]: 'red',
+  [Health.HEALTH_DRAINING]: 'gray',
+} as const;
+
+/** A state of health as a word, such as "HEALTHY"; a silent instance says so. */
+export function stateOf({ health, healthReason }: Pick<Instance, 'health' | 'healthReason'>): string {
+  const word = (Health[health] ?? String(health)).replace('HEALTH_', '');
+  return healthReason === HealthReason.HEALTH_REASON_SILENT ? `${word}, silent` : word;
+}
+
+/** A state of health in its color, with a text behind it. */
+export function healthCell(instance: Instance, more = ''): Cell {
+  const text = stateOf(instance) + more;
+  const color = COLORS[instance.health as keyof typeof COLORS];
+  return color ? { text, color } : text;
+}
+
+/** How long ago a moment of a message was; "-" if it has none. */
+export const agoOf = (time: Timestamp | undefined): string => (time ? ago(fromTimestamp(time)) : '-');
+
+/** Fetches every page of a list, and returns the last answer with the entries of all of them. */
+export async function everyPage<
+  Key extends string,
+  Answer extends { readonly nextPageToken: string } & Record<Key, unknown[]>,
+>(fetch: (page: { pageSize: number; pageToken: string }) => Promise<Answer>, key: Key): Promise<Answer> {
+  const entries: unknown[] = [];
+  for (let pageToken = ''; ;) {
+    const answer = await fetch({ pageSize: PAGE_SIZE, pageToken });
+    entries.push(...answer[key]);
+    pageToken = answer.nextPageToken;
+    if (pageToken === '') return { ...answer, [key]: entries };
+  }
+}
+
+/** The most entries in one page. */
+const PAGE_SIZE = 1_000;
