@@ -9,6 +9,7 @@ import { RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { ALL_ALARMS } from '../../src/instruments.js';
 import { REASONS } from '../../src/model/errors.js';
 import { BEATS_PER_TTL, EXPIRY_TTLS, LIMITS, TTL_MS } from '../../src/model/limits.js';
+import { accessSchema } from '../../scripts/access-schema.js';
 import { metricsDoc } from '../../scripts/metrics.js';
 import { settingsDoc, settingsSchema } from '../../scripts/settings.js';
 import { SETTINGS } from '../../src/settings/settings.js';
@@ -205,9 +206,10 @@ const anchorsOf = (path: string): string[] =>
       .replaceAll(' ', '-'),
   );
 
-test('docs/reference/settings.md, its schema and docs/reference/metrics.md are as npm run docs writes them', async () => {
+test('docs/reference/settings.md, metrics.md and the schemas of files are as npm run docs writes them', async () => {
   assert.equal(await settingsDoc(), read('docs/reference/settings.md'));
   assert.equal(await settingsSchema(), read('docs/reference/settings.schema.json'));
+  assert.equal(await accessSchema(), read('docs/reference/access.schema.json'));
   assert.equal(await metricsDoc(), read('docs/reference/metrics.md'));
 });
 
