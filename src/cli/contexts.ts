@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { CommandFailed, Exit } from './exits.js';
+import { makeFolder } from './make-folder.js';
 
 /** The settings of a client that a context can have. They name files and hold no secret. */
 export const CONTEXT_KEYS = [
@@ -50,7 +51,7 @@ export function readContexts(path = contextsFile()): Contexts {
 
 /** Writes the contexts beside the file, and puts them in its place. */
 export function writeContexts(contexts: Contexts, path = contextsFile()): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   const beside = `${path}.${process.pid}`;
   writeFileSync(beside, `${JSON.stringify(contexts, undefined, 2)}\n`, { mode: 0o600 });
   chmodSync(beside, 0o600);

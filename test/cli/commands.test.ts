@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -7,7 +7,7 @@ import { makeProgram } from '../../src/cli/program.js';
 import { accessFile, callerWith, startWithAccess } from '../support/access.js';
 import { authority } from '../support/certificates.js';
 import { CommandLine } from '../support/cli.js';
-import { eventually, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
+import { eventually, MAIN, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
 async function stage(t: TestContext): Promise<{ server: ServerProcess; cli: CommandLine }> {
   const server = await startServer(t);
@@ -200,6 +200,28 @@ test('status, namespaces, services and audit show what there is, as a table, JSO
   assert.match(await cli.ok(['services', '-n', 'shop', '-o', 'yaml']), /^services:\n {2}- service: db\n/);
   await cli.ok(['deregister', 'db', 'db1', '-n', 'shop', '--comment', 'moved']);
   assert.match(await cli.ok(['audit']), /Deregister +shop\/db +OK +moved/);
+});
+
+test('top shows the services and their changes on a terminal, and one picture in a pipe', async (t) => {
+  const { cli, server } = await stage(t);
+  await cli.ok(['register', 'db', '--static', '--id', 'db1', '--address', '10.0.0.9']);
+  assert.match(await cli.ok(['top']), /^db +1 +0 +0 +0 +0$/m);
+  // "script" of util-linux gives the command a terminal.
+  const screen = spawn(
+    'script',
+    ['-qfec', `"${process.execPath}" "${MAIN}" top --server ${server.address}`, '/dev/null'],
+    {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    },
+  );
+  t.after(() => screen.kill('SIGKILL'));
+  let text = '';
+  screen.stdout.on('data', (bytes: Buffer) => (text += bytes.toString()));
+  await eventually(() => text.includes('no alarms'));
+  await cli.ok(['register', 'db', '--static', '--id', 'db2', '--address', '10.0.0.10']);
+  await eventually(() => text.includes('+ db/db2  HEALTHY'));
+  screen.stdin.write('\x03');
+  await eventually(() => text.endsWith('\x1b[?25h\x1b[?1049l'));
 });
 
 test('the exported protos compile by themselves', async (t) => {

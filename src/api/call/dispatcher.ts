@@ -34,7 +34,7 @@ export interface DispatcherParts {
   readonly telemetry: Telemetry;
   /** The least age at which a stream is ended. */
   readonly streamAgeMs: number;
-  /** The gates that know the caller, in the order in which they are asked. Those that make callers wait come after them. */
+  /** The gates that know the caller, in the order in which they are asked: before the request is read, if the edge can. */
   readonly gates: readonly Gate[];
   readonly observers: readonly CallObserver[];
 }
@@ -53,6 +53,8 @@ export class Dispatcher {
   /** The numbers of all calls. */
   readonly stats = new CallStats();
   readonly #ask: Admit;
+  /** Asked when the request is there: the room that a call needs is taken when it begins. */
+  readonly #enter: Admit;
   readonly #streams: Streams;
   #draining = false;
 
@@ -64,8 +66,8 @@ export class Dispatcher {
       onEnded: (call, failure) => this.#observe(call, failure),
     });
     this.unread = new UnreadAnswers(parts.clock, this.unsent);
-    const gates: Gate[] = [this.#drainingGate(), ...parts.gates, this.#roomGate(), this.unread];
-    this.#ask = inOrder(gates);
+    this.#ask = inOrder([this.#drainingGate(), ...parts.gates]);
+    this.#enter = inOrder([this.#roomGate(), this.unread]);
   }
 
   /** The number of open streams. */
@@ -74,7 +76,7 @@ export class Dispatcher {
   }
 
   /**
-   * Admits a call: every gate is asked. Throws, or rejects, if one refuses it. An edge that asks when the headers have arrived
+   * Admits a call: the gates that know the caller are asked. Throws, or rejects, if one refuses it. An edge that asks when the headers have arrived
    * does not read the request of a call that is refused at once. It hands on what it was given, so that none is asked twice.
    */
   admit(call: Call): Promise<void> | undefined {
@@ -102,6 +104,12 @@ export class Dispatcher {
     span.run(() => this.#unary(method, request, call, admit, beganMs, ended));
   }
 
+  /** Waits until a call whose request has arrived may begin. Returns `undefined` if that is at once. */
+  #ready(call: Call, admit: () => Promise<void> | undefined): Promise<void> | undefined {
+    const admitted = admit();
+    return admitted ? admitted.then(() => this.#enter(call)) : this.#enter(call);
+  }
+
   #unary(
     method: UnaryMethod,
     request: Uint8Array,
@@ -111,9 +119,9 @@ export class Dispatcher {
     answer: Answer,
   ): void {
     try {
-      const admitted = admit();
-      const response = admitted
-        ? admitted.then(() => {
+      const ready = this.#ready(call, admit);
+      const response = ready
+        ? ready.then(() => {
             // The caller has its answer already: nothing must happen behind its back.
             if (call.signal.aborted) throw deadlinePassed();
             return method.invoke(request, call);
@@ -136,9 +144,9 @@ export class Dispatcher {
   ): void {
     this.#open(call, transport, (sink) => {
       try {
-        const admitted = admit();
-        if (!admitted) return method.invoke(request, call, sink);
-        admitted
+        const ready = this.#ready(call, admit);
+        if (!ready) return method.invoke(request, call, sink);
+        ready
           .then(() => (sink.ended ? undefined : method.invoke(request, call, sink)))
           .catch((error: unknown) => sink.fail(error));
       } catch (error) {
@@ -194,7 +202,7 @@ export class Dispatcher {
     call: Call,
     sink: Sink,
   ): Promise<void> {
-    await this.admit(call);
+    await this.#ready(call, () => this.admit(call));
     for await (const response of method.invoke(this.#counted(requests, call), call)) {
       if (sink.ended) return;
       for (const observer of this.parts.observers) observer.answered?.(call);

@@ -1,9 +1,10 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { contentOf } from '../contents.js';
 import { formatToNote, writeGroup } from './config-folder.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { makeFolder } from '../make-folder.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -34,7 +35,7 @@ export async function exportConfigs(
       process.stderr.write(`\r${Math.min(i + FETCHES, heads.length)} of ${heads.length} configs`);
   }
   if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   for (const [of, members] of groups) {
     const files = members.map((config) => {
       const format = formatToNote(config.key, config.format);
@@ -47,7 +48,7 @@ export async function exportConfigs(
         ...(format !== undefined && { format }),
       };
     });
-    mkdirSync(join(folder, of), { recursive: true });
+    makeFolder(join(folder, of));
     writeGroup(join(folder, of), files);
   }
   say(`${heads.length} configs of ${groups.size} groups are in ${folder}\n`);

@@ -20,6 +20,7 @@ import { WatchConfigRequest, type WatchConfigResponse } from '../../gen/rollcall
 import { contentOf } from '../contents.js';
 import { faultOfKey } from './config-folder.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { makeFolder } from '../make-folder.js';
 import type { Session } from '../session.js';
 
 /** How long a check may take. */
@@ -49,7 +50,7 @@ export interface SyncFlags {
 export async function syncConfigs(session: Session<SyncFlags>, target: string): Promise<void> {
   const { client, namespace, flags, signal } = session;
   const { group = 'default', prefix = '', once = false } = flags;
-  mkdirSync(target, { recursive: true, mode: 0o750 });
+  makeFolder(target, 0o750);
   const folder = new SyncFolder(resolve(target), JSON.stringify({ namespace, group, prefix }));
   const request = WatchConfigRequest.fromPartial({
     namespace,

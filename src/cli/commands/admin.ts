@@ -70,6 +70,19 @@ export function adminCommands(program: Command): void {
 
   remote(
     program
+      .command('top')
+      .summary('show services and their changes live')
+      .description(
+        'Shows the services of a namespace and their newest changes on the whole terminal until it is ended. In a pipe it prints one picture.',
+      ),
+    async (session) => {
+      const { top } = await import('../actions/top.js');
+      await top(session);
+    },
+  ).addHelpText('after', example('rollcall top', 'rollcall top -n shop'));
+
+  remote(
+    program
       .command('whoami')
       .summary('show who the server takes you for')
       .description('Shows who the server takes the caller for, and what it may do.'),
