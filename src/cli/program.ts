@@ -27,6 +27,7 @@ export function makeProgram(): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .showHelpAfterError('(--help lists the arguments and flags)')
+    .enablePositionalOptions() // --version of a command that has none is a mistake, and not the version of the program
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'rollcall: ')) });
   for (const [title, add] of GROUPS) {
@@ -43,7 +44,7 @@ export function makeProgram(): Command {
 /** Runs a command line. Resolves to the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   const program = makeProgram();
-  process.stdout.on('error', onBrokenPipe);
+  process.stdout.on('error', onLostOutput);
   try {
     await program.parseAsync(args.length === 0 ? ['help'] : args, { from: 'user' });
     return Number(process.exitCode ?? Exit.OK);
@@ -56,7 +57,17 @@ export async function runProgram(args: readonly string[]): Promise<number> {
   }
 }
 
-/** A reader such as "head" that has enough is no failure. */
-function onBrokenPipe(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(Exit.OK);
+/** A reader such as "head" that has enough is no failure. Output that is lost in any other way is one. */
+function onLostOutput({ code, message }: NodeJS.ErrnoException): never {
+  if (code === 'EPIPE') process.exit(Exit.OK);
+  process.stderr.write(`rollcall: the output cannot be written: ${message}\n`);
+  process.exit(Exit.FAILED);
+}
+
+/** Ends the process once its output is written: a pipe takes only so much at once. */
+export function endProcess(code: number): void {
+  process.stdout.write('', () => {
+    if (process.stdout.errored) onLostOutput(process.stdout.errored);
+    process.stderr.write('', () => process.exit(code));
+  });
 }

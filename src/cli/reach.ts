@@ -62,6 +62,8 @@ export function reachOf(context: Context): ConnectionOptions {
   for (const address of addresses)
     if (!/^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$/.test(address))
       throw new CommandFailed(`--server: ${JSON.stringify(address)} must be HOST:PORT`, Exit.USAGE);
+    else if (Number(/\d+$/.exec(address)![0]) > 65_535)
+      throw new CommandFailed(`--server: the port of ${JSON.stringify(address)} must be 1 to 65535`, Exit.USAGE);
   const isTls = ca !== undefined || cert !== undefined || tls === 'true';
   return {
     addresses,

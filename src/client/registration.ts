@@ -56,6 +56,7 @@ export class Registration {
   #instance: Instance | undefined;
   #reported: Reported | undefined;
   #isOver = false;
+  #starting: Promise<number | undefined> | undefined;
   #running: Promise<void> | undefined;
 
   constructor(
@@ -73,8 +74,9 @@ export class Registration {
 
   /** Registers the instance, and beats from then on. Rejects with a CallError if it is refused; waits while no server answers. */
   async start(): Promise<Instance> {
-    const interval = await this.#register();
-    if (interval !== undefined) this.#running = this.#beat(interval);
+    this.#starting = this.#register();
+    const interval = await this.#starting;
+    if (interval !== undefined && !this.#stop.signal.aborted) this.#running = this.#beat(interval);
     return this.#instance!;
   }
 
@@ -91,6 +93,7 @@ export class Registration {
   /** Stops the heartbeats and removes the instance. Nothing happens where another process has the id by now. */
   async close(): Promise<void> {
     this.#stop.abort();
+    await this.#starting?.catch(() => undefined); // it may have registered the instance by now
     await this.#running?.catch(() => undefined);
     if (!this.#instance || this.#isOver) return;
     const { namespace, service, id } = this.#instance;

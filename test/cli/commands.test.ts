@@ -102,15 +102,15 @@ test('a config is put, read, compared, rolled back, edited and deleted', async (
   assert.equal((await cli.run(['config', 'diff', 'app.yaml', '2'])).code, 0);
   await cli.ok(['config', 'rollback', 'app.yaml', '1', '--comment', 'v2 breaks login']);
   assert.equal(await cli.ok(['config', 'get', 'app.yaml']), 'a: 1\n');
-  const versions = cellsOf(await cli.ok(['config', 'versions', 'app.yaml'])).map(([of, , , , , , comment]) => [
-    of,
+  const versions = cellsOf(await cli.ok(['config', 'versions', 'app.yaml'])).map(([version, , , , , comment]) => [
+    version,
     comment,
   ]);
   assert.deepEqual(versions, [
-    ['OF', 'COMMENT'],
-    ['v3', 'v2 breaks login'],
-    ['v2', '-'],
-    ['v1', 'first'],
+    ['VERSION', 'COMMENT'],
+    ['3', 'v2 breaks login'],
+    ['2', '-'],
+    ['1', 'first'],
   ]);
   await cli.ok(['config', 'edit', 'app.yaml'], { env: { EDITOR: 'sed -i s/1/7/' } });
   assert.equal(await cli.ok(['config', 'get', 'app.yaml']), 'a: 7\n');
@@ -123,6 +123,45 @@ test('a config is put, read, compared, rolled back, edited and deleted', async (
   assert.equal(await cli.ok(['config', 'get', 'new.txt']), 'hello');
   await cli.ok(['config', 'delete', 'app.yaml']);
   assert.equal((await cli.run(['config', 'get', 'app.yaml'])).code, 4);
+});
+
+test('a text that was edited and not published is kept, whatever was the reason', async (t) => {
+  const { cli, server } = await stage(t);
+  await cli.ok(['config', 'put', 'app.txt'], { input: 'one' });
+  const keptBy = async (editor: string, code: number): Promise<void> => {
+    const outcome = await cli.run(['config', 'edit', 'app.txt'], { env: { EDITOR: editor } });
+    assert.equal(outcome.code, code, outcome.stderr);
+    const [, kept] = /your text is in (\S+)/.exec(outcome.stderr)!;
+    assert.equal(readFileSync(kept!, 'utf8'), 'two');
+  };
+  const inBetween = `"${process.execPath}" "${MAIN}" config put app.txt --server ${server.address}`;
+  await keptBy(`f() { printf two > "$1"; echo other | ${inBetween} >&2; }; f`, 6);
+  await keptBy('f() { printf two > "$1"; return 3; }; f', 1);
+});
+
+test('a config of the largest size passes through a pipe, and more is refused', async (t) => {
+  const { cli, server } = await stage(t);
+  const content = 'x'.repeat(500_000);
+  await cli.ok(['config', 'put', 'big.txt'], { input: content });
+  const slow = ['-c', `"${process.execPath}" "${MAIN}" config get big.txt | (sleep 1; wc -c)`];
+  const env = { ...process.env, ROLLCALL_CLI_SERVER: server.address };
+  assert.equal(execFileSync('sh', slow, { env }).toString().trim(), '500000');
+  const endless = await cli.run(['config', 'put', 'endless.txt', '/dev/zero']);
+  assert.deepEqual([endless.code, /more than 524288 bytes/.test(endless.stderr)], [2, true]);
+  const full = execFileSync(
+    'sh',
+    ['-c', `"${process.execPath}" "${MAIN}" config get big.txt > /dev/full 2>/dev/null; echo $?`],
+    { env },
+  );
+  assert.equal(full.toString().trim(), '1');
+});
+
+test('register can be ended while no server answers', async (t) => {
+  const cli = new CommandLine(t, '127.0.0.1:1');
+  const register = cli.start(['register', 'pay', '--address', '10.0.0.7']);
+  await eventually(() => register.printed.stderr.includes('a call failed and is repeated'));
+  register.process.kill('SIGINT');
+  assert.equal((await register.ended).code, 0);
 });
 
 test('config watch prints each change', async (t) => {
@@ -153,6 +192,8 @@ test('exit codes say why a command failed, and a near name is proposed', async (
     [['services', '--ca', '/nowhere/ca.crt'], 2, /--ca: \/nowhere\/ca\.crt cannot be read \(ENOENT\)/],
     [['register', 'pay', '--address', '10.0.0.1', '--port', '70000'], 2, /whole number from 0 to 65535/],
     [['register', 'pay'], 2, /--address/],
+    [['config', 'get', 'a.json', '--version', '1'], 2, /unknown option '--version'/],
+    [['services', '--server', 'a:99999'], 2, /must be 1 to 65535/],
   ];
   for (const [args, code, text] of cases) {
     const outcome = await cli.run(args, { input: '{' });
@@ -176,6 +217,7 @@ test('a context names the server, TLS and token, holds no secret, and is read by
   assert.equal(statSync(cli.contextsFile).mode & 0o777, 0o600);
   assert.ok(!readFileSync(cli.contextsFile, 'utf8').includes(reader.token));
   assert.match(await cli.ok(['whoami']), /^token:reader\n/);
+  assert.match(await cli.ok(['status']), /^store: +reachable$/m, 'the part that a reader may see');
   assert.deepEqual(cellsOf(await cli.ok(['context', 'list']))[1]!.slice(0, 2), ['* prod', server.address]);
   const denied = await cli.run(['config', 'put', 'a.txt'], { input: 'x' });
   assert.deepEqual([denied.code, /NOT_ALLOWED/.test(denied.stderr)], [5, true]);

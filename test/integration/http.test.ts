@@ -566,7 +566,8 @@ test('clients that go away in the middle of their request cost nothing, and the 
   const answer = await post(server, 'rollcall.v1.ConfigService/GetConfig', { key: 'half.txt' });
   assert.equal(answer.status, 404);
   // 400 halves of half a megabyte would be 200 MB.
-  await eventually(() => memoryOf(server) - before < 120 * 1_024 * 1_024, 20_000);
+  // The collector of a server that idles comes when it finds the time, which is late on a busy machine.
+  await eventually(() => memoryOf(server) - before < 120 * 1_024 * 1_024, 60_000);
 });
 
 test('a client that sends its headers slowly loses its connection', async (t) => {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -13,18 +13,11 @@ const DEFAULT_EDITOR = 'vi';
 
 /** Opens a config in an editor, and publishes it if it has changed. */
 export async function editConfig(
-  {
-    client,
-    namespace,
-    flags,
-    signal,
-    show,
-    say,
-  }: Session<{ group?: string; comment?: string; expectedVersion?: number }>,
+  { client, namespace, flags, show, say }: Session<{ group?: string; comment?: string; expectedVersion?: number }>,
   key: string,
 ): Promise<void> {
   const { group = 'default', comment = '' } = flags;
-  const current = await client.config.getConfig({ namespace, group, key }, { signal }).then(
+  const current = await client.config.getConfig({ namespace, group, key }).then(
     ({ config }) => config,
     (error: unknown) => {
       if (error instanceof CallError && error.reason === 'CONFIG_NOT_FOUND') return undefined;
@@ -43,7 +36,8 @@ export async function editConfig(
       if (after.equals(before)) return say('nothing has changed\n');
       const draft = { key, content: draftContent(after), expectedVersion: version, format: current?.format ?? 0 };
       try {
-        const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] }, { signal });
+        // A signal to the editor reaches this command, too: it does not cancel the publish.
+        const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] });
         const [config] = answer.configs;
         return await show(
           'config.publishConfig',
@@ -53,10 +47,12 @@ export async function editConfig(
       } catch (error) {
         if (!(error instanceof CallError) || error.violations.length === 0) throw error;
         process.stderr.write(`rollcall: ${error.message}\n`);
-        if (!(await wantsToGoOn()))
-          throw new CommandFailed(`nothing was published; your text is in ${kept(path, after)}`, Exit.USAGE);
+        if (!(await wantsToGoOn())) throw new CommandFailed('nothing was published', Exit.USAGE);
       }
     }
+  } catch (error) {
+    keepText(path, before);
+    throw error;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -65,10 +61,12 @@ export async function editConfig(
 /** Runs the editor, which may have arguments. */
 function runEditor(path: string): void {
   const editor = process.env['VISUAL'] || process.env['EDITOR'] || DEFAULT_EDITOR;
-  const { status, error } = spawnSync('/bin/sh', ['-c', `${editor} "$1"`, 'sh', path], { stdio: 'inherit' });
+  const { status, signal, error } = spawnSync('/bin/sh', ['-c', `${editor} "$1"`, 'sh', path], { stdio: 'inherit' });
   if (error) throw new CommandFailed(`the editor ${JSON.stringify(editor)} cannot be started: ${error.message}`);
   if (status !== 0)
-    throw new CommandFailed(`the editor ${JSON.stringify(editor)} ended with ${status}; nothing was published`);
+    throw new CommandFailed(
+      `the editor ${JSON.stringify(editor)} ended with ${signal ?? status}; nothing was published`,
+    );
 }
 
 /** Asks whether to edit again. Without a terminal there is no answer. */
@@ -82,9 +80,12 @@ async function wantsToGoOn(): Promise<boolean> {
   }
 }
 
-/** Saves a text that was not published. Returns its path. */
-function kept(path: string, content: Buffer): string {
+/** Saves a changed text that was not published, and says where. */
+function keepText(path: string, before: Buffer): void {
+  if (!existsSync(path)) return;
+  const content = readFileSync(path);
+  if (content.equals(before)) return;
   const other = join(mkdtempSync(join(tmpdir(), 'rollcall-kept-')), basename(path));
   writeFileSync(other, content, { mode: 0o600 });
-  return other;
+  process.stderr.write(`rollcall: your text is in ${other}\n`);
 }

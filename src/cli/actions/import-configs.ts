@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { CallError } from '../../client/call-error.js';
 import { LIMITS } from '../../model/limits.js';
 import { draftContent } from '../contents.js';
 import { type FileConfig, formatNamed, readGroups } from './config-folder.js';
@@ -19,7 +20,9 @@ export async function importConfigs(
 ): Promise<void> {
   const { configs, ignored } = readGroups(folder);
   for (const path of ignored)
-    process.stderr.write(`rollcall: ${path} is left out: hidden files and links are no configs\n`);
+    process.stderr.write(
+      `rollcall: ${path} is left out: only files in the folder of a group are configs, and neither hidden ones nor links\n`,
+    );
   const { configs: heads } = await everyPage(
     (page) => client.config.listConfigs({ ...page, namespace }, { signal }),
     'configs',
@@ -43,7 +46,10 @@ export async function importConfigs(
       labels: new Map(Object.entries(file.labels ?? {})),
       expectedVersion: current.get(`${file.group}/${file.key}`)?.version ?? 0n, // somebody else's edit in between is not lost
     }));
-    const answer = await client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
+    const publishing = client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
+    const answer = await publishing.catch((error: unknown) => {
+      throw withFiles(error, batch);
+    });
     done += batch.length;
     say(
       `${batch.length} configs of ${group} are published, revision ${answer.revision} (${done} of ${changed.length})\n`,
@@ -84,4 +90,14 @@ function batchesOf(files: readonly FileConfig[]): FileConfig[][] {
     }
   }
   return batches;
+}
+
+/** An error that names files where it names the configs of a publish by their number. */
+function withFiles(error: unknown, batch: readonly FileConfig[]): unknown {
+  if (!(error instanceof CallError)) return error;
+  const text = error.message.replace(/configs\[(\d+)\]/g, (place, i: string) => {
+    const file = batch[Number(i)];
+    return file ? `${file.group}/${file.key}` : place;
+  });
+  return new CallError(text, error.code, error.reason, error.metadata, error.violations, error.retryAfterMs);
 }

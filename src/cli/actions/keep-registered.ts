@@ -17,7 +17,11 @@ export async function keepRegistered(
       if (event.kind === 'over') over = event;
     },
   });
-  const instance = await registration.start();
+  const stopped = new Promise<undefined>((resolve) =>
+    signal.addEventListener('abort', () => resolve(undefined), { once: true }),
+  );
+  const instance = await Promise.race([registration.start(), stopped]);
+  if (!instance) return registration.close(); // no server has answered yet
   const { service, id } = instance;
   const isStatic = instance.liveness === Liveness.LIVENESS_STATIC;
   await show('registry.getInstance', { instance, revision: instance.revision, staleFor: undefined }, () =>
@@ -26,7 +30,6 @@ export async function keepRegistered(
       : `${service}/${id} is registered; Ctrl-C removes it\n`,
   );
   if (isStatic) return;
-  const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   await Promise.race([stopped, registration.ended()]);
   if (over) throw new CommandFailed(`the registration is over: ${over.message} (${over.reason})`, Exit.CONFLICT);
   await deregisterSoftly(registration, client, instance);

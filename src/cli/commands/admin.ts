@@ -21,16 +21,22 @@ export function adminCommands(program: Command): void {
             ['ready', answer.ready ? { text: 'yes', color: 'green' } : { text: 'no', color: 'red' }],
             [
               'store',
-              `${store!.kind}, ${store!.reachable ? 'reachable' : 'not reachable'}, ${store!.writable ? 'writable' : 'not writable'}, revision ${answer.revision}`,
+              store &&
+                [
+                  ...(store.kind === '' ? [] : [store.kind]), // callers without the right to see all get a part
+                  store.reachable ? 'reachable' : 'not reachable',
+                  ...(counts ? [store.writable ? 'writable' : 'not writable', `revision ${answer.revision}`] : []),
+                ].join(', '),
             ],
             [
               'holds',
-              `${counts!.services} services, ${counts!.instances} instances, ${counts!.configs} configs in ${counts!.namespaces} namespaces; ${counts!.watches} watches`,
+              counts &&
+                `${counts.services} services, ${counts.instances} instances, ${counts.configs} configs in ${counts.namespaces} namespaces; ${counts.watches} watches`,
             ],
             [
               'protected',
-              counts!.protectedServices > 0
-                ? { text: `${counts!.protectedServices} services`, color: 'yellow' }
+              counts && counts.protectedServices > 0
+                ? { text: `${counts.protectedServices} services`, color: 'yellow' }
                 : undefined,
             ],
             [

@@ -1,6 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { openSync, readSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { LIMITS } from '../../model/limits.js';
 import { contentOf, draftContent } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { bytes, type Cell, list, plain, table } from '../output.js';
@@ -39,12 +40,12 @@ const formatOf = (format: ConfigFormat): string =>
 /** The formats that a flag can name. */
 const FORMAT_NAMES = ['text', 'json', 'yaml', 'toml', 'properties', 'binary'];
 
-/** Versions or heads of configs as a table. */
-function configTable(configs: readonly Config[], name: (config: Config) => string, title: string): string {
+/** Versions of configs as a table; with their names where they are of several. */
+function configTable(configs: readonly Config[], name?: (config: Config) => string): string {
   return table(
-    [title, 'VERSION', 'FORMAT', 'SIZE', 'AUTHOR', 'PUBLISHED', 'COMMENT'],
+    [...(name ? ['CONFIG'] : []), 'VERSION', 'FORMAT', 'SIZE', 'AUTHOR', 'PUBLISHED', 'COMMENT'],
     configs.map((config): Cell[] => [
-      name(config),
+      ...(name ? [name(config)] : []),
       String(config.version),
       config.deleted ? { text: 'deleted', color: 'gray' } : formatOf(config.format),
       bytes(config.size),
@@ -133,7 +134,7 @@ export function configCommands(program: Command): void {
         'configs',
       );
       await show('config.listConfigs', answer, () =>
-        configTable(answer.configs, ({ group, key }) => `${group}/${key}`, 'CONFIG'),
+        configTable(answer.configs, ({ group, key }) => `${group}/${key}`),
       );
     },
   ).addHelpText('after', example('rollcall config list', 'rollcall config list --group app --prefix db/'));
@@ -147,9 +148,7 @@ export function configCommands(program: Command): void {
         (page) => client.config.listConfigVersions({ ...page, namespace, group, key }, { signal }),
         'versions',
       );
-      await show('config.listConfigVersions', answer, () =>
-        configTable(answer.versions, ({ version }) => `v${version}`, 'OF'),
-      );
+      await show('config.listConfigVersions', answer, () => configTable(answer.versions));
     },
   ).addHelpText('after', example('rollcall config versions app.yaml'));
 
@@ -230,8 +229,21 @@ function versionOf(text: string): bigint {
 
 function readContent(path: string | undefined): Buffer {
   try {
-    return readFileSync(path === undefined || path === '-' ? 0 : path);
+    return readUpTo(path === undefined || path === '-' ? 0 : openSync(path, 'r'), LIMITS.PUBLISH_BYTES.value);
   } catch (error) {
+    if (error instanceof CommandFailed) throw error;
     throw new CommandFailed(`${path ?? 'standard input'} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+/** Reads a file to its end. More than a config can have is refused, also of a file without an end. */
+function readUpTo(file: number, bytesMax: number): Buffer {
+  const bytes = Buffer.alloc(bytesMax + 1);
+  let length = 0;
+  for (;;) {
+    const read = readSync(file, bytes, length, bytes.length - length, null);
+    if (read === 0) return bytes.subarray(0, length);
+    length += read;
+    if (length > bytesMax) throw new CommandFailed(`the content has more than ${bytesMax} bytes`, Exit.USAGE);
   }
 }

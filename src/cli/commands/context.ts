@@ -1,5 +1,6 @@
+import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Context, CONTEXT_KEYS, readContexts, writeContexts } from '../contexts.js';
+import { type Context, CONTEXT_KEYS, type ContextKey, readContexts, writeContexts } from '../contexts.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { table } from '../output.js';
 import { REACH_FLAGS } from '../reach.js';
@@ -35,7 +36,9 @@ export function contextCommands(program: Command): void {
         (key) => [key, flags[key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())]] as const,
       );
       const made = Object.fromEntries(
-        given.filter(([, value]) => value !== undefined).map(([key, value]) => [key, String(value as string)]),
+        given
+          .filter(([, value]) => value !== undefined)
+          .map(([key, value]) => [key, FILES.has(key) ? resolve(String(value as string)) : String(value as string)]),
       );
       const { contexts } = readContexts();
       writeContexts({ current: name, contexts: { ...contexts, [name]: made } });
@@ -69,6 +72,9 @@ export function contextCommands(program: Command): void {
     })
     .addHelpText('after', example('rollcall context delete old'));
 }
+
+/** The keys that name files: a context is used from any folder. */
+const FILES: ReadonlySet<ContextKey> = new Set(['ca', 'cert', 'key', 'token-file'] as const);
 
 function assertKnown(contexts: Readonly<Record<string, Context>>, name: string): void {
   if (contexts[name]) return;

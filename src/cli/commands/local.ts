@@ -41,7 +41,9 @@ export function localCommands(program: Command): void {
     if (asksForHelp(args)) return settingsHelp(serve, 'rollcall serve [settings]');
     const { printSettings, serve: run } = await import('../../serve.js');
     if (args.includes(PRINT_SETTINGS)) return printSettings(args.filter((arg) => arg !== PRINT_SETTINGS));
-    process.exitCode = await run(args);
+    // A server goes on when the reader of its output has gone, where any other command ends.
+    process.stdout.removeAllListeners('error');
+    process.exit(await run(args));
   });
 
   const store = program
