@@ -160,7 +160,8 @@ function serverStream(): Method {
   };
   return {
     ...{ path: `/${PACKAGE}.ConformanceService/ServerStream`, kind: 'SERVER_STREAM', audience: 'public' },
-    ...{ permission: 'none', readOnly: false, invoke },
+    ...{ permission: 'none', readOnly: false },
+    invoke: (bytes, call, sink) => void invoke(bytes, call, sink).catch((error: unknown) => sink.fail(error)),
   };
 }
 
