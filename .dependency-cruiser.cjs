@@ -61,13 +61,15 @@ const layers = [
     ],
   ],
   ['serve', ['base', 'settings', 'server', 'telemetry', 'version']],
-  ['client', ['base', 'gen', 'model/time']],
+  ['client', ['base', 'gen', 'model/errors', 'model/time']],
   [
     'cli',
     [
       'access/tokens',
       'base',
       'gen',
+      'model/config-format',
+      'model/errors',
       'model/limits',
       'model/time',
       'client',

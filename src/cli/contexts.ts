@@ -33,6 +33,17 @@ export function contextsFile(env: NodeJS.ProcessEnv = process.env): string {
   return own || join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'rollcall', 'contexts.json');
 }
 
+/** The attribute under which the parser of the command line keeps the flag of a key, such as "tokenFile". */
+export const attributeOf = (key: string): string => key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** A context by its name. Throws CommandFailed. */
+export function contextNamed(contexts: Contexts['contexts'], name: string): Context {
+  const found = contexts[name];
+  if (found) return found;
+  const known = Object.keys(contexts).join(', ') || 'there are none';
+  throw new CommandFailed(`there is no context ${JSON.stringify(name)}; contexts: ${known}`, Exit.USAGE);
+}
+
 /** Reads the contexts. A file that does not exist has none. */
 export function readContexts(path = contextsFile()): Contexts {
   let text: string;

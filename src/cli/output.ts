@@ -8,7 +8,7 @@ export type Format = (typeof FORMATS)[number];
 export type Cell = string | { readonly text: string; readonly color: 'green' | 'yellow' | 'red' | 'gray' | 'bold' };
 
 /** Texts are colored on a terminal, unless NO_COLOR is set: https://no-color.org. */
-const hasColors = (): boolean => process.stdout.isTTY && !process.env['NO_COLOR'];
+export const hasColors = (): boolean => process.stdout.isTTY && !process.env['NO_COLOR'];
 
 const textOf = (cell: Cell): string => (typeof cell === 'string' ? cell : cell.text);
 
@@ -57,6 +57,9 @@ export function bytes(count: number): string {
   if (count < 1_024 * 1_024) return `${(count / 1_024).toFixed(1)} KiB`;
   return `${(count / 1_024 / 1_024).toFixed(1)} MiB`;
 }
+
+/** Prints a line beside the result: to standard error, so that a pipe does not get it. */
+export const warn = (text: string): void => void process.stderr.write(`rollcall: ${text}\n`);
 
 /** Text of a stranger in one line of a terminal: without control characters, which could move its cursor. */
 export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, '\u00b7');

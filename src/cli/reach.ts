@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from '../client/connection.js';
-import { type Context, CONTEXT_KEYS, type ContextKey, readContexts } from './contexts.js';
+import { attributeOf, type Context, contextNamed, CONTEXT_KEYS, type ContextKey, readContexts } from './contexts.js';
 import { CommandFailed, Exit } from './exits.js';
 
 /** The server that `npm start` starts. */
@@ -31,16 +31,12 @@ export const variableOf = (key: ContextKey | 'context'): string =>
 /** Each key as a flag gives it, else its variable, else the context in use. */
 export function contextOf(flags: Readonly<Record<string, unknown>>, env: NodeJS.ProcessEnv = process.env): Context {
   const flag = (key: string): string | undefined => {
-    const given = flags[key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())];
+    const given = flags[attributeOf(key)];
     return typeof given === 'string' || typeof given === 'boolean' ? String(given) : undefined;
   };
   const { current, contexts } = readContexts();
   const name = flag('context') || env[variableOf('context')] || current;
-  const context = name === '' ? {} : contexts[name];
-  if (!context) {
-    const known = Object.keys(contexts).join(', ') || 'there are none';
-    throw new CommandFailed(`there is no context ${JSON.stringify(name)}; contexts: ${known}`, Exit.USAGE);
-  }
+  const context = name === '' ? {} : contextNamed(contexts, name);
   const own = CONTEXT_KEYS.map((key) => [key, flag(key) || env[variableOf(key)]] as const).filter(([, value]) => value);
   const given: Context = Object.fromEntries(own);
   // Of the two ways to give a token, the nearer one counts.

@@ -1,8 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Client } from '../client/client.js';
+import { Code } from '../model/errors.js';
 import type { CallName } from './json.js';
 import { contextOf, REACH_FLAGS, reachOf } from './reach.js';
-import { CommandFailed, Exit } from './exits.js';
+import { CommandFailed, Exit, type ExitCode } from './exits.js';
 import { type Format, FORMATS } from './output.js';
 
 /** A command that calls a server, while it runs. */
@@ -77,12 +78,12 @@ async function show(format: Format, call: CallName, answer: unknown, asTable: ()
 }
 
 /** The codes of gRPC that have an exit code of their own. */
-const EXITS: Readonly<Record<number, (typeof Exit)[keyof typeof Exit]>> = {
-  3: Exit.USAGE, // INVALID_ARGUMENT
-  5: Exit.NOT_FOUND,
-  7: Exit.DENIED, // PERMISSION_DENIED
-  10: Exit.CONFLICT, // ABORTED
-  16: Exit.DENIED, // UNAUTHENTICATED
+const EXITS: Readonly<Record<number, ExitCode>> = {
+  [Code.INVALID_ARGUMENT]: Exit.USAGE,
+  [Code.NOT_FOUND]: Exit.NOT_FOUND,
+  [Code.PERMISSION_DENIED]: Exit.DENIED,
+  [Code.ABORTED]: Exit.CONFLICT,
+  [Code.UNAUTHENTICATED]: Exit.DENIED,
 };
 
 /** The error of a call as one that ends a command. */

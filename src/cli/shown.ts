@@ -1,5 +1,6 @@
 import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
 import { Health, HealthReason, type Instance } from '../gen/rollcall/v1/instance.js';
+import { LIMITS } from '../model/limits.js';
 import { fromTimestamp } from '../model/time.js';
 import { ago, type Cell } from './output.js';
 
@@ -37,12 +38,9 @@ export async function everyPage<
 >(fetch: (page: { pageSize: number; pageToken: string }) => Promise<Answer>, key: Key): Promise<Answer> {
   const entries: unknown[] = [];
   for (let pageToken = ''; ;) {
-    const answer = await fetch({ pageSize: PAGE_SIZE, pageToken });
+    const answer = await fetch({ pageSize: LIMITS.PAGE_SIZE.value, pageToken });
     entries.push(...answer[key]);
     pageToken = answer.nextPageToken;
     if (pageToken === '') return { ...answer, [key]: entries };
   }
 }
-
-/** The most entries in one page. */
-const PAGE_SIZE = 1_000;

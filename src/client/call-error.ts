@@ -1,9 +1,7 @@
 import type { ServiceError } from '@grpc/grpc-js';
+import { Code } from '../model/errors.js';
 import { BadRequest, ErrorInfo, RetryInfo } from '../gen/google/rpc/error_details.js';
 import { Status } from '../gen/google/rpc/status.js';
-
-/** Codes of gRPC. */
-const [DEADLINE_EXCEEDED, UNAVAILABLE] = [4, 14];
 
 /** A field of a request that breaks a rule. */
 export interface FieldViolation {
@@ -34,12 +32,12 @@ export class CallError extends Error {
 
   /** True if no server answered: the connection failed, or the deadline passed before an answer. */
   get isUnreachable(): boolean {
-    return this.reason === '' && (this.code === UNAVAILABLE || this.code === DEADLINE_EXCEEDED);
+    return this.reason === '' && (this.code === Code.UNAVAILABLE || this.code === Code.DEADLINE_EXCEEDED);
   }
 
   /** True if another server, or a later call, may succeed with the same request. */
   get isPassing(): boolean {
-    return this.isUnreachable || this.code === UNAVAILABLE || this.retryAfterMs !== undefined;
+    return this.isUnreachable || this.code === Code.UNAVAILABLE || this.retryAfterMs !== undefined;
   }
 
   /** The error of grpc-js as a CallError. Anything else is returned unchanged. */

@@ -4,12 +4,11 @@ import { systemRandom } from '../base/random.js';
 import { type RejectedHeartbeat, RejectionReason } from '../gen/rollcall/v1/heartbeat.js';
 import type { Instance, Reported } from '../gen/rollcall/v1/instance.js';
 import type { RegisterRequest } from '../gen/rollcall/v1/registry_service.js';
+import { Code } from '../model/errors.js';
 import { fromDuration } from '../model/time.js';
 import { CallError } from './call-error.js';
 import type { Client } from './client.js';
 
-/** A code of gRPC: the credential does not count. */
-const UNAUTHENTICATED = 16;
 /** The deadline of a heartbeat, as the contract proposes. */
 const BEAT_MAX_MS = 3_000;
 /** Heartbeats are sent so much earlier or later, so that processes that started together do not beat together. */
@@ -148,7 +147,7 @@ export class Registration {
         waitMs = await this.#settle(answer.rejected[0], intervalMs);
         if (this.#isOver) return;
       } catch (error) {
-        if (!(error instanceof CallError) || error.code === UNAUTHENTICATED) throw error;
+        if (!(error instanceof CallError) || error.code === Code.UNAUTHENTICATED) throw error;
         this.options.onEvent?.({ kind: 'failed', error });
         waitMs = Math.min(Math.max(backoff.nextMs(), error.retryAfterMs ?? 0), intervalMs);
       }

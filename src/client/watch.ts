@@ -1,16 +1,16 @@
-import { status } from '@grpc/grpc-js';
 import { Backoff } from '../base/backoff.js';
 import { delay, systemClock } from '../base/clock.js';
 import { systemRandom } from '../base/random.js';
 import { WatchKind, type WatchProgress } from '../gen/rollcall/v1/watch.js';
+import { Code } from '../model/errors.js';
 import { CallError } from './call-error.js';
 
 /** After an end with one of these codes, the same call cannot succeed. */
-const FINAL: ReadonlySet<number> = new Set([
-  status.INVALID_ARGUMENT,
-  status.PERMISSION_DENIED,
-  status.UNAUTHENTICATED,
-  status.UNIMPLEMENTED,
+const FINAL: ReadonlySet<number> = new Set<number>([
+  Code.INVALID_ARGUMENT,
+  Code.PERMISSION_DENIED,
+  Code.UNAUTHENTICATED,
+  Code.UNIMPLEMENTED,
 ]);
 
 /** The waits between two streams: long enough to spare a server that starts, short enough that a view is not old for long. */

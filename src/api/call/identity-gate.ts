@@ -1,15 +1,7 @@
 import type { Access } from '../../access/access.js';
 import { EVERYBODY } from '../../access/principal.js';
-import { RollcallError } from '../../model/errors.js';
-import type { Call } from './call.js';
 import type { Gate } from './gates.js';
-
-/** Refuses a caller without a credential if such callers have no rights at all: its request need not be read. */
-function assertSomeRight({ principal, method: { permission } }: Call): void {
-  if (principal.kind !== 'anonymous' || !principal.rights().isEmpty) return;
-  const text = `the call needs the right "${permission}", which callers without a credential do not have`;
-  throw new RollcallError('CREDENTIAL_REQUIRED', text, { metadata: { principal: principal.name, action: permission } });
-}
+import { May } from './may.js';
 
 /**
  * Finds the caller of each call, and refuses credentials that do not count: such a call is not taken for one without a
@@ -24,7 +16,8 @@ export function identityGate(access: Pick<Access, 'identify'> | undefined): Gate
       const principal = access ? access.identify(call) : EVERYBODY;
       if (principal instanceof Promise) return principal.then((found) => void (call.principal = found));
       call.principal = principal;
-      if (permission !== 'any') assertSomeRight(call);
+      // Where callers without a credential have no rights at all, the request of one need not be read.
+      if (principal.kind === 'anonymous' && permission !== 'any') new May(call).anything();
       return undefined;
     },
   };

@@ -97,7 +97,8 @@ export class May {
     const object = Object.entries(names)
       .map(([kind, name]) => `${kind} ${JSON.stringify(name)}`)
       .join(', ');
-    const wanted = method.permission === 'any' ? 'any right' : `the right "${method.permission}" on ${object}`;
+    const right = `the right "${method.permission}"${object === '' ? '' : ` on ${object}`}`;
+    const wanted = method.permission === 'any' ? 'any right' : right;
     const metadata = { principal: principal.name, action: method.permission, ...names };
     return principal.kind === 'anonymous'
       ? new RollcallError(

@@ -1,5 +1,5 @@
 import { decodeUtf8 } from '../../base/utf8.js';
-import { formatName, inferFormat } from '../../domain/config/formats.js';
+import { formatName, inferFormat } from '../../model/config-format.js';
 import { hasSyntax } from '../../domain/config/inspect.js';
 import type { Draft, WriteRequest } from '../../domain/config/publishing.js';
 import { configSelection, type GroupFilter } from '../../domain/config/watching.js';

@@ -1,5 +1,5 @@
 import type { FormattedText, Inspector } from '../../domain/config/inspection/inspector.js';
-import { formatName } from '../../domain/config/formats.js';
+import { formatName } from '../../model/config-format.js';
 import { Checker } from '../call/checker.js';
 
 /** A text that must parse, and the field of the request that holds it. */

@@ -2,6 +2,8 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from '
 import { dirname, join, relative, sep } from 'node:path';
 import { dump, load } from 'js-yaml';
 import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { formatName, inferFormat } from '../../model/config-format.js';
+import { formatNamed } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
 
 /** The file of a group that says what its files cannot. */
@@ -25,8 +27,16 @@ export interface FileConfig extends ConfigFacts {
   readonly content: Buffer;
 }
 
-/** Why a key cannot be the path of a file; `undefined` if it can. */
-export function faultOfKey(key: string, keys: ReadonlySet<string>): string | undefined {
+/** The keys that are the folder of another key, and other folders above keys. */
+export function foldersOf(keys: Iterable<string>): ReadonlySet<string> {
+  const folders = new Set<string>();
+  for (const key of keys)
+    for (let at = key.indexOf('/'); at >= 0; at = key.indexOf('/', at + 1)) folders.add(key.slice(0, at));
+  return folders;
+}
+
+/** Why a key cannot be the path of a file among others that have some folders; `undefined` if it can. */
+export function faultOfKey(key: string, folders: ReadonlySet<string>): string | undefined {
   const segments = key.split('/');
   if (segments.some((segment) => Buffer.byteLength(segment) > FILE_NAME_BYTES))
     return `a part of it is longer than ${FILE_NAME_BYTES} bytes`;
@@ -34,7 +44,7 @@ export function faultOfKey(key: string, keys: ReadonlySet<string>): string | und
     return 'a part of it is empty, "." or ".."';
   if (segments.some((segment) => segment === CONTROL_FILE || segment.startsWith('..')))
     return 'it is the name of a file that the command line uses';
-  if ([...keys].some((other) => other.startsWith(`${key}/`))) return 'it is the folder of another key';
+  if (folders.has(key)) return 'it is the folder of another key';
   return undefined;
 }
 
@@ -49,37 +59,25 @@ function fingerprint(text: string): string {
   return hash.toString(16).padStart(8, '0');
 }
 
-/** The formats by the ending of a key; any other key is text. The server decides in the same way. */
-const BY_ENDING: Readonly<Record<string, ConfigFormat>> = {
-  json: ConfigFormat.CONFIG_FORMAT_JSON,
-  yaml: ConfigFormat.CONFIG_FORMAT_YAML,
-  yml: ConfigFormat.CONFIG_FORMAT_YAML,
-  toml: ConfigFormat.CONFIG_FORMAT_TOML,
-  properties: ConfigFormat.CONFIG_FORMAT_PROPERTIES,
-};
-
 /** The name of a format that the key does not say by itself; `undefined` if it does. */
 export function formatToNote(key: string, format: ConfigFormat): string | undefined {
-  const ending = /\.([^./]+)$/.exec(key)?.[1] ?? '';
-  if ((BY_ENDING[ending] ?? ConfigFormat.CONFIG_FORMAT_TEXT) === format) return undefined;
-  return ConfigFormat[format].replace('CONFIG_FORMAT_', '').toLowerCase();
+  return inferFormat(key, false) === format ? undefined : formatName(format);
 }
 
 /** The number of a format that a control file names. Throws CommandFailed. */
-export function formatNamed(name: string | undefined, place: string): ConfigFormat {
+export function formatIn(name: string | undefined, place: string): ConfigFormat {
   if (name === undefined) return ConfigFormat.CONFIG_FORMAT_UNSPECIFIED;
-  const found = ConfigFormat[`CONFIG_FORMAT_${name.toUpperCase()}` as keyof typeof ConfigFormat] as
-    ConfigFormat | undefined;
+  const found = formatNamed(name);
   if (found === undefined) throw new CommandFailed(`${place}: ${JSON.stringify(name)} is no format`, Exit.USAGE);
   return found;
 }
 
 /** Writes the configs of one group below a folder. */
 export function writeGroup(folder: string, configs: readonly FileConfig[]): void {
-  const keys = new Set(configs.map(({ key }) => key));
+  const folders = foldersOf(configs.map(({ key }) => key));
   const facts: Record<string, ConfigFacts> = {};
   for (const { key, content, format, labels } of configs) {
-    const isPath = faultOfKey(key, keys) === undefined;
+    const isPath = faultOfKey(key, folders) === undefined;
     const name = isPath ? key : escaped(key);
     const path = join(folder, ...name.split('/'));
     mkdirSync(dirname(path), { recursive: true });

@@ -1,10 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createTwoFilesPatch } from 'diff';
 import { styleText } from 'node:util';
-import { contentOf } from '../contents.js';
+import { contentOf, isVersion as isVersionText, versionOf } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { hasColors } from '../output.js';
 import type { Session } from '../session.js';
 
+/** The number that means the current version. */
+const CURRENT_VERSION = 0n;
 /** Lines around a change that a diff shows. */
 const CONTEXT_LINES = 3;
 
@@ -20,9 +23,9 @@ export async function diffConfig(
     return { name: `${group}/${key} v${config!.version}`, text: contentOf(config!).toString('utf8') };
   };
   const before = await get(from);
-  const isVersion = to === undefined || (/^v?\d{1,15}$/.test(to) && !existsSync(to));
+  const isVersion = to === undefined || (isVersionText(to) && !existsSync(to));
   const after = isVersion
-    ? await get(BigInt((to ?? '0').replace('v', '')))
+    ? await get(to === undefined ? CURRENT_VERSION : versionOf(to))
     : { name: to, text: readFileSync(to, 'utf8') };
   const patch = patchOf(before, after);
   if (patch === '') return;
@@ -44,7 +47,7 @@ export function patchOf(
 
 /** A diff in the colors of diffs, on a terminal. */
 export function colored(patch: string): string {
-  if (!process.stdout.isTTY || process.env['NO_COLOR']) return patch;
+  if (!hasColors()) return patch;
   return patch
     .split('\n')
     .map((line) => {

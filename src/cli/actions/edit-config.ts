@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { CallError } from '../../client/call-error.js';
-import { contentOf, draftContent } from '../contents.js';
+import { contentOf, draftContent, written } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { warn } from '../output.js';
 import type { Session } from '../session.js';
 
 /** The editor if neither VISUAL nor EDITOR names one. */
@@ -38,15 +39,10 @@ export async function editConfig(
       try {
         // A signal to the editor reaches this command, too: it does not cancel the publish.
         const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] });
-        const [config] = answer.configs;
-        return await show(
-          'config.publishConfig',
-          answer,
-          () => `${group}/${key} is at version ${config!.version}, revision ${answer.revision}\n`,
-        );
+        return await show('config.publishConfig', answer, () => written(answer.configs[0]!, answer.revision));
       } catch (error) {
         if (!(error instanceof CallError) || error.violations.length === 0) throw error;
-        process.stderr.write(`rollcall: ${error.message}\n`);
+        warn(`${error.message}`);
         if (!(await wantsToGoOn())) throw new CommandFailed('nothing was published', Exit.USAGE);
       }
     }
@@ -87,5 +83,5 @@ function keepText(path: string, before: Buffer): void {
   if (content.equals(before)) return;
   const other = join(mkdtempSync(join(tmpdir(), 'rollcall-kept-')), basename(path));
   writeFileSync(other, content, { mode: 0o600 });
-  process.stderr.write(`rollcall: your text is in ${other}\n`);
+  warn(`your text is in ${other}`);
 }

@@ -30,7 +30,11 @@ export async function exportConfigs(
         .slice(i, i + FETCHES)
         .map(({ group: of, key }) => client.config.getConfig({ namespace, group: of, key }, { signal })),
     );
-    for (const { config } of fetched) groups.set(config!.group, [...(groups.get(config!.group) ?? []), config!]);
+    for (const { config } of fetched) {
+      const members = groups.get(config!.group);
+      if (members) members.push(config!);
+      else groups.set(config!.group, [config!]);
+    }
     if (process.stderr.isTTY)
       process.stderr.write(`\r${Math.min(i + FETCHES, heads.length)} of ${heads.length} configs`);
   }

@@ -3,7 +3,8 @@ import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import { CallError } from '../../client/call-error.js';
 import { LIMITS } from '../../model/limits.js';
 import { draftContent } from '../contents.js';
-import { type FileConfig, formatNamed, readGroups } from './config-folder.js';
+import { type FileConfig, formatIn, readGroups } from './config-folder.js';
+import { warn } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -20,9 +21,7 @@ export async function importConfigs(
 ): Promise<void> {
   const { configs, ignored } = readGroups(folder);
   for (const path of ignored)
-    process.stderr.write(
-      `rollcall: ${path} is left out: only files in the folder of a group are configs, and neither hidden ones nor links\n`,
-    );
+    warn(`${path} is left out: only files in the folder of a group are configs, and neither hidden ones nor links`);
   const { configs: heads } = await everyPage(
     (page) => client.config.listConfigs({ ...page, namespace }, { signal }),
     'configs',
@@ -42,7 +41,7 @@ export async function importConfigs(
     const drafts = batch.map((file) => ({
       key: file.key,
       content: draftContent(file.content),
-      format: formatNamed(file.format, `${file.group}/${file.key}`),
+      format: formatIn(file.format, `${file.group}/${file.key}`),
       labels: new Map(Object.entries(file.labels ?? {})),
       expectedVersion: current.get(`${file.group}/${file.key}`)?.version ?? 0n, // somebody else's edit in between is not lost
     }));
@@ -61,7 +60,7 @@ const labelsOf = (labels: ReadonlyMap<string, string>): string => JSON.stringify
 
 function differs(file: FileConfig, config: Config | undefined): boolean {
   if (!config || config.deleted) return true;
-  const format = formatNamed(file.format, file.key);
+  const format = formatIn(file.format, file.key);
   return (
     createHash('sha256').update(file.content).digest('hex') !== config.sha256 ||
     (format !== ConfigFormat.CONFIG_FORMAT_UNSPECIFIED && format !== config.format) ||

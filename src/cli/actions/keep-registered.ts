@@ -2,6 +2,7 @@ import { CallError } from '../../client/call-error.js';
 import { Registration, type RegistrationEvent } from '../../client/registration.js';
 import { Liveness, ReportedState } from '../../gen/rollcall/v1/instance.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { warn } from '../output.js';
 import type { Session } from '../session.js';
 
 /** Registers an instance and beats for it until the command is ended. An instance that needs no heartbeats is left alone. */
@@ -12,8 +13,7 @@ export async function keepRegistered(
   let over: Extract<RegistrationEvent, { kind: 'over' }> | undefined;
   const registration = new Registration(client, fields, {
     onEvent: (event) => {
-      if (event.kind === 'failed')
-        process.stderr.write(`rollcall: a call failed and is repeated: ${event.error.message}\n`);
+      if (event.kind === 'failed') warn(`a call failed and is repeated: ${event.error.message}`);
       if (event.kind === 'over') over = event;
     },
   });

@@ -18,9 +18,10 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { follow, type WatchStep } from '../../client/watch.js';
 import { WatchConfigRequest, type WatchConfigResponse } from '../../gen/rollcall/v1/config_service.js';
 import { contentOf } from '../contents.js';
-import { faultOfKey } from './config-folder.js';
+import { faultOfKey, foldersOf } from './config-folder.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { makeFolder } from '../make-folder.js';
+import { warn } from '../output.js';
 import type { Session } from '../session.js';
 
 /** How long a check may take. */
@@ -67,13 +68,13 @@ export async function syncConfigs(session: Session<SyncFlags>, target: string): 
     {
       signal: ended,
       resumeToken: folder.token,
-      onInterrupted: ({ message }) => note(`no server answers, and the files stay as they are: ${message}`),
+      onInterrupted: ({ message }) => warn(`no server answers, and the files stay as they are: ${message}`),
     },
   );
   for await (const step of steps) {
     const fault = folder.take(step, flags);
     if (fault === undefined) isDone = true;
-    else note(`revision ${step.revision} is refused, and the files stay as they are (${++refusals} so far): ${fault}`);
+    else warn(`revision ${step.revision} is refused, and the files stay as they are (${++refusals} so far): ${fault}`);
     if (!once) continue;
     clearTimeout(giveUp);
     if (fault !== undefined) throw new CommandFailed('the files were not written', Exit.CHECK_FAILED);
@@ -82,8 +83,6 @@ export async function syncConfigs(session: Session<SyncFlags>, target: string): 
   clearTimeout(giveUp);
   if (once && !isDone) throw new CommandFailed(`no server answers at ${client.address}`, Exit.UNREACHABLE);
 }
-
-const note = (text: string): void => void process.stderr.write(`rollcall: ${text}\n`);
 
 /** The folder: its files, and the view of the configs that they show. */
 class SyncFolder {
@@ -118,9 +117,9 @@ class SyncFolder {
     if (shown && areEqual(shown, next)) return this.#keepToken(step.resumeToken);
     if (next.size === 0 && shown && shown.size > 0 && !flags.allowEmpty)
       return 'all configs are gone; --allow-empty takes that over';
-    const keys = new Set(next.keys());
-    for (const key of keys) {
-      const fault = faultOfKey(key, keys);
+    const folders = foldersOf(next.keys());
+    for (const key of next.keys()) {
+      const fault = faultOfKey(key, folders);
       if (fault !== undefined) return `the key ${JSON.stringify(key)} cannot be a file: ${fault}`;
     }
     const staged = this.#stage(step.revision, next);
@@ -131,7 +130,7 @@ class SyncFolder {
     }
     this.#swap(staged, before);
     this.#keepToken(step.resumeToken);
-    note(`revision ${step.revision}: ${next.size} files`);
+    warn(`revision ${step.revision}: ${next.size} files`);
     if (flags.exec !== undefined) run(flags.exec, staged);
     return undefined;
   }
@@ -234,6 +233,6 @@ function faultOfCheck(command: string, folder: string): string | undefined {
 /** Runs the command after a swap, one after the other. */
 function run(command: string, folder: string): void {
   const child = spawn('/bin/sh', ['-c', command], { stdio: 'inherit', env: { ...process.env, ROLLCALL_DIR: folder } });
-  child.on('exit', (code) => code !== 0 && note(`the command of --exec ended with ${code}`));
-  child.on('error', ({ message }) => note(`the command of --exec cannot be started: ${message}`));
+  child.on('exit', (code) => code !== 0 && warn(`the command of --exec ended with ${code}`));
+  child.on('error', ({ message }) => warn(`the command of --exec cannot be started: ${message}`));
 }

@@ -1,7 +1,7 @@
 import { follow } from '../../client/watch.js';
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { WatchConfigRequest } from '../../gen/rollcall/v1/config_service.js';
-import { bytes, plain } from '../output.js';
+import { bytes, plain, warn } from '../output.js';
 import type { Session } from '../session.js';
 
 /** Prints configs, and each change of them, until the command is ended. */
@@ -18,8 +18,7 @@ export async function watchConfigs(
     () => client.turn(),
     {
       signal,
-      onInterrupted: ({ message }) =>
-        process.stderr.write(`rollcall: the watch was interrupted and goes on: ${message}\n`),
+      onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
     },
   );
   for await (const { kind, messages } of steps) {

@@ -2,7 +2,7 @@ import { follow } from '../../client/watch.js';
 import { type Instance, type InstanceFilter, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { WatchServicesRequest } from '../../gen/rollcall/v1/registry_service.js';
 import { instanceTable } from '../instance-table.js';
-import { plain } from '../output.js';
+import { plain, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { stateOf } from '../shown.js';
 
@@ -19,8 +19,7 @@ export async function watchInstances(
     () => client.turn(),
     {
       signal,
-      onInterrupted: ({ message }) =>
-        process.stderr.write(`rollcall: the watch was interrupted and goes on: ${message}\n`),
+      onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
     },
   );
   for await (const { kind, messages } of steps) {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { MembershipState } from '../../gen/rollcall/v1/admin_service.js';
-import { type Cell, list, plain, table } from '../output.js';
+import { type Cell, list, plain, table, warn } from '../output.js';
 import { remote } from '../session.js';
 import { agoOf, everyPage, example } from '../shown.js';
 
@@ -129,8 +129,7 @@ export function adminCommands(program: Command): void {
         (page) => client.admin.listAuditEvents({ ...page, ...request }, { signal }),
         'events',
       );
-      if (answer.unanswered.length > 0)
-        process.stderr.write(`rollcall: these servers did not answer: ${answer.unanswered.join(', ')}\n`);
+      if (answer.unanswered.length > 0) warn(`these servers did not answer: ${answer.unanswered.join(', ')}`);
       await show('admin.listAuditEvents', answer, () =>
         table(
           ['TIME', 'CALLER', 'METHOD', 'OBJECTS', 'OUTCOME', 'COMMENT'],

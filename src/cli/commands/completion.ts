@@ -32,19 +32,23 @@ type Words = ReadonlyMap<string, readonly string[]>;
 const branches = (words: Words, branch: (path: string, words: string) => string): string =>
   [...words].map(([path, choices]) => branch(path, choices.join(' '))).join('\n');
 
+/** Sets "choices" for bash and zsh to the words that may follow; `before` are the words before the cursor. */
+const choose = (words: Words, before: string): string => `  local typed="" word choices
+  for word in ${before}; do
+    case "$word" in -*) ;; *) typed="\${typed:+$typed }$word" ;; esac
+  done
+  while :; do
+    case "$typed" in
+${branches(words, (path, choices) => `      "${path}") choices="${choices}"; break ;;`)}
+    esac
+    case "$typed" in *" "*) typed="\${typed% *}" ;; *) typed="" ;; esac
+  done`;
+
 const SCRIPTS: Readonly<Record<'bash' | 'zsh' | 'fish', (words: Words) => string>> = {
   bash: (words) => `# rollcall completion for bash
 _rollcall() {
-  local cur="\${COMP_WORDS[COMP_CWORD]}" path="" word choices
-  for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$word" in -*) ;; *) path="\${path:+$path }$word" ;; esac
-  done
-  while :; do
-    case "$path" in
-${branches(words, (path, choices) => `      "${path}") choices="${choices}"; break ;;`)}
-    esac
-    case "$path" in *" "*) path="\${path% *}" ;; *) path="" ;; esac
-  done
+  local cur="\${COMP_WORDS[COMP_CWORD]}"
+${choose(words, '"${COMP_WORDS[@]:1:COMP_CWORD-1}"')}
   COMPREPLY=($(compgen -W "$choices" -- "$cur"))
   [[ \${#COMPREPLY[@]} -eq 0 ]] && COMPREPLY=($(compgen -f -- "$cur"))
 }
@@ -53,16 +57,7 @@ complete -F _rollcall rollcall
   zsh: (words) => `#compdef rollcall
 # rollcall completion for zsh
 _rollcall() {
-  local path="" word choices
-  for word in "\${words[@]:1:CURRENT-2}"; do
-    case "$word" in -*) ;; *) path="\${path:+$path }$word" ;; esac
-  done
-  while :; do
-    case "$path" in
-${branches(words, (path, choices) => `      "${path}") choices="${choices}"; break ;;`)}
-    esac
-    case "$path" in *" "*) path="\${path% *}" ;; *) path="" ;; esac
-  done
+${choose(words, '"${words[@]:1:CURRENT-2}"')}
   compadd -- \${=choices}
 }
 compdef _rollcall rollcall

@@ -1,10 +1,11 @@
 import { openSync, readSync } from 'node:fs';
 import type { Command } from 'commander';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { formatName } from '../../model/config-format.js';
 import { LIMITS } from '../../model/limits.js';
-import { contentOf, draftContent } from '../contents.js';
+import { contentOf, draftContent, formatNamed, versionOf, written } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
-import { bytes, type Cell, list, plain, table } from '../output.js';
+import { bytes, type Cell, list, plain, table, warn } from '../output.js';
 import { keyValue, remote, wholeNumber } from '../session.js';
 import { agoOf, everyPage, example } from '../shown.js';
 import { configFileCommands } from './config-files.js';
@@ -34,9 +35,6 @@ const writes = (command: Command): Command =>
 const expected = ({ expectedVersion }: WriteFlags): { expectedVersion?: bigint } =>
   expectedVersion === undefined ? {} : { expectedVersion: BigInt(expectedVersion) };
 
-const formatOf = (format: ConfigFormat): string =>
-  (ConfigFormat[format] ?? '').replace('CONFIG_FORMAT_', '').toLowerCase();
-
 /** The formats that a flag can name. */
 const FORMAT_NAMES = ['text', 'json', 'yaml', 'toml', 'properties', 'binary'];
 
@@ -47,7 +45,7 @@ function configTable(configs: readonly Config[], name?: (config: Config) => stri
     configs.map((config): Cell[] => [
       ...(name ? [name(config)] : []),
       String(config.version),
-      config.deleted ? { text: 'deleted', color: 'gray' } : formatOf(config.format),
+      config.deleted ? { text: 'deleted', color: 'gray' } : formatName(config.format),
       bytes(config.size),
       plain(config.author) || '-',
       agoOf(config.publishTime),
@@ -55,9 +53,6 @@ function configTable(configs: readonly Config[], name?: (config: Config) => stri
     ]),
   );
 }
-
-const written = ({ group, key, version }: Config, revision: bigint): string =>
-  `${group}/${key} is at version ${version}, revision ${revision}\n`;
 
 /** Commands that read and write configs. */
 export function configCommands(program: Command): void {
@@ -76,11 +71,10 @@ export function configCommands(program: Command): void {
       if (format !== undefined && !FORMAT_NAMES.includes(format))
         throw new CommandFailed(`--format must be one of ${FORMAT_NAMES.join(', ')}`, Exit.USAGE);
       const content = draftContent(readContent(path));
-      const number =
-        format === undefined ? 0 : ConfigFormat[`CONFIG_FORMAT_${format.toUpperCase()}` as keyof typeof ConfigFormat];
+      const number = format === undefined ? ConfigFormat.CONFIG_FORMAT_UNSPECIFIED : formatNamed(format)!;
       const draft = { key, content, format: number, labels: new Map(Object.entries(label)), ...expected(flags) };
       const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] }, { signal });
-      for (const warning of answer.warnings) process.stderr.write(`rollcall: ${plain(warning)}\n`);
+      for (const warning of answer.warnings) warn(`${plain(warning)}`);
       await show('config.publishConfig', answer, () => written(answer.configs[0]!, answer.revision));
     },
   ).addHelpText(
@@ -106,7 +100,7 @@ export function configCommands(program: Command): void {
         list([
           ['key', `${found.group}/${found.key}`],
           ['version', String(found.version)],
-          ['format', formatOf(found.format)],
+          ['format', formatName(found.format)],
           ['size', bytes(found.size)],
           ['sha256', found.sha256],
           ['labels', [...found.labels].map(([name, value]) => `${name}=${plain(value)}`).join(' ')],
@@ -219,12 +213,6 @@ export function configCommands(program: Command): void {
   );
 
   configFileCommands(config);
-}
-
-function versionOf(text: string): bigint {
-  if (!/^v?\d{1,15}$/.test(text))
-    throw new CommandFailed(`${JSON.stringify(text)} is no version: use a number such as 3`, Exit.USAGE);
-  return BigInt(text.replace('v', ''));
 }
 
 function readContent(path: string | undefined): Buffer {

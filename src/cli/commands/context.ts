@@ -1,7 +1,6 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type Context, CONTEXT_KEYS, type ContextKey, readContexts, writeContexts } from '../contexts.js';
-import { CommandFailed, Exit } from '../exits.js';
+import { attributeOf, contextNamed, CONTEXT_KEYS, type ContextKey, readContexts, writeContexts } from '../contexts.js';
 import { table } from '../output.js';
 import { REACH_FLAGS } from '../reach.js';
 import { example } from '../shown.js';
@@ -32,9 +31,7 @@ export function contextCommands(program: Command): void {
   for (const [flags, help] of REACH_FLAGS) if (!flags.startsWith('--context')) set.addOption(new Option(flags, help));
   set
     .action((name: string, flags: Record<string, unknown>) => {
-      const given = CONTEXT_KEYS.map(
-        (key) => [key, flags[key.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())]] as const,
-      );
+      const given = CONTEXT_KEYS.map((key) => [key, flags[attributeOf(key)]] as const);
       const made = Object.fromEntries(
         given
           .filter(([, value]) => value !== undefined)
@@ -54,7 +51,7 @@ export function contextCommands(program: Command): void {
     .description('Uses a context from now on.')
     .action((name: string) => {
       const { contexts } = readContexts();
-      assertKnown(contexts, name);
+      contextNamed(contexts, name);
       writeContexts({ current: name, contexts });
       process.stdout.write(`the context ${name} is in use\n`);
     })
@@ -65,7 +62,7 @@ export function contextCommands(program: Command): void {
     .description('Deletes a context. The files that it names stay.')
     .action((name: string) => {
       const { current, contexts } = readContexts();
-      assertKnown(contexts, name);
+      contextNamed(contexts, name);
       const left = Object.fromEntries(Object.entries(contexts).filter(([other]) => other !== name));
       writeContexts({ current: current === name ? '' : current, contexts: left });
       process.stdout.write(`the context ${name} is deleted\n`);
@@ -75,9 +72,3 @@ export function contextCommands(program: Command): void {
 
 /** The keys that name files: a context is used from any folder. */
 const FILES: ReadonlySet<ContextKey> = new Set(['ca', 'cert', 'key', 'token-file'] as const);
-
-function assertKnown(contexts: Readonly<Record<string, Context>>, name: string): void {
-  if (contexts[name]) return;
-  const known = Object.keys(contexts).join(', ') || 'there are none';
-  throw new CommandFailed(`there is no context ${JSON.stringify(name)}; contexts: ${known}`, Exit.USAGE);
-}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatName, inferFormat } from '../../../../src/domain/config/formats.js';
-import { ConfigFormat } from '../../../../src/gen/rollcall/v1/config.js';
+import { formatName, inferFormat } from '../../../src/model/config-format.js';
+import { ConfigFormat } from '../../../src/gen/rollcall/v1/config.js';
 
 test('the format follows the suffix, and the content where there is none', () => {
   assert.equal(inferFormat('a/app.YML', false), ConfigFormat.CONFIG_FORMAT_YAML);

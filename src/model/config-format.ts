@@ -1,4 +1,4 @@
-import { ConfigFormat } from '../../gen/rollcall/v1/config.js';
+import { ConfigFormat } from '../gen/rollcall/v1/config.js';
 
 const SUFFIXES: readonly (readonly [RegExp, ConfigFormat])[] = [
   [/\.json$/i, ConfigFormat.CONFIG_FORMAT_JSON],
@@ -13,7 +13,7 @@ export function inferFormat(key: string, isData: boolean): ConfigFormat {
   return bySuffix ?? (isData ? ConfigFormat.CONFIG_FORMAT_BINARY : ConfigFormat.CONFIG_FORMAT_TEXT);
 }
 
-/** The name of a format in lower case, for messages. */
+/** The name of a format in lower case, for messages. Empty for a format of a later version. */
 export function formatName(format: ConfigFormat): string {
-  return ConfigFormat[format].replace('CONFIG_FORMAT_', '').toLowerCase();
+  return (ConfigFormat[format] ?? '').replace('CONFIG_FORMAT_', '').toLowerCase();
 }
