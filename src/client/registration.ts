@@ -2,7 +2,7 @@ import { Backoff } from '../base/backoff.js';
 import { delay, systemClock } from '../base/clock.js';
 import { systemRandom } from '../base/random.js';
 import { type RejectedHeartbeat, RejectionReason } from '../gen/rollcall/v1/heartbeat.js';
-import type { Instance, Reported } from '../gen/rollcall/v1/instance.js';
+import { type Instance, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
 import type { RegisterRequest } from '../gen/rollcall/v1/registry_service.js';
 import { Code } from '../model/errors.js';
 import { fromDuration } from '../model/time.js';
@@ -89,16 +89,26 @@ export class Registration {
     await this.#running;
   }
 
-  /** Stops the heartbeats and removes the instance. Nothing happens where another process has the id by now. */
+  /**
+   * Stops the heartbeats, reports DRAINING so that clients leave the instance, and removes it. Nothing happens where another
+   * process has the id by now.
+   */
   async close(): Promise<void> {
     this.#stop.abort();
     await this.#starting?.catch(() => undefined); // it may have registered the instance by now
     await this.#running?.catch(() => undefined);
     if (!this.#instance || this.#isOver) return;
     const { namespace, service, id } = this.#instance;
+    const { incarnation } = this;
     this.#isOver = true;
     try {
-      await this.client.registry.deregister({ namespace, service, id, incarnation: this.incarnation });
+      const reported = { state: ReportedState.REPORTED_STATE_DRAINING, note: '' };
+      await this.client.registry.heartbeat({ instances: [{ namespace, service, id, incarnation, reported }] });
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error; // the Deregister itself comes next
+    }
+    try {
+      await this.client.registry.deregister({ namespace, service, id, incarnation });
     } catch (error) {
       const isGone =
         error instanceof CallError && ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason);

@@ -1,6 +1,5 @@
-import { CallError } from '../../client/call-error.js';
 import { Registration, type RegistrationEvent } from '../../client/registration.js';
-import { Liveness, ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { Liveness } from '../../gen/rollcall/v1/instance.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { warn } from '../output.js';
 import type { Session } from '../session.js';
@@ -32,22 +31,6 @@ export async function keepRegistered(
   if (isStatic) return;
   await Promise.race([stopped, registration.ended()]);
   if (over) throw new CommandFailed(`the registration is over: ${over.message} (${over.reason})`, Exit.CONFLICT);
-  await deregisterSoftly(registration, client, instance);
-  say(`${service}/${id} is removed\n`);
-}
-
-/** Reports DRAINING, so that clients leave the instance, and removes it. */
-async function deregisterSoftly(
-  registration: Registration,
-  client: Session<unknown>['client'],
-  { namespace, service, id }: { namespace: string; service: string; id: string },
-): Promise<void> {
-  const { incarnation } = registration;
-  const reported = { state: ReportedState.REPORTED_STATE_DRAINING, note: '' };
-  try {
-    await client.registry.heartbeat({ instances: [{ namespace, service, id, incarnation, reported }] });
-  } catch (error) {
-    if (!(error instanceof CallError)) throw error; // the Deregister itself comes next
-  }
   await registration.close();
+  say(`${service}/${id} is removed\n`);
 }

@@ -1,31 +1,21 @@
-import { follow } from '../../client/watch.js';
 import type { Config } from '../../gen/rollcall/v1/config.js';
 import { WatchConfigRequest } from '../../gen/rollcall/v1/config_service.js';
-import { bytes, plain, warn } from '../output.js';
+import { bytes, plain } from '../output.js';
+import { printWatch } from './print-watch.js';
 import type { Session } from '../session.js';
 
 /** Prints configs, and each change of them, until the command is ended. */
 export async function watchConfigs(
-  { client, namespace, flags, signal, format, show, say }: Session<{ group?: string; prefix?: string }>,
+  session: Session<{ group?: string; prefix?: string }>,
   keys: readonly string[],
 ): Promise<void> {
+  const { client, namespace, flags, signal } = session;
   const { group = 'default', prefix } = flags;
   const prefixes = prefix === undefined ? [] : [prefix];
   const request = WatchConfigRequest.fromPartial({ namespace, filters: [{ group, keys: [...keys], prefixes }] });
   const versions = new Map<string, bigint>();
-  const steps = follow(
-    (resumeToken) => client.config.watchConfig({ ...request, resumeToken }, { signal }),
-    () => client.turn(),
-    {
-      signal,
-      onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
-    },
-  );
-  for await (const { kind, messages } of steps) {
-    if (format !== 'table') {
-      for (const message of messages) await show('config.watchConfig', message, () => '');
-      continue;
-    }
+  const open = (resumeToken: string) => client.config.watchConfig({ ...request, resumeToken }, { signal });
+  await printWatch(session, 'config.watchConfig', open, ({ kind, messages }) => {
     const lines: string[] = [];
     const gone = new Set(kind === 'snapshot' ? versions.keys() : []);
     for (const { upserted, removed } of messages) {
@@ -44,8 +34,8 @@ export async function watchConfigs(
       versions.delete(name);
       lines.push(`- ${name}  gone`);
     }
-    for (const line of lines) say(`${new Date().toISOString().slice(11, 19)}  ${line}\n`);
-  }
+    return { lines };
+  });
 }
 
 function lineOf(sign: string, name: string, { version, size, author, comment }: Config): string {

@@ -1,32 +1,22 @@
-import { follow } from '../../client/watch.js';
 import { type Instance, type InstanceFilter, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { WatchServicesRequest } from '../../gen/rollcall/v1/registry_service.js';
 import { instanceTable } from '../instance-table.js';
-import { plain, warn } from '../output.js';
+import { plain } from '../output.js';
+import { printWatch } from './print-watch.js';
 import type { Session } from '../session.js';
 import { stateOf } from '../shown.js';
 
 /** Prints the instances of services, and each change of them, until the command is ended. */
 export async function watchInstances(
-  { client, namespace, signal, format, show, say }: Session<unknown>,
+  session: Session<unknown>,
   services: readonly string[],
   filter: Partial<InstanceFilter>,
 ): Promise<void> {
+  const { client, namespace, signal } = session;
   const known = new Map<string, Instance>();
   const request = WatchServicesRequest.fromPartial({ namespace, services: [...services], filter: filter });
-  const steps = follow(
-    (resumeToken) => client.registry.watchServices({ ...request, resumeToken }, { signal }),
-    () => client.turn(),
-    {
-      signal,
-      onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
-    },
-  );
-  for await (const { kind, messages } of steps) {
-    if (format !== 'table') {
-      for (const message of messages) await show('registry.watchServices', message, () => '');
-      continue;
-    }
+  const open = (resumeToken: string) => client.registry.watchServices({ ...request, resumeToken }, { signal });
+  await printWatch(session, 'registry.watchServices', open, ({ kind, messages }) => {
     const lines: string[] = [];
     const gone = kind === 'snapshot' ? new Map(known) : new Map<string, Instance>();
     if (kind === 'snapshot') known.clear();
@@ -45,9 +35,8 @@ export async function watchInstances(
       }
     }
     for (const key of gone.keys()) lines.push(`- ${key}  gone`);
-    if (isFirst) say(instanceTable([...known.values()]));
-    for (const line of lines) say(`${new Date().toISOString().slice(11, 19)}  ${line}\n`);
-  }
+    return { lines, ...(isFirst && { table: instanceTable([...known.values()]) }) };
+  });
 }
 
 /** A change of an instance, in one line. */
