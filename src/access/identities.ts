@@ -106,17 +106,17 @@ export class Identities {
     if (credential === undefined) throw refused('the header "authorization" must be "Bearer", a space and a token');
     if (isToken(credential)) return this.#byToken(hashOf(credential));
     if (JWT.test(credential)) return this.#byJwt(credential, networkOf(from.peerAddress));
-    throw unknownToken();
+    throw UNKNOWN_TOKEN;
   }
 
   #byToken(tokenHash: string): Principal {
     const known = this.#tokens.get(tokenHash);
     if (known) return known;
     const rule = this.#rules.tokens.get(tokenHash);
-    if (!rule) throw unknownToken();
+    if (!rule) throw UNKNOWN_TOKEN;
     const principal = this.#principal('token', rule.name, () => {
       const current = this.#rules.tokens.get(tokenHash);
-      if (!current) throw unknownToken();
+      if (!current) throw UNKNOWN_TOKEN;
       return current;
     });
     this.#tokens.set(tokenHash, principal);
@@ -222,6 +222,7 @@ export class Identities {
 }
 
 const refused = (message: string): RollcallError => new RollcallError('TOKEN_REFUSED', message);
-const unknownToken = (): RollcallError => refused('the token is not known, or was removed');
+/** One error for every unknown token, so that a flood of them costs little: see toFailure. */
+const UNKNOWN_TOKEN = Object.freeze(refused('the token is not known, or was removed'));
 const unknownCertificate = (): RollcallError =>
   new RollcallError('CERTIFICATE_UNKNOWN', 'no entry of the access file has the name of the certificate');

@@ -16,6 +16,21 @@ const CALLERS_MAX = 10_000;
 /** A caller that was quiet may make the calls of this many seconds at once: clients come together after an outage. */
 const BURST_S = 2;
 
+/** Waits are said in steps, so that the refusals of a moment are one error: see KeptRefusal. */
+const WAIT_STEP_MS = 10;
+
+/** The last refusal, thrown again while it is the same: a flood of refusals costs little, see toFailure. */
+class KeptRefusal {
+  #last: RollcallError | undefined;
+
+  /** The refusal with this text and this wait. */
+  of(message: string, retryAfterMs: number, metadata: Record<string, string> = {}): RollcallError {
+    const last = this.#last;
+    if (last?.message === message && last.retryAfterMs === retryAfterMs) return last;
+    return (this.#last = Object.freeze(new RollcallError('RATE_LIMITED', message, { metadata, retryAfterMs })));
+  }
+}
+
 /** An allowance that grows with time up to a bound: a token bucket. */
 class Allowance {
   #left = Infinity; // full at first
@@ -41,13 +56,14 @@ class Allowance {
     this.#left -= n;
   }
 
-  /** The milliseconds until `n` can be taken. */
+  /** The milliseconds until `n` can be taken, a multiple of WAIT_STEP_MS. */
   waitMs(n: number, perSecond: number): number {
     const now = this.clock.now();
     const most = Math.max(perSecond * BURST_S, 1);
     this.#left = Math.min(this.#left + ((now - this.#atMs) / 1_000) * perSecond, most);
     this.#atMs = now;
-    return Math.max(Math.ceil(((Math.min(n, most) - this.#left) / perSecond) * 1_000), 0);
+    const seconds = (Math.min(n, most) - this.#left) / perSecond;
+    return Math.max(Math.ceil((seconds * 1_000) / WAIT_STEP_MS) * WAIT_STEP_MS, 0);
   }
 }
 
@@ -55,6 +71,7 @@ class Allowance {
 export class Quota {
   readonly #calls: Allowance;
   readonly #beats: Allowance;
+  readonly #refusal = new KeptRefusal();
   #watches = 0;
 
   constructor(
@@ -109,7 +126,7 @@ export class Quota {
   #refuseFor(ms: number, limit: string): void {
     if (ms === 0) return;
     const metadata = { principal: this.name, limit };
-    throw new RollcallError('RATE_LIMITED', `${this.name} may have up to ${limit}`, { metadata, retryAfterMs: ms });
+    throw this.#refusal.of(`${this.name} may have up to ${limit}`, ms, metadata);
   }
 }
 
@@ -158,6 +175,7 @@ interface Logins {
 /** Bounds the signatures that are verified in vain for one address. A credential that is known already is not counted. */
 export class FailedLogins {
   readonly #byAddress = new Map<string, Logins>();
+  readonly #refusal = new KeptRefusal();
 
   constructor(private readonly clock: Clock) {}
 
@@ -166,8 +184,7 @@ export class FailedLogins {
     const logins = this.#of(address);
     const ms =
       logins.verifying < VERIFYING_MAX ? logins.allowance.waitMs(1, FAILED_LOGINS_PER_SECOND) : VERIFYING_RETRY_MS;
-    if (ms > 0)
-      throw new RollcallError('RATE_LIMITED', 'too many tokens from this address were refused', { retryAfterMs: ms });
+    if (ms > 0) throw this.#refusal.of('too many tokens from this address were refused', ms);
     logins.verifying++;
   }
 

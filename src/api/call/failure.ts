@@ -26,10 +26,19 @@ export interface Failure {
  * logged with an id, and the caller gets INTERNAL with that id.
  */
 export function toFailure(thrown: unknown, log: Log, random: Random): Failure {
-  if (thrown instanceof RollcallError) return failureOf(thrown);
+  if (thrown instanceof RollcallError) return Object.isFrozen(thrown) ? keptFailureOf(thrown) : failureOf(thrown);
   const errorId = random.id();
   log.error({ err: thrown, errorId }, 'internal error');
   return failureOf(new RollcallError('INTERNAL', `internal error ${errorId}`, { metadata: { error_id: errorId } }));
+}
+
+/** The failures of errors that are thrown again and again. They are frozen, which tells them from those made for one call. */
+const kept = new WeakMap<RollcallError, Failure>();
+
+function keptFailureOf(error: RollcallError): Failure {
+  let failure = kept.get(error);
+  if (!failure) kept.set(error, (failure = Object.freeze(failureOf(error))));
+  return failure;
 }
 
 function failureOf(error: RollcallError): Failure {

@@ -165,7 +165,8 @@ function fail(stream: ServerHttp2Stream, call: LeanCall, failure: Failure): void
   call.end();
   if (stream.destroyed || stream.closed) return;
   const { given } = call;
-  const trailers = { ...grpcTrailers(failure), ...headersOf(given?.headers), ...headersOf(given?.trailers) };
+  const own = grpcTrailers(failure);
+  const trailers = given ? { ...own, ...headersOf(given.headers), ...headersOf(given.trailers) } : own;
   stream.respond({ ...HEADERS, ...trailers }, { endStream: true, sendDate: false } as never);
 }
 

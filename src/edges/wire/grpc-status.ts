@@ -18,6 +18,16 @@ export function percentEncoded(text: string): string {
 /** The trailers of gRPC for the end of a call, without the metadata of a handler. */
 export function grpcTrailers(failure: Failure | undefined): Record<string, string> {
   if (!failure) return { 'grpc-status': '0' };
+  if (!Object.isFrozen(failure)) return trailersOf(failure);
+  let trailers = kept.get(failure);
+  if (!trailers) kept.set(failure, (trailers = trailersOf(failure)));
+  return trailers;
+}
+
+/** The trailers of failures that many calls end with. They are frozen, see toFailure. */
+const kept = new WeakMap<Failure, Record<string, string>>();
+
+function trailersOf(failure: Failure): Record<string, string> {
   return {
     'grpc-status': String(failure.code),
     'grpc-message': percentEncoded(failure.message),
