@@ -223,6 +223,6 @@ export class Identities {
 
 const refused = (message: string): RollcallError => new RollcallError('TOKEN_REFUSED', message);
 /** One error for every unknown token, so that a flood of them costs little: see toFailure. */
-const UNKNOWN_TOKEN = Object.freeze(refused('the token is not known, or was removed'));
+const UNKNOWN_TOKEN: RollcallError = Object.freeze(refused('the token is not known, or was removed'));
 const unknownCertificate = (): RollcallError =>
   new RollcallError('CERTIFICATE_UNKNOWN', 'no entry of the access file has the name of the certificate');

@@ -400,7 +400,7 @@ test('a watch is not asked for its headers alone, which would wait for ever', as
   }
 });
 
-test('pages of strangers, and names that are not ours, are refused; listed origins are not', async (t) => {
+test('browsers: pages of strangers, and names that are not ours, are refused; listed origins are not', async (t) => {
   const server = await startWith(t, ['--data-dir', temporaryFolder(), '--http-cors-origins', 'https://ui.example'], []);
   const at = `${server.url}/v1/services`;
   const { port, host } = new URL(server.url);

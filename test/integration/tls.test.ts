@@ -10,7 +10,9 @@ import { type ChannelCredentials, Client, credentials, type ServiceError } from 
 import { GetStatusRequest } from '../../src/gen/rollcall/v1/admin_service.js';
 import { WatchConfigRequest } from '../../src/gen/rollcall/v1/config_service.js';
 import { DiscoverRequest, ListServicesRequest, RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
+import { accessFile, callerWith } from '../support/access.js';
 import { authority, type Certificate, type TestAuthority } from '../support/certificates.js';
+import { withToken } from '../support/security.js';
 import {
   call,
   type Clients,
@@ -167,16 +169,28 @@ test('A2: a certificate that is required, or cannot be verified, is refused by t
   }
 });
 
-test('A3: a pair that is renewed is shown by both ports under load, and no call fails; one that does not fit changes nothing', async (t) => {
+test('A3: a pair that is renewed is shown by both ports under load with tokens, and no call fails; one that does not fit changes nothing', async (t) => {
   const pair = await ca.issue('server');
-  const server = await startTls(t, pair);
-  const registry = clientsWith(t, server, trusting(ca)).registry;
+  const caller = callerWith('services', '{ role: service, namespaces: ["*"], services: ["*"] }');
+  const server = await startTls(t, pair, '--access', accessFile([caller]));
+  const { registry } = clientsWith(t, server, withToken(ca, caller.token));
   await call(registry, 'register', PAY);
   let calls = 0;
   let over = false;
-  const load = (async () => {
-    for (; !over; calls++) await call(registry, 'discover', DISCOVER_PAY);
-  })();
+  const one = async (on: Clients['registry']): Promise<void> => {
+    await call(on, 'discover', DISCOVER_PAY);
+    calls++;
+  };
+  const onOpenConnection = async (): Promise<void> => {
+    while (!over) await one(registry);
+  };
+  const onNewConnections = async (): Promise<void> => {
+    while (!over) {
+      const clients = clientsOf(server.address, withToken(ca, caller.token));
+      await one(clients.registry).finally(() => closeClients(clients));
+    }
+  };
+  const load = Promise.all([onOpenConnection(), onOpenConnection(), onNewConnections()]);
   const ports = [portOf(server.address), portOf(server.url)];
   const shown = (): Promise<string[]> => Promise.all(ports.map(shownBy));
   const [before] = await shown();

@@ -32,7 +32,7 @@ export function toFailure(thrown: unknown, log: Log, random: Random): Failure {
   return failureOf(new RollcallError('INTERNAL', `internal error ${errorId}`, { metadata: { error_id: errorId } }));
 }
 
-/** The failures of errors that are thrown again and again. They are frozen, which tells them from those made for one call. */
+/** The failures of errors that are thrown again and again. Such errors are frozen, and those made for one call are not. */
 const kept = new WeakMap<RollcallError, Failure>();
 
 function keptFailureOf(error: RollcallError): Failure {
