@@ -1,11 +1,11 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist', 'src/gen', 'node_modules', '.cache', 'data'] },
+  { ignores: ['**/dist', 'src/gen', '**/node_modules', '.cache', 'data', 'examples/*/{.venv,gen,build,target,bin}'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {
-      parserOptions: { projectService: { allowDefaultProject: ['*.js', '.dependency-cruiser.cjs', 'scripts/*.js'] } },
+      parserOptions: { projectService: { allowDefaultProject: ['*.js', '.dependency-cruiser.cjs', 'scripts/*.js', 'examples/node/*.js'] } },
     },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
@@ -37,5 +37,5 @@ export default tseslint.config(
     files: ['**/*.js', '**/*.cjs'],
     extends: [tseslint.configs.disableTypeChecked],
   },
-  { files: ['scripts/**', 'bench/**'], rules: { 'no-console': 'off' } },
+  { files: ['scripts/**', 'bench/**', 'examples/**'], rules: { 'no-console': 'off' } },
 );

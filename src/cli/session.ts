@@ -63,7 +63,7 @@ export function remote<Flags>(
     } catch (error) {
       throw await inWords(error, client.address);
     } finally {
-      client.close();
+      await client.close();
     }
   });
 }

@@ -20,12 +20,12 @@ export class CallError extends Error {
     /** The status code, as a number of gRPC. */
     readonly code: number,
     /** The reason, such as "NOT_ALLOWED"; docs/reference/errors.md lists them. Empty if the error is not one of a server of Rollcall. */
-    readonly reason: string,
+    readonly reason: string = '',
     /** The parts of the message that change from error to error. */
-    readonly metadata: ReadonlyMap<string, string>,
-    readonly violations: readonly FieldViolation[],
+    readonly metadata: ReadonlyMap<string, string> = new Map(),
+    readonly violations: readonly FieldViolation[] = [],
     /** When to call again, in milliseconds; `undefined` if the server does not say that it helps. */
-    readonly retryAfterMs: number | undefined,
+    readonly retryAfterMs: number | undefined = undefined,
   ) {
     super(message);
   }

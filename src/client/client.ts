@@ -1,54 +1,38 @@
-import { AdminServiceDefinition } from '../gen/rollcall/v1/admin_service.js';
-import { ConfigServiceDefinition } from '../gen/rollcall/v1/config_service.js';
-import { RegistryServiceDefinition } from '../gen/rollcall/v1/registry_service.js';
-import { Connection, type ConnectionOptions, type MethodDescription } from './connection.js';
+import type { Instance, InstanceFilter } from '../gen/rollcall/v1/instance.js';
+import { type Calls, callsOn, type ServiceCalls } from './calls.js';
+import { type ConfigSelection, ConfigView } from './config-view.js';
+import { Connection, type ConnectionOptions } from './connection.js';
+import { type CloseOptions, type InstanceFields, Registration, type RegistrationOptions } from './registration.js';
+import { type ServiceSelection, ServiceView } from './service-view.js';
+import type { ViewOptions } from './view.js';
 
-/** A service as the generated code describes it. */
-interface ServiceDescription {
-  readonly fullName: string;
-  readonly methods: Readonly<Record<string, object>>;
+/** How the servers are reached, and where the last good state is kept. */
+export interface ClientOptions extends ConnectionOptions {
+  /**
+   * A folder for the last good state of every view, so that a process can start while no server answers. It is made if it is
+   * missing, and its files can be read by their owner alone. Default: nothing is kept on disk.
+   */
+  readonly stateFolder?: string | undefined;
 }
 
-/** Options of one call. */
-export interface CallOptions {
-  /** Milliseconds after which the call is given up. Default: 12,000. A stream has none. */
-  readonly timeoutMs?: number;
-  /** Cancels the call. */
-  readonly signal?: AbortSignal;
-}
-
-type RequestOf<M> = M extends { readonly requestType: { fromPartial(fields: infer Fields): unknown } } ? Fields : never;
-type ResponseOf<M> = M extends { readonly responseType: { decode(bytes: Uint8Array): infer Response } }
-  ? Response
-  : never;
-
-/** The calls of a service: a promise for a unary method, an iterable for a stream of responses. */
-export type Calls<Service extends ServiceDescription> = {
-  readonly [
-    M in keyof Service['methods'] as Service['methods'][M] extends { readonly requestStream: true } ? never : M
-  ]: Service['methods'][M] extends { readonly responseStream: true }
-    ? (
-        request?: RequestOf<Service['methods'][M]>,
-        options?: CallOptions,
-      ) => AsyncGenerator<ResponseOf<Service['methods'][M]>, void, undefined>
-    : (request?: RequestOf<Service['methods'][M]>, options?: CallOptions) => Promise<ResponseOf<Service['methods'][M]>>;
-};
+/** A filter of instances: the fields that matter. */
+export type InstanceFilterFields = Partial<InstanceFilter>;
 
 /**
- * A client of Rollcall: the calls of its services by name. A request is given by the fields that matter, and every other one
- * has its default. Calls reject with CallError.
+ * A client of Rollcall. `registry`, `config` and `admin` have every call of the contract: a request is given by the fields
+ * that matter, and every other one has its default. Calls reject with CallError.
  */
-export class Client {
-  readonly registry: Calls<typeof RegistryServiceDefinition>;
-  readonly config: Calls<typeof ConfigServiceDefinition>;
-  readonly admin: Calls<typeof AdminServiceDefinition>;
+export class Client implements ServiceCalls {
+  readonly registry: ServiceCalls['registry'];
+  readonly config: ServiceCalls['config'];
+  readonly admin: ServiceCalls['admin'];
   readonly #connection: Connection;
+  readonly #registrations = new Set<Registration>();
+  readonly #views = new Set<{ close(): void }>();
 
-  constructor(options: ConnectionOptions) {
+  constructor(private readonly options: ClientOptions) {
     this.#connection = new Connection(options);
-    this.registry = callsOf(RegistryServiceDefinition, this.#connection);
-    this.config = callsOf(ConfigServiceDefinition, this.#connection);
-    this.admin = callsOf(AdminServiceDefinition, this.#connection);
+    ({ registry: this.registry, config: this.config, admin: this.admin } = callsOn(this.#connection));
   }
 
   /** The address that is called next. */
@@ -56,29 +40,56 @@ export class Client {
     return this.#connection.address;
   }
 
-  /** Calls the next address from now on: after a stream that ended. */
-  turn(): void {
-    this.#connection.turn();
+  /**
+   * Registers an instance, and sends its heartbeats from then on. Waits while no server answers, and rejects with a CallError
+   * if the instance is refused.
+   */
+  async register(fields: NonNullable<InstanceFields>, options: RegistrationOptions = {}): Promise<Registration> {
+    const registration = new Registration(this, fields, options);
+    this.#registrations.add(registration);
+    await registration.start();
+    return registration;
   }
 
-  close(): void {
+  /** The instances of a service, asked for now. By default those that can take traffic. */
+  async discover(
+    service: string,
+    { namespace = 'default', filter }: { readonly namespace?: string; readonly filter?: InstanceFilterFields } = {},
+  ): Promise<Instance[]> {
+    return (await this.registry.discover({ namespace, service, ...(filter && { filter }) })).instances;
+  }
+
+  /** Keeps a view of the instances of services, which follows every change until it is closed. */
+  viewServices(selection: ServiceSelection, options: ViewOptions = {}): ServiceView {
+    return this.#open(new ServiceView(this, selection, this.#placed(options)));
+  }
+
+  /** Keeps a view of configs, which follows every change until it is closed. */
+  viewConfigs(selection: ConfigSelection, options: ViewOptions = {}): ConfigView {
+    return this.#open(new ConfigView(this, selection, this.#placed(options)));
+  }
+
+  /**
+   * Ends everything that this client has begun: the instances drain and are deregistered, which are the last calls, and the
+   * views and connections are closed.
+   */
+  async close(options: CloseOptions = {}): Promise<void> {
+    const results = await Promise.allSettled([...this.#registrations].map((each) => each.close(options)));
+    for (const view of this.#views) view.close();
     this.#connection.close();
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  #open<V extends { close(): void; readonly closed: AbortSignal }>(view: V): V {
+    this.#views.add(view);
+    view.closed.addEventListener('abort', () => this.#views.delete(view), { once: true });
+    return view;
+  }
+
+  #placed(options: ViewOptions): ViewOptions & { readonly servers: readonly string[] } {
+    const { stateFolder, addresses } = this.options;
+    return { stateFolder, ...options, servers: addresses };
   }
 }
 
-function callsOf<Service extends ServiceDescription>(
-  { fullName, methods }: Service,
-  connection: Connection,
-): Calls<Service> {
-  const calls = Object.entries(methods).map(([name, described]) => {
-    const method = described as MethodDescription<unknown, unknown> & { readonly responseStream: boolean };
-    const call = (fields: object = {}, options: CallOptions = {}): unknown => {
-      const request = method.requestType.fromPartial(fields as never);
-      return method.responseStream
-        ? connection.stream(fullName, method, request, options.signal)
-        : connection.call(fullName, method, request, options);
-    };
-    return [name, call] as const;
-  });
-  return Object.fromEntries(calls) as Calls<Service>;
-}
+export type { Calls };

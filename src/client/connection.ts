@@ -5,10 +5,17 @@ import {
   credentials,
   Metadata,
 } from '@grpc/grpc-js';
+import { systemRandom } from '../base/random.js';
+import { Code } from '../model/errors.js';
 import { CallError } from './call-error.js';
 
 /** A call without an own deadline is given up after this: longer than any wait inside a server. */
 const CALL_MAX_MS = 12_000;
+/**
+ * The longest silence of a stream before it is given up: a proxy may keep a connection whose server is gone. Every stream of
+ * responses is a watch, and those have a bookmark every 15 s at the latest.
+ */
+const QUIET_MAX_MS = 45_000;
 /** A server that comes back is tried again soon: the backoff of the library grows to two minutes. */
 const CHANNEL = {
   'grpc.initial_reconnect_backoff_ms': 100,
@@ -33,11 +40,11 @@ export interface ConnectionTls {
 
 /** How the servers are reached. */
 export interface ConnectionOptions {
-  /** One or several "host:port". The next one is called where one cannot be reached. */
+  /** One or several "host:port". The first is drawn, so that clients spread, and the next one is called where one cannot be reached. */
   readonly addresses: readonly string[];
   /** `undefined`: without TLS. */
   readonly tls?: ConnectionTls | undefined;
-  /** Returns the token that calls show. It is asked for each call, so a token may be renewed. */
+  /** Returns the token that calls show, such as `tokenFile(path)`. It is asked for each call, so a token may be renewed. */
   readonly token?: (() => string | Promise<string>) | undefined;
 }
 
@@ -57,10 +64,11 @@ export class Connection {
   readonly #channels = new Map<string, GrpcChannel>();
   readonly #credentials: ChannelCredentials;
   /** The position of the address that is called next. It stays where calls succeed. */
-  #at = 0;
+  #at: number;
 
   constructor(private readonly options: ConnectionOptions) {
     if (options.addresses.length === 0) throw new TypeError('at least one address is needed');
+    this.#at = Math.floor(systemRandom.fraction() * options.addresses.length);
     const { tls } = options;
     this.#credentials = tls
       ? credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null)
@@ -73,9 +81,9 @@ export class Connection {
     return addresses[this.#at % addresses.length]!;
   }
 
-  /** Calls the next address from now on. */
-  turn(): void {
-    this.#at++;
+  /** Calls the address behind `at` from now on, unless another call has moved on already. */
+  #leave(at: number): void {
+    if (this.#at === at) this.#at++;
   }
 
   /**
@@ -91,19 +99,23 @@ export class Connection {
     const tries = method.options.idempotencyLevel === undefined ? 1 : this.options.addresses.length;
     const bytes = Buffer.from(method.requestType.encode(request).finish());
     for (let left = tries; ; left--) {
+      const at = this.#at;
       try {
         const answer = await this.#callOnce(`/${service}/${method.name}`, bytes, timeoutMs, signal);
         return method.responseType.decode(answer);
       } catch (thrown) {
         const error = CallError.from(thrown);
         if (!(error instanceof CallError) || !error.isPassing) throw error;
-        this.turn();
+        this.#leave(at);
         if (left <= 1) throw error;
       }
     }
   }
 
-  /** Opens a stream of responses at the address that is next. It ends with a CallError, or when `signal` is aborted. */
+  /**
+   * Opens a stream of responses at the address that is next. It ends with a CallError, or when `signal` is aborted. The stream
+   * after one that failed is opened at another address.
+   */
   async *stream<Request, Response>(
     service: string,
     method: MethodDescription<Request, Response>,
@@ -113,6 +125,7 @@ export class Connection {
     const metadata = await this.#metadata();
     const bytes = Buffer.from(method.requestType.encode(request).finish());
     if (signal?.aborted) return;
+    const at = this.#at;
     const stream: ClientReadableStream<Response> = this.#channel().makeServerStreamRequest(
       `/${service}/${method.name}`,
       asItIs,
@@ -122,12 +135,26 @@ export class Connection {
     );
     const cancel = (): void => stream.cancel();
     signal?.addEventListener('abort', cancel, { once: true });
+    let isQuiet = false;
+    const startQuiet = (): NodeJS.Timeout =>
+      setTimeout(() => {
+        isQuiet = true;
+        stream.cancel();
+      }, QUIET_MAX_MS);
+    let quiet = startQuiet();
     try {
-      for await (const message of stream) yield message as Response;
+      for await (const message of stream) {
+        clearTimeout(quiet); // the time of the reader does not count
+        yield message as Response;
+        quiet = startQuiet();
+      }
     } catch (thrown) {
       if (signal?.aborted) return;
-      throw CallError.from(thrown);
+      const error = isQuiet ? silent() : CallError.from(thrown);
+      if (!(error instanceof CallError && error.reason === 'STREAM_AGE')) this.#leave(at);
+      throw error;
     } finally {
+      clearTimeout(quiet);
       signal?.removeEventListener('abort', cancel);
       stream.on('error', () => undefined); // a reader that stops early cancels the stream
       stream.cancel();
@@ -173,4 +200,5 @@ export class Connection {
   }
 }
 
+const silent = (): CallError => new CallError(`no message came for ${QUIET_MAX_MS / 1_000} s`, Code.UNAVAILABLE);
 const asItIs = (bytes: Buffer): Buffer => bytes;

@@ -3,11 +3,11 @@ import { delay, systemClock } from '../base/clock.js';
 import { systemRandom } from '../base/random.js';
 import { type RejectedHeartbeat, RejectionReason } from '../gen/rollcall/v1/heartbeat.js';
 import { type Instance, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
-import type { RegisterRequest } from '../gen/rollcall/v1/registry_service.js';
+import type { RegisterResponse } from '../gen/rollcall/v1/registry_service.js';
 import { Code } from '../model/errors.js';
 import { fromDuration } from '../model/time.js';
 import { CallError } from './call-error.js';
-import type { Client } from './client.js';
+import type { ServiceCalls } from './calls.js';
 
 /** The deadline of a heartbeat, as the contract proposes. */
 const BEAT_MAX_MS = 3_000;
@@ -15,12 +15,19 @@ const BEAT_MAX_MS = 3_000;
 const JITTER = 0.1;
 /** An item to be sent again is sent after this share of the interval. */
 const RETRY_SHARE = 0.25;
+/** After a failure a call is repeated at once, and after this from the second one on, doubled. */
 const RETRY_BASE_MS = 1_000;
-/** A third of the longest ttl. */
-const RETRY_MAX_MS = 200_000;
+/** The interval until the server has proposed one. */
+const FIRST_INTERVAL_MS = 5_000;
 
 /** The instance to register: the fields that matter. */
-export type InstanceFields = NonNullable<Parameters<Client['registry']['register']>[0]>['instance'];
+export type InstanceFields = NonNullable<Parameters<ServiceCalls['registry']['register']>[0]>['instance'];
+
+/**
+ * Why a registration is over although its process has not ended it: a rejection of a heartbeat, or REFUSED for a call that
+ * failed and cannot be repeated.
+ */
+export type OverReason = 'SUPERSEDED' | 'DEREGISTERED' | 'NOT_ALLOWED' | 'INVALID' | 'REFUSED';
 
 /** An event in the life of a registration. */
 export type RegistrationEvent =
@@ -33,16 +40,28 @@ export type RegistrationEvent =
   | { readonly kind: 'beat' }
   /** A call failed, and will be repeated. */
   | { readonly kind: 'failed'; readonly error: CallError }
-  /** The registration is over: another process has the id, or somebody deregistered this one. */
-  | { readonly kind: 'over'; readonly reason: 'SUPERSEDED' | 'DEREGISTERED' | 'NOT_ALLOWED'; readonly message: string };
+  /** The registration is over, and this process does not serve under the id any more. */
+  | { readonly kind: 'over'; readonly reason: OverReason; readonly message: string };
 
 /** How an instance is kept registered. */
 export interface RegistrationOptions {
   /** The incarnation. Default: a fresh one, which is right for a process that has just started. */
   readonly incarnation?: string | undefined;
-  /** The record that may be replaced; see RegisterRequest. */
+  /**
+   * The record that the first Register may replace; see RegisterRequest. Default: the current one, which the refusal of a
+   * first try names, so that a call that was delayed on its way replaces nothing newer.
+   */
   readonly replacesRevision?: bigint | undefined;
-  readonly onEvent?: (event: RegistrationEvent) => void;
+  readonly onEvent?: ((event: RegistrationEvent) => void) | undefined;
+}
+
+/** How a registration is ended. */
+export interface CloseOptions {
+  /**
+   * How long the instance reports DRAINING and goes on with its heartbeats before it is deregistered, in milliseconds: the time
+   * that callers need to leave it. Default: 0, which reports it all the same.
+   */
+  readonly drainMs?: number;
 }
 
 /**
@@ -54,12 +73,15 @@ export class Registration {
   readonly #stop = new AbortController();
   #instance: Instance | undefined;
   #reported: Reported | undefined;
-  #isOver = false;
+  #over: OverReason | undefined;
   #starting: Promise<number | undefined> | undefined;
   #running: Promise<void> | undefined;
+  /** Ends the wait for the next heartbeat. */
+  #wake = new AbortController();
+  #closing: Promise<void> | undefined;
 
   constructor(
-    private readonly client: Client,
+    private readonly calls: Pick<ServiceCalls, 'registry'>,
     private readonly fields: NonNullable<InstanceFields>,
     private readonly options: RegistrationOptions = {},
   ) {
@@ -73,15 +95,19 @@ export class Registration {
 
   /** Registers the instance, and beats from then on. Rejects with a CallError if it is refused; waits while no server answers. */
   async start(): Promise<Instance> {
-    this.#starting = this.#register();
+    this.#starting = this.#registerFirst();
     const interval = await this.#starting;
-    if (interval !== undefined && !this.#stop.signal.aborted) this.#running = this.#beat(interval);
+    if (interval !== undefined && !this.#stop.signal.aborted) {
+      this.#running = this.#beat(interval);
+      this.#running.catch(() => undefined); // it is an event, and `ended` rejects with it
+    }
     return this.#instance!;
   }
 
-  /** Reports another state from the next heartbeat on, such as DRAINING. */
-  report(reported: Reported): void {
-    this.#reported = reported;
+  /** Reports another state with a heartbeat that is sent now, and with each later one. */
+  report(state: ReportedState, note = ''): void {
+    this.#reported = { state, note };
+    this.#wake.abort();
   }
 
   /** Resolves when the registration is over, which `close` brings about. Rejects if the server refuses the instance. */
@@ -90,25 +116,32 @@ export class Registration {
   }
 
   /**
-   * Stops the heartbeats, reports DRAINING so that clients leave the instance, and removes it. Nothing happens where another
-   * process has the id by now.
+   * Reports DRAINING so that callers leave the instance, goes on with the heartbeats for `drainMs`, and removes the instance
+   * with the last call. Nothing is removed where another process has the id by now.
    */
-  async close(): Promise<void> {
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  async #close({ drainMs = 0 }: CloseOptions): Promise<void> {
+    if (this.#running && drainMs > 0) {
+      this.report(ReportedState.REPORTED_STATE_DRAINING);
+      await delay(systemClock, drainMs);
+    }
     this.#stop.abort();
     await this.#starting?.catch(() => undefined); // it may have registered the instance by now
     await this.#running?.catch(() => undefined);
-    if (!this.#instance || this.#isOver) return;
-    const { namespace, service, id } = this.#instance;
-    const { incarnation } = this;
-    this.#isOver = true;
-    try {
+    if (!this.#instance || this.#over) return;
+    const item = this.#item();
+    if (drainMs === 0) {
       const reported = { state: ReportedState.REPORTED_STATE_DRAINING, note: '' };
-      await this.client.registry.heartbeat({ instances: [{ namespace, service, id, incarnation, reported }] });
-    } catch (error) {
-      if (!(error instanceof CallError)) throw error; // the Deregister itself comes next
+      await this.calls.registry.heartbeat({ instances: [{ ...item, reported }] }).catch((error: unknown) => {
+        if (!(error instanceof CallError)) throw error; // the Deregister itself comes next
+      });
     }
     try {
-      await this.client.registry.deregister({ namespace, service, id, incarnation });
+      await this.calls.registry.deregister(item);
     } catch (error) {
       const isGone =
         error instanceof CallError && ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason);
@@ -116,50 +149,90 @@ export class Registration {
     }
   }
 
+  #item(): { namespace: string; service: string; id: string; incarnation: string } {
+    const { namespace, service, id } = this.#instance!;
+    return { namespace, service, id, incarnation: this.incarnation };
+  }
+
   /** Returns the interval of heartbeats; `undefined` if the instance needs none. */
-  async #register(): Promise<number | undefined> {
-    const backoff = new Backoff(systemRandom, RETRY_BASE_MS, RETRY_MAX_MS);
-    const request: Partial<RegisterRequest> = { incarnation: this.incarnation };
-    if (this.options.replacesRevision !== undefined && !this.#instance)
-      request.replacesRevision = this.options.replacesRevision;
-    for (;;) {
+  async #registerFirst(): Promise<number | undefined> {
+    const { replacesRevision } = this.options;
+    if (replacesRevision !== undefined) return this.#register(replacesRevision);
+    // The process that has just started is newer than any record.
+    return this.#replace(() => true);
+  }
+
+  /** Registers the instance again. A record of another process is newer than this one: the registration is over. */
+  async #registerAgain(): Promise<number | undefined> {
+    try {
+      return await this.#replace(({ metadata }) => metadata.get('state') === 'REMOVED');
+    } catch (error) {
+      if (!(error instanceof CallError)) throw error;
+      if (error.reason === 'DEREGISTERED') return this.#end('DEREGISTERED', error.message);
+      if (error.reason === 'REVISION_MISMATCH') return this.#end('SUPERSEDED', error.message);
+      throw error;
+    }
+  }
+
+  /** Registers the instance in place of the record that the refusal of the server names, while `mayReplace` agrees. */
+  async #replace(mayReplace: (refusal: CallError) => boolean): Promise<number | undefined> {
+    for (let standing = 0n; ;) {
       try {
-        const answer = await this.client.registry.register({ ...request, instance: this.fields });
-        const { instance, revision, warnings, heartbeatInterval } = answer;
-        this.#instance = instance!;
-        this.options.onEvent?.({ kind: 'registered', instance: instance!, revision, warnings });
-        return heartbeatInterval && fromDuration(heartbeatInterval);
+        return await this.#register(standing);
       } catch (error) {
-        if (!(error instanceof CallError) || !error.isPassing || this.#stop.signal.aborted) throw error;
-        this.options.onEvent?.({ kind: 'failed', error });
-        await this.#wait(Math.max(backoff.nextMs(), error.retryAfterMs ?? 0));
+        const isRefusal = error instanceof CallError && error.reason === 'REVISION_MISMATCH';
+        if (!isRefusal || !mayReplace(error) || this.#stop.signal.aborted) throw error;
+        standing = BigInt(error.metadata.get('revision') ?? '0');
       }
     }
   }
 
+  async #register(replacesRevision: bigint): Promise<number | undefined> {
+    const retry = new Retry();
+    for (;;) {
+      try {
+        const { incarnation, fields } = this;
+        const instance = { ...fields, ...(this.#reported && { reported: this.#reported }) };
+        return this.#registered(await this.calls.registry.register({ incarnation, replacesRevision, instance }));
+      } catch (error) {
+        if (!(error instanceof CallError) || !error.isPassing || this.#stop.signal.aborted) throw error;
+        this.options.onEvent?.({ kind: 'failed', error });
+        await delay(systemClock, retry.waitMs(error, FIRST_INTERVAL_MS), this.#stop.signal);
+      }
+    }
+  }
+
+  #registered({ instance, revision, warnings, heartbeatInterval }: RegisterResponse): number | undefined {
+    this.#instance = instance!;
+    this.options.onEvent?.({ kind: 'registered', instance: instance!, revision, warnings });
+    return heartbeatInterval && fromDuration(heartbeatInterval);
+  }
+
   async #beat(first: number): Promise<void> {
     let intervalMs = first;
-    const backoff = new Backoff(systemRandom, RETRY_BASE_MS, RETRY_MAX_MS);
     let waitMs = intervalMs;
+    const retry = new Retry();
     for (;;) {
       await this.#wait(waitMs * (1 - JITTER + 2 * JITTER * systemRandom.fraction()));
       if (this.#stop.signal.aborted) return;
       try {
-        const { namespace, service, id } = this.#instance!;
-        const item = { namespace, service, id, incarnation: this.incarnation };
         const reported = this.#reported && { reported: this.#reported };
-        const answer = await this.client.registry.heartbeat(
-          { instances: [{ ...item, ...reported }] },
-          { timeoutMs: BEAT_MAX_MS },
-        );
-        backoff.reset();
+        const item = { ...this.#item(), ...reported };
+        const answer = await this.calls.registry.heartbeat({ instances: [item] }, { timeoutMs: BEAT_MAX_MS });
+        retry.reset();
         if (answer.heartbeatInterval) intervalMs = fromDuration(answer.heartbeatInterval);
         waitMs = await this.#settle(answer.rejected[0], intervalMs);
-        if (this.#isOver) return;
+        if (this.#over) return;
       } catch (error) {
-        if (!(error instanceof CallError) || error.code === Code.UNAUTHENTICATED) throw error;
+        if (this.#stop.signal.aborted) return;
+        // A token that was good once is renewed, sooner or later.
+        const isLate = error instanceof CallError && (error.isPassing || error.code === Code.UNAUTHENTICATED);
+        if (!isLate) {
+          this.#end('REFUSED', error instanceof Error ? error.message : String(error));
+          throw error;
+        }
         this.options.onEvent?.({ kind: 'failed', error });
-        waitMs = Math.min(Math.max(backoff.nextMs(), error.retryAfterMs ?? 0), intervalMs);
+        waitMs = retry.waitMs(error, intervalMs);
       }
     }
   }
@@ -171,25 +244,45 @@ export class Registration {
         this.options.onEvent?.({ kind: 'beat' });
         return intervalMs;
       case RejectionReason.REJECTION_REASON_NOT_REGISTERED:
-        return (await this.#register()) ?? intervalMs;
+        return (await this.#registerAgain()) ?? intervalMs;
       case RejectionReason.REJECTION_REASON_SUPERSEDED:
-        return this.#over('SUPERSEDED', rejected);
+        return this.#end('SUPERSEDED', rejected.message);
       case RejectionReason.REJECTION_REASON_DEREGISTERED:
-        return this.#over('DEREGISTERED', rejected);
+        return this.#end('DEREGISTERED', rejected.message);
       case RejectionReason.REJECTION_REASON_NOT_ALLOWED:
-        return this.#over('NOT_ALLOWED', rejected);
+        return this.#end('NOT_ALLOWED', rejected.message);
+      case RejectionReason.REJECTION_REASON_INVALID:
+        return this.#end('INVALID', rejected.message);
       default: // RETRY, and reasons that this client does not know
         return intervalMs * RETRY_SHARE;
     }
   }
 
-  #over(reason: 'SUPERSEDED' | 'DEREGISTERED' | 'NOT_ALLOWED', { message }: RejectedHeartbeat): number {
-    this.#isOver = true;
+  #end(reason: OverReason, message: string): number {
+    this.#over = reason;
     this.options.onEvent?.({ kind: 'over', reason, message });
     return 0;
   }
 
-  #wait(ms: number): Promise<void> {
-    return delay(systemClock, ms, this.#stop.signal);
+  /** Waits for the next heartbeat, or until it is needed now. */
+  async #wait(ms: number): Promise<void> {
+    await delay(systemClock, ms, AbortSignal.any([this.#stop.signal, this.#wake.signal]));
+    if (this.#wake.signal.aborted) this.#wake = new AbortController();
+  }
+}
+
+/** The waits after failures: none after the first, then with full jitter up to the interval of heartbeats. */
+class Retry {
+  #failures = 0;
+  readonly #backoff = new Backoff(systemRandom, RETRY_BASE_MS, Infinity);
+
+  waitMs({ retryAfterMs = 0 }: CallError, intervalMs: number): number {
+    const ms = this.#failures++ === 0 ? 0 : Math.max(this.#backoff.nextMs(), retryAfterMs);
+    return Math.min(ms, intervalMs);
+  }
+
+  reset(): void {
+    this.#failures = 0;
+    this.#backoff.reset();
   }
 }

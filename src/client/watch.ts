@@ -1,17 +1,13 @@
 import { Backoff } from '../base/backoff.js';
 import { delay, systemClock } from '../base/clock.js';
 import { systemRandom } from '../base/random.js';
-import { WatchKind, type WatchProgress } from '../gen/rollcall/v1/watch.js';
+import { ResetReason, WatchKind, type WatchProgress } from '../gen/rollcall/v1/watch.js';
 import { Code } from '../model/errors.js';
+import { fromDuration } from '../model/time.js';
 import { CallError } from './call-error.js';
 
 /** After an end with one of these codes, the same call cannot succeed. */
-const FINAL: ReadonlySet<number> = new Set<number>([
-  Code.INVALID_ARGUMENT,
-  Code.PERMISSION_DENIED,
-  Code.UNAUTHENTICATED,
-  Code.UNIMPLEMENTED,
-]);
+const FINAL: ReadonlySet<number> = new Set<number>([Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED, Code.UNIMPLEMENTED]);
 
 /** The waits between two streams: long enough to spare a server that starts, short enough that a view is not old for long. */
 const RETRY_BASE_MS = 200;
@@ -31,8 +27,10 @@ export interface WatchStep<Message extends WatchMessage> {
   readonly revision: bigint;
   /** The token that continues the watch from here, on any server. */
   readonly resumeToken: string;
-  /** True while the server has lost its store, so that the view may be old. */
-  readonly isStale: boolean;
+  /** More than 0 while the server has lost its store: the view may be so old, in milliseconds. */
+  readonly staleForMs: number;
+  /** Why the watch could not go on from its token. Unset in any step but a snapshot. */
+  readonly resetReason: ResetReason;
 }
 
 /** How a watch is followed. */
@@ -41,16 +39,15 @@ export interface FollowOptions {
   /** The token to go on from. Default: begin with a snapshot. */
   readonly resumeToken?: string | undefined;
   /** Called when a stream has ended, once until the next step. The view may be old until then. */
-  readonly onInterrupted?: (error: CallError) => void;
+  readonly onInterrupted?: ((error: CallError) => void) | undefined;
 }
 
 /**
- * Follows a watch over the ends of its streams, on whichever server answers, until `signal` is aborted. Throws a CallError
- * only if the call cannot succeed.
+ * Follows a watch over the ends of its streams, on whichever server answers, until `signal` is aborted, which must end the
+ * streams of `open` too. Throws a CallError only if the call cannot succeed.
  */
 export async function* follow<Message extends WatchMessage>(
   open: (resumeToken: string) => AsyncIterable<Message>,
-  turn: () => void,
   { signal, resumeToken = '', onInterrupted }: FollowOptions,
 ): AsyncGenerator<WatchStep<Message>, void, undefined> {
   const backoff = new Backoff(systemRandom, RETRY_BASE_MS, RETRY_MAX_MS);
@@ -58,6 +55,7 @@ export async function* follow<Message extends WatchMessage>(
   let continueToken = '';
   let staged: Message[] = [];
   let isInterrupted = false;
+  let isKnown = false;
   while (!signal.aborted) {
     let isFirst = true;
     let ended: unknown;
@@ -67,26 +65,30 @@ export async function* follow<Message extends WatchMessage>(
         if (!progress) continue;
         if (isFirst && !progress.continues) staged = [];
         isFirst = false;
+        isKnown = true;
+        backoff.reset();
         staged.push(message);
         if (progress.revision === 0n) {
           continueToken = progress.continueToken;
           continue;
         }
-        backoff.reset();
         isInterrupted = false;
         token = progress.resumeToken || token;
         continueToken = '';
         yield stepOf(staged, progress, token);
         staged = [];
       }
+      ended = new CallError('the stream has ended', Code.UNAVAILABLE);
     } catch (thrown) {
-      if (!(thrown instanceof CallError) || FINAL.has(thrown.code)) throw thrown;
+      if (!(thrown instanceof CallError)) throw thrown;
+      // A token that was good once is renewed, sooner or later.
+      const isFinal = FINAL.has(thrown.code) || (thrown.code === Code.UNAUTHENTICATED && !isKnown);
+      if (isFinal) throw thrown;
       ended = thrown;
     }
     if (signal.aborted) return;
-    if (ended instanceof CallError && !isInterrupted) onInterrupted?.(ended);
+    if (!isInterrupted) onInterrupted?.(ended as CallError);
     isInterrupted = true;
-    turn();
     await delay(systemClock, backoff.nextMs(), signal);
   }
 }
@@ -102,5 +104,13 @@ function stepOf<Message extends WatchMessage>(
     : has(WatchKind.WATCH_KIND_CHANGE)
       ? 'change'
       : 'bookmark';
-  return { kind, messages, revision, resumeToken, isStale: staleFor !== undefined };
+  const reset = messages.find(({ progress }) => progress?.resetReason)?.progress?.resetReason;
+  return {
+    kind,
+    messages,
+    revision,
+    resumeToken,
+    staleForMs: staleFor === undefined ? 0 : fromDuration(staleFor),
+    resetReason: reset ?? ResetReason.RESET_REASON_UNSPECIFIED,
+  };
 }

@@ -13,12 +13,12 @@ export interface StepText {
 
 /** Prints a watch until the command is ended: each message for a program, or what `describe` makes of each step for a person. */
 export async function printWatch<Message extends WatchMessage>(
-  { client, signal, format, show, say }: Session<unknown>,
+  { signal, format, show, say }: Session<unknown>,
   call: CallName,
   open: (resumeToken: string) => AsyncIterable<Message>,
   describe: (step: WatchStep<Message>) => StepText,
 ): Promise<void> {
-  const steps = follow(open, () => client.turn(), {
+  const steps = follow(open, {
     signal,
     onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
   });

@@ -64,7 +64,6 @@ export async function syncConfigs(session: Session<SyncFlags>, target: string): 
   let isDone = false;
   const steps = follow<WatchConfigResponse>(
     (resumeToken) => client.config.watchConfig({ ...request, resumeToken }, { signal: ended }),
-    () => client.turn(),
     {
       signal: ended,
       resumeToken: folder.token,

@@ -51,11 +51,10 @@ export async function top({ client, namespace, signal }: Session<unknown>): Prom
   const timers = isScreen ? [setInterval(draw, DRAW_MS), setInterval(() => void ask(), STATUS_MS)] : [];
   if (isScreen) process.stdout.write(ENTER);
   try {
-    const steps = follow(
-      (resumeToken) => client.registry.watchServices({ ...request, resumeToken }, { signal }),
-      () => client.turn(),
-      { signal, onInterrupted: ({ message }) => (view.interrupted = message) },
-    );
+    const steps = follow((resumeToken) => client.registry.watchServices({ ...request, resumeToken }, { signal }), {
+      signal,
+      onInterrupted: ({ message }) => (view.interrupted = message),
+    });
     for await (const { kind, messages } of steps) {
       view.interrupted = '';
       if (kind === 'snapshot') view.begin();
