@@ -16,6 +16,9 @@ const CLEAN = [
   'SECURITY.md',
   '.github',
   'docs',
+  'clients',
+  'demo',
+  'examples',
   'scripts',
   'src',
   'proto',
@@ -82,7 +85,10 @@ function findIn(path) {
 function filesIn(path) {
   if (!statSync(path).isDirectory()) return [path];
   return readdirSync(path, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(?:md|yml|ts|js|proto)$/.test(name) && !/(?:^|\/)gen\//.test(name))
+    .filter(
+      (name) =>
+        /\.(?:md|yml|ts|js|proto)$/.test(name) && !/(?:^|\/)(?:gen|dist|node_modules|target|build|\.venv)\//.test(name),
+    )
     .map((name) => join(path, name))
     .sort();
 }

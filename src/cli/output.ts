@@ -51,6 +51,9 @@ export function ago(ms: number, nowMs = Date.now()): string {
   return size === 0 ? 'now' : `${Math.floor(passed / size)} ${unit} ago`;
 }
 
+/** A number of things, such as "1 service" and "2 services". */
+export const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+
 /** Bytes for a person. */
 export function bytes(count: number): string {
   if (count < 1_024) return `${count} B`;

@@ -51,7 +51,7 @@ export class CallError extends Error {
     const { reason, metadata } = info ? ErrorInfo.decode(info) : { reason: '', metadata: new Map<string, string>() };
     const delay = retry && RetryInfo.decode(retry).retryDelay;
     return new CallError(
-      (thrown.details || thrown.message).replace(NOISE, ''),
+      textOf(thrown),
       thrown.code,
       reason,
       metadata,
@@ -62,7 +62,10 @@ export class CallError extends Error {
 }
 
 /** The parts that the library adds to a text, which say nothing to a person. */
-const NOISE = /^No connection established\. Last error: (?:Error: )?| ?Resolution note: $/g;
+const NOISE = /^No connection established\. Last error: (?:Error: |null\. ?)?| ?Resolution note: $/g;
+
+const textOf = ({ details, message }: ServiceError): string =>
+  (details || message).replace(NOISE, '').trim() || 'there is no connection';
 
 const isServiceError = (thrown: unknown): thrown is ServiceError =>
   thrown instanceof Error && 'code' in thrown && 'details' in thrown && 'metadata' in thrown;

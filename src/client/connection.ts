@@ -87,8 +87,8 @@ export class Connection {
   }
 
   /**
-   * Makes a unary call. A method that may be repeated is tried once at each address while none can be reached. Rejects with a
-   * CallError.
+   * Makes a unary call. It is tried once at each address while none can be reached; a method that must not be repeated goes on
+   * only from an address to which there was no connection. Rejects with a CallError.
    */
   async call<Request, Response>(
     service: string,
@@ -96,9 +96,9 @@ export class Connection {
     request: Request,
     { timeoutMs = CALL_MAX_MS, signal }: { timeoutMs?: number; signal?: AbortSignal | undefined } = {},
   ): Promise<Response> {
-    const tries = method.options.idempotencyLevel === undefined ? 1 : this.options.addresses.length;
+    const mayRepeat = method.options.idempotencyLevel !== undefined;
     const bytes = Buffer.from(method.requestType.encode(request).finish());
-    for (let left = tries; ; left--) {
+    for (let left = this.options.addresses.length; ; left--) {
       const at = this.#at;
       try {
         const answer = await this.#callOnce(`/${service}/${method.name}`, bytes, timeoutMs, signal);
@@ -107,7 +107,7 @@ export class Connection {
         const error = CallError.from(thrown);
         if (!(error instanceof CallError) || !error.isPassing) throw error;
         this.#leave(at);
-        if (left <= 1) throw error;
+        if (left <= 1 || !(mayRepeat || wasNotSent(thrown))) throw error;
       }
     }
   }
@@ -199,6 +199,10 @@ export class Connection {
     return channel;
   }
 }
+
+/** True if there was no connection to send a call on: the library says so in its text alone. */
+const wasNotSent = (thrown: unknown): boolean =>
+  thrown instanceof Error && 'details' in thrown && String(thrown.details).startsWith('No connection established');
 
 const silent = (): CallError => new CallError(`no message came for ${QUIET_MAX_MS / 1_000} s`, Code.UNAVAILABLE);
 const asItIs = (bytes: Buffer): Buffer => bytes;

@@ -17,6 +17,9 @@ const JITTER = 0.1;
 const RETRY_SHARE = 0.25;
 /** After a failure a call is repeated at once, and after this from the second one on, doubled. */
 const RETRY_BASE_MS = 1_000;
+/** The tries of a Deregister that reaches no server, and the time between them. */
+const DEREGISTER_TRIES = 3;
+const DEREGISTER_EVERY_MS = 1_000;
 /** The interval until the server has proposed one. */
 const FIRST_INTERVAL_MS = 5_000;
 
@@ -42,6 +45,14 @@ export type RegistrationEvent =
   | { readonly kind: 'failed'; readonly error: CallError }
   /** The registration is over, and this process does not serve under the id any more. */
   | { readonly kind: 'over'; readonly reason: OverReason; readonly message: string };
+
+/** The names of an instance and of this run of it, as calls carry them. */
+interface Item {
+  readonly namespace: string;
+  readonly service: string;
+  readonly id: string;
+  readonly incarnation: string;
+}
 
 /** How an instance is kept registered. */
 export interface RegistrationOptions {
@@ -140,16 +151,25 @@ export class Registration {
         if (!(error instanceof CallError)) throw error; // the Deregister itself comes next
       });
     }
-    try {
-      await this.calls.registry.deregister(item);
-    } catch (error) {
-      const isGone =
-        error instanceof CallError && ['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason);
-      if (!isGone) throw error;
+    await this.#deregister(item);
+  }
+
+  /** Removes the instance. Tries a little longer than once: a server that comes back is not connected yet. */
+  async #deregister(item: Item): Promise<void> {
+    for (let tries = DEREGISTER_TRIES; ;) {
+      try {
+        await this.calls.registry.deregister(item);
+        return;
+      } catch (error) {
+        if (!(error instanceof CallError)) throw error;
+        if (['INSTANCE_NOT_FOUND', 'INCARNATION_MISMATCH'].includes(error.reason)) return;
+        if (!error.isPassing || --tries === 0) throw error;
+        await delay(systemClock, DEREGISTER_EVERY_MS);
+      }
     }
   }
 
-  #item(): { namespace: string; service: string; id: string; incarnation: string } {
+  #item(): Item {
     const { namespace, service, id } = this.#instance!;
     return { namespace, service, id, incarnation: this.incarnation };
   }

@@ -51,7 +51,7 @@ async function healthOf(client: Client, id = 'a'): Promise<Health> {
   return (await client.registry.getInstance({ service: 'pay', id })).instance!.health;
 }
 
-test('an instance starts, serves, drains and leaves, and its deregistration is the last call', async (t) => {
+test('N3: an instance starts, serves, drains and leaves, and its deregistration is the last call', async (t) => {
   const client = clientOf(t, await startServer(t));
   const other = clientOf(t, client.address);
   const starting = { state: ReportedState.REPORTED_STATE_STARTING, note: 'loading' };
@@ -74,7 +74,7 @@ test('an instance starts, serves, drains and leaves, and its deregistration is t
   await assert.rejects(healthOf(other), { reason: 'INSTANCE_NOT_FOUND' });
 });
 
-test('a process that was started later takes the id over, and the older one is over', async (t) => {
+test('N2 N3: a process that was started later takes the id over, and the older one is over', async (t) => {
   const server = await startServer(t);
   const [older, newer] = [clientOf(t, server), clientOf(t, server)];
   const { registration, events } = await registered(older);
@@ -96,7 +96,7 @@ test('an instance that an operator deregisters is over; a new registration of th
   assert.equal(await healthOf(client), Health.HEALTH_HEALTHY);
 });
 
-test('an instance that the server has forgotten registers again, with what it reports now', async (t) => {
+test('N2: an instance that the server has forgotten registers again, with what it reports now', async (t) => {
   const [port] = await freePorts(1);
   const args = ['--grpc-port', String(port)];
   const first = await startServer(t, temporaryFolder(), [], ...args);
@@ -121,7 +121,7 @@ test('what cannot be registered is refused with the field', async (t) => {
   });
 });
 
-test('a token that is renewed in its file is shown from then on, and the registration goes on', async (t) => {
+test('N2: a token that is renewed in its file is shown from then on, and the registration goes on', async (t) => {
   const grant = '{ role: service, namespaces: ["*"], services: ["*"] }';
   const [before, after] = [callerWith('before', grant), callerWith('after', grant)];
   const path = accessFile([before, after]);
@@ -142,7 +142,7 @@ test('a token that is renewed in its file is shown from then on, and the registr
   assert.deepEqual(overReasons(events), []);
 });
 
-test('a view shows every change, whole; without a server it keeps what it showed, and says that it may be old', async (t) => {
+test('N1: a view shows every change, whole; without a server it keeps what it showed, and says that it may be old', async (t) => {
   const server = await startServer(t);
   const proxy = await Proxy.open(t, Number(server.address.split(':')[1]));
   const writer = clientOf(t, server);
@@ -194,7 +194,7 @@ test('a watch that cannot succeed rejects with the reason', async (t) => {
   await assert.rejects(closed.ready(), { name: 'AbortError' });
 });
 
-test('the last good state is on disk for its owner, and a process starts with it while no server answers', async (t) => {
+test('N1: the last good state is on disk for its owner, and a process starts with it while no server answers', async (t) => {
   const stateFolder = join(temporaryFolder(), 'state');
   const folder = temporaryFolder();
   const [port] = await freePorts(1);

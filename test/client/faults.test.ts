@@ -54,7 +54,7 @@ function faultOf(view: ServiceView, truth: Truth): string | undefined {
   return undefined;
 }
 
-test('under kills, restarts and cuts a view is right or says that it may be old, and a live process comes back within its ttl', async (t) => {
+test('N1 N2: under kills, restarts and cuts a view is right or says that it may be old, and a live process comes back within its ttl', async (t) => {
   const seed = Number(process.env['ROLLCALL_TEST_SEED'] ?? Math.floor(Math.random() * 1e9));
   t.diagnostic(`ROLLCALL_TEST_SEED=${seed}`);
   const dice = new Dice(seed);

@@ -23,9 +23,14 @@ const filesIn = (folder: string, ending: string): string[] =>
     .map((name) => join(folder, name))
     .sort();
 
+/** The languages that have an example. */
+const LANGUAGES = readdirSync(join(root, 'examples'), { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
 /** Every document for people. */
 const DOCUMENTS = [
-  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'RELEASING.md', 'SECURITY.md'],
+  ...['README.md', 'README.zh.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'RELEASING.md', 'SECURITY.md'],
+  ...['clients/node/README.md', 'examples/README.md', ...LANGUAGES.map((name) => `examples/${name}/README.md`)],
   ...filesIn('docs', '.md'),
 ];
 /** Files that documents name and that do not exist yet. */
@@ -171,7 +176,10 @@ test('every path of the repository that a document names exists', () => {
     for (const [, path] of withoutCode(read(document)).matchAll(
       /`((?:src|proto|test|docs|scripts|bench)\/[\w./-]*\w)`/g,
     ))
-      assert.ok(existsSync(join(root, path!)) || PLANNED.includes(path!), `${document} names ${path}`);
+      assert.ok(
+        [root, join(root, dirname(document))].some((from) => existsSync(join(from, path!))) || PLANNED.includes(path!),
+        `${document} names ${path}`,
+      );
 });
 
 test('every log line that the documents quote is one of src', () => {
@@ -213,8 +221,8 @@ test('docs/reference/settings.md, metrics.md and the schemas of files are as npm
   assert.equal(await metricsDoc(), read('docs/reference/metrics.md'));
 });
 
-test('README names no variable, and no flag of the server, that does not exist', () => {
-  const text = read('README.md');
+test('README and the quickstart name no variable, and no flag of the server, that does not exist', () => {
+  const text = read('README.md') + read('docs/quickstart.md');
   const variables = new Set(Object.keys(SETTINGS).map(variableOf));
   for (const [variable] of text.matchAll(/ROLLCALL_[A-Z_]+/g)) assert.ok(variables.has(variable), variable);
   const commands = [...text.matchAll(/(?:npm start --|main\.js (?:serve|store new-epoch)) (.*?)(?=[`\n])/g)];

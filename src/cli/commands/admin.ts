@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { MembershipState } from '../../gen/rollcall/v1/admin_service.js';
-import { type Cell, list, plain, table, warn } from '../output.js';
+import { counted, type Cell, list, plain, table, warn } from '../output.js';
 import { remote } from '../session.js';
 import { agoOf, everyPage, example } from '../shown.js';
 
@@ -31,12 +31,12 @@ export function adminCommands(program: Command): void {
             [
               'holds',
               counts &&
-                `${counts.services} services, ${counts.instances} instances, ${counts.configs} configs in ${counts.namespaces} namespaces; ${counts.watches} watches`,
+                `${counted(counts.services, 'service')}, ${counted(counts.instances, 'instance')}, ${counted(counts.configs, 'config')} in ${counted(counts.namespaces, 'namespace')}; ${counts.watches} ${counts.watches === 1 ? 'watch' : 'watches'}`,
             ],
             [
               'protected',
               counts && counts.protectedServices > 0
-                ? { text: `${counts.protectedServices} services`, color: 'yellow' }
+                ? { text: counted(counts.protectedServices, 'service'), color: 'yellow' }
                 : undefined,
             ],
             [
