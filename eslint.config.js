@@ -5,7 +5,11 @@ export default tseslint.config(
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: {
-      parserOptions: { projectService: { allowDefaultProject: ['*.js', '.dependency-cruiser.cjs', 'scripts/*.js', 'examples/node/*.js'] } },
+      parserOptions: {
+        projectService: {
+          allowDefaultProject: ['*.js', '.dependency-cruiser.cjs', 'scripts/*.js', 'examples/node/*.js'],
+        },
+      },
     },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',

@@ -1,13 +1,16 @@
 // Measures the built program: `npm run bench [-- SCENARIO...]`. See README.md.
+import { execFileSync } from 'node:child_process';
 import { noop } from 'cockatiel';
 import { Etcd3 } from 'etcd3';
 import { type EtcdCluster, openEtcd } from '../test/support/etcd.js';
 import { BenchClient, type Call } from './client.js';
 import { beats, discover, instance, publish, register, registers } from './requests.js';
-import { BenchServer, withFolder } from './server.js';
+import { BenchServer, mainOf, THIS_CHECKOUT, withFolder } from './server.js';
 import { quantile } from './statistics.js';
 
 const IN_FLIGHT = 200;
+/** Runs of a command of the command line. */
+const COMMAND_RUNS = 20;
 /** A third of the default TTL. */
 const BEAT_EVERY_SECONDS = 5;
 
@@ -171,6 +174,26 @@ const scenarios: Record<string, () => Promise<void>> = {
           await heartbeatsWhile(client, `8 publishes of ${what}`, all);
           publisher.close();
         }
+      }),
+    );
+  },
+
+  async cli() {
+    /** The median time of a command, from its start to its end. */
+    const time = (what: string, ...args: string[]): void => {
+      const took = Array.from({ length: COMMAND_RUNS }, () => {
+        const began = performance.now();
+        execFileSync(process.execPath, args, { stdio: 'ignore' });
+        return performance.now() - began;
+      });
+      say(what, `${quantile(took, 0.5).toFixed(0)} ms`, `fastest ${Math.min(...took).toFixed(0)} ms`);
+    };
+    const main = mainOf(THIS_CHECKOUT);
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async ({ address }) => {
+        time('node alone', '-e', '0');
+        time('rollcall help', main, 'help');
+        time('rollcall services, of a local server', main, 'services', '--server', address);
       }),
     );
   },

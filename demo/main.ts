@@ -54,7 +54,8 @@ function makeGuards(folder: string): Guards {
   const ca = join(certs, 'ca.crt');
   return {
     args: [
-      ...['--tls-cert', join(certs, 'server.crt'), '--tls-key', join(certs, 'server.key'), '--peer-ca', ca],
+      ...['--tls-cert', join(certs, 'server.crt'), '--tls-key', join(certs, 'server.key')],
+      ...(values.cluster ? ['--peer-ca', ca] : []),
       ...['--access', access],
     ],
     variables: { ROLLCALL_CLI_CA: ca, ROLLCALL_CLI_TOKEN_FILE: token },
@@ -112,7 +113,10 @@ async function obey(line: string): Promise<void> {
     return say(programs.map((each) => `${each.name} ${each.isRunning ? 'runs' : 'is down'}`).join(', '));
   if (!program || !['kill', 'stop', 'start'].includes(command)) return console.log(SWITCH);
   if (command === 'start') {
-    if (!program.isRunning) await program.start();
+    if (!program.isRunning) {
+      say(`${name} starts; a server that crashed soon after its start waits a minute before it joins again`);
+      await program.start();
+    }
     return say(`${name} runs`);
   }
   await program.end(command === 'kill' ? 'SIGKILL' : 'SIGTERM');

@@ -1,4 +1,5 @@
 // Simulated services that come, beat, fail, drain and go, and a config that changes.
+import { delay, systemClock } from '../src/base/clock.js';
 import { CallError, type Client, ReportedState } from '../src/client/index.js';
 
 const TTL_S = 3;
@@ -11,11 +12,8 @@ const CONFIG = 'limits.yaml';
 /** The instances at the start, by service. */
 const FLEET: Readonly<Record<string, number>> = { web: 3, pay: 4, users: 2 };
 
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
-  });
+/** Waits, or until the demo ends. */
+const pause = (ms: number, signal: AbortSignal): Promise<void> => delay(systemClock, ms, signal);
 
 /** An instance that can die: `Registration` would always leave in order. */
 class Simulated {

@@ -64,5 +64,20 @@ export function bytes(count: number): string {
 /** Prints a line beside the result: to standard error, so that a pipe does not get it. */
 export const warn = (text: string): void => void process.stderr.write(`rollcall: ${text}\n`);
 
+/** Characters of a progress bar. */
+const BAR = 24;
+
+/** Draws the progress of long work on a terminal, in one line that the next one replaces. The last one erases it. */
+export function drawProgress(done: number, total: number, noun: string): void {
+  if (!process.stderr.isTTY) return;
+  const filled = total === 0 ? BAR : Math.floor((done / total) * BAR);
+  const bar = `[${'#'.repeat(filled)}${' '.repeat(BAR - filled)}] ${done} of ${counted(total, noun)}`;
+  process.stderr.write(done < total ? `\r${bar}\x1b[K` : '\r\x1b[K');
+}
+
 /** Text of a stranger in one line of a terminal: without control characters, which could move its cursor. */
 export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, '\u00b7');
+
+/** The examples at the end of a help. */
+export const example = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;

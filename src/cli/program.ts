@@ -7,7 +7,7 @@ import { contextCommands } from './commands/context.js';
 import { localCommands } from './commands/local.js';
 import { registryCommands } from './commands/registry.js';
 import { CommandFailed, Exit } from './exits.js';
-import { example } from './shown.js';
+import { example } from './output.js';
 
 /** The groups of commands, in the order of the help. A new group adds its file here. */
 const GROUPS: readonly (readonly [title: string, add: (program: Command) => void])[] = [

@@ -4,10 +4,6 @@ import { LIMITS } from '../model/limits.js';
 import { fromTimestamp } from '../model/time.js';
 import { ago, type Cell } from './output.js';
 
-/** The examples at the end of a help. */
-export const example = (...lines: readonly string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  ${line}\n`).join('')}`;
-
 const COLORS = {
   [Health.HEALTH_HEALTHY]: 'green',
   [Health.HEALTH_DEGRADED]: 'yellow',

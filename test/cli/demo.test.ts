@@ -65,7 +65,8 @@ test('the servers of the cluster demo are killed, stopped and started by name, a
   await say('list', /server2 is down, server3 runs/);
   assert.match(await ask(t, demo, 'instances', 'users'), /users-8/);
   await say('start etcd3', /etcd3 runs/);
-  await say('start server2', /server2 runs/);
+  await say('stop server3', /server3 is down/);
+  await say('start server3', /server3 runs/);
   await say('kill nothing', /ends a program at once/);
   await say('quit', /ending/);
   assert.deepEqual(await once(demo.process, 'exit'), [0, null]);

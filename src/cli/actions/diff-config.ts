@@ -15,14 +15,14 @@ const CONTEXT_LINES = 3;
 export async function diffConfig(
   { client, namespace, flags: { group = 'default' }, signal, format }: Session<{ group?: string }>,
   key: string,
-  from: bigint,
+  from: string,
   to: string | undefined,
 ): Promise<void> {
   const get = async (version: bigint): Promise<{ name: string; text: string }> => {
     const { config } = await client.config.getConfig({ namespace, group, key, version }, { signal });
     return { name: `${group}/${key} v${config!.version}`, text: contentOf(config!).toString('utf8') };
   };
-  const before = await get(from);
+  const before = await get(versionOf(from));
   const isVersion = to === undefined || (isVersionText(to) && !existsSync(to));
   const after = isVersion
     ? await get(to === undefined ? CURRENT_VERSION : versionOf(to))

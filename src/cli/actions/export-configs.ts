@@ -5,6 +5,7 @@ import { contentOf } from '../contents.js';
 import { formatToNote, writeGroup } from './config-folder.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { makeFolder } from '../make-folder.js';
+import { counted, drawProgress } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -35,10 +36,8 @@ export async function exportConfigs(
       if (members) members.push(config!);
       else groups.set(config!.group, [config!]);
     }
-    if (process.stderr.isTTY)
-      process.stderr.write(`\r${Math.min(i + FETCHES, heads.length)} of ${heads.length} configs`);
+    drawProgress(Math.min(i + FETCHES, heads.length), heads.length, 'config');
   }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   makeFolder(folder);
   for (const [of, members] of groups) {
     const files = members.map((config) => {
@@ -55,5 +54,7 @@ export async function exportConfigs(
     makeFolder(join(folder, of));
     writeGroup(join(folder, of), files);
   }
-  say(`${heads.length} configs of ${groups.size} groups are in ${folder}\n`);
+  say(
+    `${counted(heads.length, 'config')} of ${counted(groups.size, 'group')} ${heads.length === 1 ? 'is' : 'are'} in ${folder}\n`,
+  );
 }

@@ -4,7 +4,7 @@ import { CallError } from '../../client/call-error.js';
 import { LIMITS } from '../../model/limits.js';
 import { draftContent } from '../contents.js';
 import { type FileConfig, formatIn, readGroups } from './config-folder.js';
-import { warn } from '../output.js';
+import { drawProgress, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -37,6 +37,7 @@ export async function importConfigs(
   if (dryRun) return say(`${changed.length} would be published, in ${batches.length} revisions\n`);
   let done = 0;
   for (const batch of batches) {
+    drawProgress(done, changed.length, 'config');
     const [{ group }] = batch as [FileConfig];
     const drafts = batch.map((file) => ({
       key: file.key,
@@ -47,9 +48,11 @@ export async function importConfigs(
     }));
     const publishing = client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
     const answer = await publishing.catch((error: unknown) => {
+      drawProgress(1, 1, 'config'); // the error gets a line of its own
       throw withFiles(error, batch);
     });
     done += batch.length;
+    drawProgress(1, 1, 'config');
     say(
       `${batch.length} configs of ${group} are published, revision ${answer.revision} (${done} of ${changed.length})\n`,
     );

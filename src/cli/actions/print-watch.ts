@@ -18,11 +18,17 @@ export async function printWatch<Message extends WatchMessage>(
   open: (resumeToken: string) => AsyncIterable<Message>,
   describe: (step: WatchStep<Message>) => StepText,
 ): Promise<void> {
+  let isInterrupted = false;
   const steps = follow(open, {
     signal,
-    onInterrupted: ({ message }) => warn(`the watch was interrupted and goes on: ${message}`),
+    onInterrupted: ({ message }) => {
+      isInterrupted = true;
+      warn(`the watch is interrupted: ${message}`);
+    },
   });
   for await (const step of steps) {
+    if (isInterrupted) warn('the watch goes on');
+    isInterrupted = false;
     if (format !== 'table') {
       for (const message of step.messages) await show(call, message, () => '');
       continue;

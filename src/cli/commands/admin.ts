@@ -1,8 +1,6 @@
 import type { Command } from 'commander';
-import { MembershipState } from '../../gen/rollcall/v1/admin_service.js';
-import { counted, type Cell, list, plain, table, warn } from '../output.js';
+import { example } from '../output.js';
 import { remote } from '../session.js';
-import { agoOf, everyPage, example } from '../shown.js';
 
 /** Commands for operators. */
 export function adminCommands(program: Command): void {
@@ -11,66 +9,9 @@ export function adminCommands(program: Command): void {
       .command('status')
       .summary('show the state of the server and its cluster')
       .description('Shows the state of the server that answers, its store, its cluster and its alarms.'),
-    async ({ client, show, signal }) => {
-      const answer = await client.admin.getStatus({}, { signal });
-      const { counts, store, cluster, alarms } = answer;
-      await show('admin.getStatus', answer, () =>
-        [
-          list([
-            ['server', `${client.address}, version ${answer.version}, started ${agoOf(answer.startTime)}`],
-            ['ready', answer.ready ? { text: 'yes', color: 'green' } : { text: 'no', color: 'red' }],
-            [
-              'store',
-              store &&
-                [
-                  ...(store.kind === '' ? [] : [store.kind]), // callers without the right to see all get a part
-                  store.reachable ? 'reachable' : 'not reachable',
-                  ...(counts ? [store.writable ? 'writable' : 'not writable', `revision ${answer.revision}`] : []),
-                ].join(', '),
-            ],
-            [
-              'holds',
-              counts &&
-                `${counted(counts.services, 'service')}, ${counted(counts.instances, 'instance')}, ${counted(counts.configs, 'config')} in ${counted(counts.namespaces, 'namespace')}; ${counts.watches} ${counts.watches === 1 ? 'watch' : 'watches'}`,
-            ],
-            [
-              'protected',
-              counts && counts.protectedServices > 0
-                ? { text: counted(counts.protectedServices, 'service'), color: 'yellow' }
-                : undefined,
-            ],
-            [
-              'cluster',
-              cluster && (MembershipState[cluster.state] ?? '').replace('MEMBERSHIP_STATE_', '').toLowerCase(),
-            ],
-          ]),
-          cluster && cluster.replicas.length > 0
-            ? `\n${table(
-                ['NODE', 'ADDRESS', 'JUDGES', 'STATE'],
-                cluster.replicas.map((one): Cell[] => [
-                  plain(one.node),
-                  one.address,
-                  `${one.judgedServices} services`,
-                  one.unreachable
-                    ? { text: 'unreachable', color: 'red' }
-                    : one.id === cluster.self
-                      ? 'this server'
-                      : 'reachable',
-                ]),
-              )}`
-            : '',
-          alarms.length > 0
-            ? `\n${table(
-                ['ALARM', 'SINCE', 'TEXT'],
-                alarms.map(({ name, since, message }): Cell[] => [
-                  { text: name, color: 'red' },
-                  agoOf(since),
-                  plain(message),
-                ]),
-              )}`
-            : '',
-        ].join(''),
-      );
+    async (session) => {
+      const { showStatus } = await import('../actions/admin.js');
+      await showStatus(session);
     },
   ).addHelpText('after', example('rollcall status', 'rollcall status -o json --context prod'));
 
@@ -92,25 +33,9 @@ export function adminCommands(program: Command): void {
       .command('whoami')
       .summary('show who the server takes you for')
       .description('Shows who the server takes the caller for, and what it may do.'),
-    async ({ client, show, signal }) => {
-      const answer = await client.admin.getSelf({}, { signal });
-      await show('admin.getSelf', answer, () =>
-        answer.open
-          ? `The server has no access control: every caller may do everything.\n`
-          : [
-              `${answer.principal}\n`,
-              answer.grants.length === 0
-                ? 'has no rights\n'
-                : table(
-                    ['ACTIONS', 'NAMESPACES', 'SERVICES', 'CONFIGS'],
-                    answer.grants.map((grant) =>
-                      [grant.actions, grant.namespaces, grant.services, grant.configs].map(
-                        (names) => names.join(',') || '-',
-                      ),
-                    ),
-                  ),
-            ].join(''),
-      );
+    async (session) => {
+      const { whoAmI } = await import('../actions/admin.js');
+      await whoAmI(session);
     },
   ).addHelpText('after', example('rollcall whoami --token-file ./token'));
 
@@ -123,26 +48,9 @@ export function adminCommands(program: Command): void {
       .option('--method <path>', 'only events of this method')
       .option('--resource <name>', 'only events of this object')
       .option('--failures', 'only calls that failed'),
-    async ({ client, show, signal, flags: { principal = '', method = '', resource = '', failures = false } }) => {
-      const request = { principal, method, resource, failuresOnly: failures };
-      const answer = await everyPage(
-        (page) => client.admin.listAuditEvents({ ...page, ...request }, { signal }),
-        'events',
-      );
-      if (answer.unanswered.length > 0) warn(`these servers did not answer: ${answer.unanswered.join(', ')}`);
-      await show('admin.listAuditEvents', answer, () =>
-        table(
-          ['TIME', 'CALLER', 'METHOD', 'OBJECTS', 'OUTCOME', 'COMMENT'],
-          answer.events.map((event): Cell[] => [
-            agoOf(event.time),
-            plain(event.principal),
-            event.method.split('/').pop()!,
-            event.resources.map(plain).join(' ') || '-',
-            event.outcome === 'OK' ? 'OK' : { text: event.outcome, color: 'yellow' },
-            plain(event.comment) || '-',
-          ]),
-        ),
-      );
+    async (session) => {
+      const { listEvents } = await import('../actions/admin.js');
+      await listEvents(session);
     },
   ).addHelpText('after', example('rollcall audit --failures', 'rollcall audit --resource default/default/app.yaml'));
 
@@ -152,13 +60,9 @@ export function adminCommands(program: Command): void {
       .summary('end the protection of a service')
       .description('Ends the protection of a service: its silent instances are hidden, and removed in time.')
       .option('--comment <text>', 'the reason, for the audit'),
-    async ({ client, show, namespace, signal, flags: { comment = '' } }, service) => {
-      const answer = await client.admin.releaseProtection({ namespace, service: service, comment }, { signal });
-      await show(
-        'admin.releaseProtection',
-        answer,
-        () => `${service} is not protected any more, revision ${answer.revision}\n`,
-      );
+    async (session, service) => {
+      const { releaseProtection } = await import('../actions/admin.js');
+      await releaseProtection(session, service);
     },
   ).addHelpText('after', example('rollcall release-protection pay --comment "the zone is gone for good"'));
 
@@ -169,9 +73,9 @@ export function adminCommands(program: Command): void {
       .description(
         'Forgets a server that left without a word and will not come back, so that verdicts do not wait for it.',
       ),
-    async ({ client, show, signal }, node) => {
-      const answer = await client.admin.forgetMember({ node: node }, { signal });
-      await show('admin.forgetMember', answer, () => `${node} is forgotten, revision ${answer.revision}\n`);
+    async (session, node) => {
+      const { forgetMember } = await import('../actions/admin.js');
+      await forgetMember(session, node);
     },
   ).addHelpText('after', example('rollcall forget-member node-3'));
 }

@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { example } from '../shown.js';
+import { example } from '../output.js';
 
 /** The command that prints the completion of a shell. */
 export function completionCommand(program: Command): void {

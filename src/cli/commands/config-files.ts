@@ -1,7 +1,7 @@
+import { example } from '../output.js';
 import type { Command } from 'commander';
 import type { SyncFlags } from '../actions/sync-configs.js';
 import { remote } from '../session.js';
-import { example } from '../shown.js';
 
 /** Commands that move configs between a namespace and files; `config` is the command that has them. */
 export function configFileCommands(config: Command): void {

@@ -1,9 +1,8 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { attributeOf, contextNamed, CONTEXT_KEYS, type ContextKey, readContexts, writeContexts } from '../contexts.js';
-import { table } from '../output.js';
+import { example, table } from '../output.js';
 import { REACH_FLAGS } from '../reach.js';
-import { example } from '../shown.js';
 
 /** Commands that keep named places to call. */
 export function contextCommands(program: Command): void {

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { CALLER_NAME, hashOf, newToken } from '../../access/tokens.js';
 import { VERSION } from '../../version.js';
 import { CommandFailed, Exit } from '../exits.js';
-import { example } from '../shown.js';
+import { example } from '../output.js';
 
 /** The flag of serve that is no setting. */
 const PRINT_SETTINGS = '--print-settings';

@@ -1,20 +1,7 @@
 import type { Command } from 'commander';
-import type { Health, InstanceFilter } from '../../gen/rollcall/v1/instance.js';
-import type { Protection } from '../../gen/rollcall/v1/protection.js';
-import { CommandFailed, Exit } from '../exits.js';
-import { instanceTable } from '../instance-table.js';
-import { type Cell, table } from '../output.js';
-import { keyValue, remote, type Session, several, wholeNumber } from '../session.js';
-import { everyPage, example } from '../shown.js';
-
-/** The flags that select instances. */
-interface FilterFlags {
-  readonly tag?: readonly string[];
-  readonly metadata?: Readonly<Record<string, string>>;
-  readonly instanceVersion?: string;
-  readonly zone?: string;
-  readonly all?: boolean;
-}
+import type { FilterFlags, RegisterFlags } from '../actions/registry.js';
+import { example } from '../output.js';
+import { keyValue, remote, several, wholeNumber } from '../session.js';
 
 function filterFlags(command: Command): Command {
   return command
@@ -25,22 +12,6 @@ function filterFlags(command: Command): Command {
     .option('-a, --all', 'also instances that are unhealthy or draining');
 }
 
-/** Every state of health, for listings that hide nothing. */
-const EVERY_STATE: readonly Health[] = [1, 2, 3, 4];
-
-function filterOf({ tag, metadata, instanceVersion, zone, all }: FilterFlags): Partial<InstanceFilter> {
-  return {
-    tags: [...(tag ?? [])],
-    metadata: new Map(Object.entries(metadata ?? {})),
-    version: instanceVersion ?? '',
-    ...(zone !== undefined && { locality: { region: '', zone, subZone: '' } }),
-    healthStates: all ? [...EVERY_STATE] : [],
-  };
-}
-
-const protectedText = (protection: Protection | undefined): string =>
-  protection ? 'The service is protected: many instances fell silent in one event, and they are still shown.\n' : '';
-
 /** Commands that read and change the registry. */
 export function registryCommands(program: Command): void {
   remote(
@@ -48,16 +19,9 @@ export function registryCommands(program: Command): void {
       .command('namespaces')
       .summary('list namespaces')
       .description('Lists the namespaces that have a service or a config.'),
-    async ({ client, show, signal }) => {
-      const answer = await everyPage((page) => client.registry.listNamespaces(page, { signal }), 'namespaces');
-      await show('registry.listNamespaces', answer, () =>
-        table(
-          ['NAMESPACE', 'SERVICES', 'INSTANCES', 'CONFIGS'],
-          answer.namespaces.map(({ namespace, serviceCount, instanceCount, configCount }) => [
-            ...[namespace, String(serviceCount), String(instanceCount), String(configCount)],
-          ]),
-        ),
-      );
+    async (session) => {
+      const { listNamespaces } = await import('../actions/registry.js');
+      await listNamespaces(session);
     },
   ).addHelpText('after', example('rollcall namespaces'));
 
@@ -66,24 +30,9 @@ export function registryCommands(program: Command): void {
       .command('services')
       .summary('list services')
       .description('Lists the services of a namespace and the health of their instances.'),
-    async ({ client, show, namespace, signal }) => {
-      const answer = await everyPage(
-        (page) => client.registry.listServices({ ...page, namespace }, { signal }),
-        'services',
-      );
-      await show('registry.listServices', answer, () =>
-        table(
-          ['SERVICE', 'HEALTHY', 'DEGRADED', 'UNHEALTHY', 'DRAINING', 'PROTECTED'],
-          answer.services.map((one): Cell[] => [
-            one.service,
-            String(one.healthyCount),
-            count(one.degradedCount, 'yellow'),
-            count(one.unhealthyCount, 'red'),
-            count(one.drainingCount, 'gray'),
-            one.protection ? { text: 'yes', color: 'yellow' } : '-',
-          ]),
-        ),
-      );
+    async (session) => {
+      const { listServices } = await import('../actions/registry.js');
+      await listServices(session);
     },
   ).addHelpText('after', example('rollcall services --namespace shop'));
 
@@ -94,10 +43,9 @@ export function registryCommands(program: Command): void {
         .summary('list the instances of a service')
         .description('Lists every instance of a service, also those that Discover hides because of their health.'),
     ),
-    async ({ client, show, namespace, signal, flags }, service) => {
-      const filter = filterOf({ ...flags, all: true });
-      const answer = await client.registry.discover({ namespace, service, filter }, { signal });
-      await show('registry.discover', answer, () => instanceTable(answer.instances) + protectedText(answer.protection));
+    async (session, service) => {
+      const { listInstances } = await import('../actions/registry.js');
+      await listInstances(session, service);
     },
   ).addHelpText('after', example('rollcall instances pay', 'rollcall instances pay --tag canary -o json'));
 
@@ -110,21 +58,9 @@ export function registryCommands(program: Command): void {
     )
       .option('--subset <size>', 'only so many instances, the same ones for the same key', wholeNumber(1, 100_000))
       .option('--subset-key <key>', 'key of the subset', ''),
-    async ({ client, show, namespace, signal, flags }, service) => {
-      const { subset: size, subsetKey: key = '' } = flags;
-      const subset = size === undefined ? {} : { subset: { size, key } };
-      const answer = await client.registry.discover(
-        { namespace, service, filter: filterOf(flags), ...subset },
-        { signal },
-      );
-      const hidden = answer.hiddenCount;
-      await show('registry.discover', answer, () =>
-        [
-          instanceTable(answer.instances),
-          hidden > 0 ? `${hidden} more are hidden because of their health; see "rollcall instances ${service}".\n` : '',
-          protectedText(answer.protection),
-        ].join(''),
-      );
+    async (session, service) => {
+      const { discover } = await import('../actions/registry.js');
+      await discover(session, service);
     },
   ).addHelpText(
     'after',
@@ -141,14 +77,14 @@ export function registryCommands(program: Command): void {
         ),
     ),
     async (session, ...services) => {
-      const { watchInstances } = await import('../actions/watch-instances.js');
-      await watchInstances(session, services.flat(), filterOf({ ...session.flags, all: session.flags.all ?? true }));
+      const { watch } = await import('../actions/registry.js');
+      await watch(session, services.flat());
     },
   ).addHelpText('after', example('rollcall watch pay', 'rollcall watch pay cart -o json'));
 
   remote<RegisterFlags>(registerFlags(program), async (session, service) => {
-    const { keepRegistered } = await import('../actions/keep-registered.js');
-    await keepRegistered(session, instanceOf(session, service));
+    const { register } = await import('../actions/registry.js');
+    await register(session, service);
   }).addHelpText(
     'after',
     example(
@@ -164,26 +100,11 @@ export function registryCommands(program: Command): void {
       .description('Removes an instance for good: the run of the process that registered it cannot come back.')
       .option('--incarnation <incarnation>', 'only if the instance has this incarnation')
       .option('--comment <text>', 'the reason, for the audit'),
-    async ({ client, show, namespace, signal, flags: { incarnation, comment = '' } }, service, id) => {
-      const given = incarnation === undefined ? {} : { incarnation };
-      const answer = await client.registry.deregister({ namespace, service, id: id, comment, ...given }, { signal });
-      await show('registry.deregister', answer, () => `${service}/${id} is removed, revision ${answer.revision}\n`);
+    async (session, service, id) => {
+      const { deregister } = await import('../actions/registry.js');
+      await deregister(session, service, id);
     },
   ).addHelpText('after', example('rollcall deregister pay p1 --comment "wrong address"'));
-}
-
-interface RegisterFlags {
-  readonly id?: string;
-  readonly address: string;
-  readonly port?: number;
-  readonly tag?: readonly string[];
-  readonly metadata?: Readonly<Record<string, string>>;
-  readonly instanceVersion?: string;
-  readonly region?: string;
-  readonly zone?: string;
-  readonly weight?: number;
-  readonly ttl?: number;
-  readonly static?: boolean;
 }
 
 function registerFlags(program: Command): Command {
@@ -209,20 +130,3 @@ function registerFlags(program: Command): Command {
     )
     .option('--static', 'the instance sends no heartbeats and stays until it is removed');
 }
-
-function instanceOf({ namespace, flags }: Session<RegisterFlags>, service: string | undefined) {
-  const { address, port = 0, tag = [], metadata = {}, instanceVersion = '', region = '', zone = '' } = flags;
-  if (service === undefined) throw new CommandFailed('the service is missing', Exit.USAGE);
-  return {
-    ...{ namespace, service, address, port, tags: [...tag], version: instanceVersion },
-    metadata: new Map(Object.entries(metadata)),
-    ...(flags.id !== undefined && { id: flags.id }),
-    ...((region !== '' || zone !== '') && { locality: { region, zone, subZone: '' } }),
-    ...(flags.weight !== undefined && { weight: flags.weight }),
-    ...(flags.ttl !== undefined && { ttl: { seconds: BigInt(flags.ttl), nanos: 0 } }),
-    ...(flags.static && { liveness: 2 }),
-  };
-}
-
-/** A number that a person should see if it is not zero. */
-const count = (n: number, color: 'yellow' | 'red' | 'gray'): Cell => (n === 0 ? '0' : { text: String(n), color });
