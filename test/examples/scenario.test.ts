@@ -139,7 +139,7 @@ class Publisher {
         return undefined;
       }),
     );
-    const { configs } = published!;
+    const { configs } = published;
     return this.#begin(configs[0]!.version);
   }
 

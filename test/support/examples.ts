@@ -36,7 +36,7 @@ export class Example {
     createInterface({ input: process.stderr! }).on('line', (line) => this.#errors.push(line));
     this.ended = once(process, 'close').then(
       ([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!,
-    ) as Promise<number | NodeJS.Signals>;
+    );
   }
 
   /** Starts the example of a language. It ends with the test. */
