@@ -61,7 +61,7 @@ export function remote<Flags>(
         ...args,
       );
     } catch (error) {
-      throw await inWords(error, client.address);
+      throw await inWords(error, options.addresses);
     } finally {
       await client.close();
     }
@@ -87,12 +87,15 @@ const EXITS: Readonly<Record<number, ExitCode>> = {
 };
 
 /** The error of a call as one that ends a command. */
-async function inWords(error: unknown, address: string): Promise<unknown> {
+async function inWords(error: unknown, addresses: readonly string[]): Promise<unknown> {
   const { CallError } = await import('../client/call-error.js');
   if (!(error instanceof CallError)) return error;
   if (error.isUnreachable) {
     const hint = 'is it running? --server says where, and --ca or --tls are needed for a server with TLS';
-    return new CommandFailed(`no server answers at ${address} (${error.message}); ${hint}`, Exit.UNREACHABLE);
+    return new CommandFailed(
+      `no server answers at ${addresses.join(', ')} (${error.message}); ${hint}`,
+      Exit.UNREACHABLE,
+    );
   }
   const reason = error.reason === '' ? '' : ` (${error.reason})`;
   return new CommandFailed(`${error.message}${reason}`, EXITS[error.code] ?? Exit.FAILED);

@@ -176,7 +176,11 @@ export class View<Message extends WatchMessage, Item> {
   /** Takes over what an earlier process kept. */
   #restore(saved: SavedItems | undefined): void {
     if (!saved) return;
-    this.#items = new Map(saved.items.map(([key, bytes]) => [key, this.source.decode(bytes)]));
+    try {
+      this.#items = new Map(saved.items.map(([key, bytes]) => [key, this.source.decode(bytes)]));
+    } catch {
+      return; // the file is damaged: the watch begins with a snapshot
+    }
     this.#revision = saved.revision;
     this.#token = saved.resumeToken;
     this.#currentAtMs = performance.now() - saved.ageMs;

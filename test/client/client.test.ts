@@ -108,7 +108,8 @@ test('N2: an instance that the server has forgotten registers again, with what i
   await first.kill();
   await startServer(t, temporaryFolder(), [], ...args); // another store
   await eventually(async () => (await healthOf(client).catch(() => undefined)) === Health.HEALTH_DEGRADED, 15_000);
-  assert.equal(events.filter(({ kind }) => kind === 'registered').length, 2);
+  const registrations = events.flatMap((event) => (event.kind === 'registered' ? [event.instance.health] : []));
+  assert.deepEqual(registrations, [Health.HEALTH_UNHEALTHY, Health.HEALTH_DEGRADED]);
   assert.deepEqual(overReasons(events), []);
 });
 

@@ -34,9 +34,7 @@ export class Example {
       this.printed.push({ line, atMs: performance.now() }),
     );
     createInterface({ input: process.stderr! }).on('line', (line) => this.#errors.push(line));
-    this.ended = once(process, 'close').then(
-      ([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!,
-    );
+    this.ended = once(process, 'close').then(([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!);
   }
 
   /** Starts the example of a language. It ends with the test. */
