@@ -7,6 +7,8 @@ import { type Given, type Source, type Table } from './row.js';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 const PREFIX = 'ROLLCALL_';
+/** Variables of the command line and of the examples, which may be set in the same shell. */
+const OF_CLIENTS = /^ROLLCALL_(?:CLI_\w+|CONTEXTS|SERVERS|CA|TOKEN_FILE)$/;
 
 /** The environment variable of a setting. */
 export const variableOf = (setting: string): string => `${PREFIX}${setting.toUpperCase().replaceAll('-', '_')}`;
@@ -72,7 +74,9 @@ function tokensOf(table: Table, args: readonly string[]) {
  */
 export function variables(table: Table, env: Environment): Source {
   const known = new Set(Object.keys(table).map(variableOf));
-  const unknown = Object.keys(env).filter((name) => name.startsWith(PREFIX) && !known.has(name));
+  const unknown = Object.keys(env).filter(
+    (name) => name.startsWith(PREFIX) && !known.has(name) && !OF_CLIENTS.test(name),
+  );
   return {
     name: 'variable',
     find: (setting) => {

@@ -110,7 +110,8 @@ test('an error names the rule and the value', () => {
 });
 
 test('unknown variables with the prefix of the product are only a warning', () => {
-  const { warnings } = readSettings([], { ROLLCALL_SERVICE_HOST: '10.0.0.1', OTHER: 'x' });
+  const ofClients = { ROLLCALL_CLI_SERVER: 'localhost:7400', ROLLCALL_SERVERS: 'localhost:7400' };
+  const { warnings } = readSettings([], { ROLLCALL_SERVICE_HOST: '10.0.0.1', OTHER: 'x', ...ofClients });
   assert.deepEqual(warnings, ['ROLLCALL_SERVICE_HOST: is not a setting and is ignored']);
 });
 
