@@ -1,6 +1,6 @@
 // Builds the examples as their READMEs say, and runs them side by side: `npm run test:examples [-- LANGUAGE...]`. A language
 // whose tools are missing is left out, and named; with names given, it fails instead.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,8 +20,11 @@ const TOOLS = {
 
 const isOnPath = (program) => process.env.PATH.split(delimiter).some((folder) => existsSync(join(folder, program)));
 
+/** Builds at a time: some wait for the network, others for a processor. */
+const BUILDS = 2;
+
 /** The shell block of a section of a README. */
-export function blockOf(readme, section) {
+function blockOf(readme, section) {
   const [, block] = new RegExp(`^## ${section}\\n[^]*?\`\`\`sh\\n([^]*?)\`\`\``, 'm').exec(readme) ?? [];
   if (block === undefined) throw new Error(`no block of shell below "## ${section}"`);
   return block;
@@ -35,13 +38,30 @@ const languages = (named.length > 0 ? named : Object.keys(TOOLS)).filter((langua
   if (named.length > 0) process.exit(1);
   return false;
 });
-for (const language of languages) {
+
+/** Builds an example. Resolves to false if that fails. */
+function build(language) {
   const folder = join(root, 'examples', language);
   const began = performance.now();
   const block = blockOf(readFileSync(join(folder, 'README.md'), 'utf8'), 'Build');
-  execFileSync('bash', ['-e', '-c', block], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
-  console.log(`${language} is built after ${((performance.now() - began) / 1_000).toFixed(0)} s`);
+  const child = spawn('bash', ['-e', '-c', block], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+  return new Promise((resolve) =>
+    child.once('exit', (code) => {
+      const seconds = ((performance.now() - began) / 1_000).toFixed(0);
+      console.log(`${language} is ${code === 0 ? '' : 'not '}built after ${seconds} s`);
+      resolve(code === 0);
+    }),
+  );
 }
+
+const waiting = [...languages];
+const built = [];
+/** Builds one example after the other, as long as there are any. */
+async function buildAll() {
+  for (let language = waiting.shift(); language; language = waiting.shift()) built.push(await build(language));
+}
+await Promise.all(Array.from({ length: BUILDS }, buildAll));
+if (built.includes(false)) process.exit(1);
 const env = { ...process.env, ROLLCALL_TEST_EXAMPLES: languages.join(',') };
 const { status } = spawnSync(process.execPath, [join(root, 'scripts/test.js'), 'test/examples'], {
   stdio: 'inherit',
