@@ -11,6 +11,8 @@ import { runServices } from './services.js';
 
 /** Servers of the cluster, and members of its etcd. */
 const CLUSTER = 3;
+/** The exit code after a second signal. */
+const EXIT_SIGNAL = 130;
 /** The commands of the kill switch. */
 const SWITCH = `kill NAME   ends a program at once, as a crash does
 stop NAME   ends it in order
@@ -68,8 +70,17 @@ const say = (text: string): void => console.log(`${new Date().toISOString().slic
 const folder = mkdtempSync(join(tmpdir(), 'rollcall-demo-'));
 const programs: Program[] = [];
 const stop = new AbortController();
-const stopOnce = (): void => stop.abort();
-process.on('SIGINT', stopOnce).on('SIGTERM', stopOnce);
+/** Ends the demo in order; the second time at once. */
+const stopOnce = (): void => {
+  if (stop.signal.aborted) {
+    for (const program of programs) void program.end('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+    process.exit(EXIT_SIGNAL);
+  }
+  stop.abort();
+  say('ending; once again ends it at once');
+};
+process.on('SIGINT', stopOnce).on('SIGTERM', stopOnce).on('SIGHUP', stopOnce);
 if (values.seconds !== undefined) setTimeout(stopOnce, Number(values.seconds) * 1_000);
 
 /** Starts the servers, and etcd below them in a cluster. Returns the addresses. */
@@ -114,7 +125,10 @@ async function obey(line: string): Promise<void> {
   if (!program || !['kill', 'stop', 'start'].includes(command)) return console.log(SWITCH);
   if (command === 'start') {
     if (!program.isRunning) {
-      say(`${name} starts; a server that crashed soon after its start waits a minute before it joins again`);
+      const mayWait = name.startsWith('server')
+        ? '; one that crashed soon after its start waits a minute before it joins'
+        : '';
+      say(`${name} starts${mayWait}`);
       await program.start();
     }
     return say(`${name} runs`);
@@ -165,7 +179,6 @@ try {
   process.exitCode = 1;
   console.error((error as Error).message);
 } finally {
-  say('ending');
   for (const program of programs.reverse()) await program.end('SIGTERM');
   rmSync(folder, { recursive: true, force: true });
   process.exit();

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 const ROOT = new URL('..', import.meta.url).pathname;
 const MAIN = join(ROOT, 'dist', 'main.js');
 /** How long a program may take to stop in order. */
-const STOP_MAX_MS = 20_000;
+const STOP_MAX_MS = 5_000;
 
 /** A program that can be ended and started again. */
 export class Program {

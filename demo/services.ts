@@ -1,5 +1,5 @@
 // Simulated services that come, beat, fail, drain and go, and a config that changes.
-import { delay, systemClock } from '../src/base/clock.js';
+import { delay, settledWithin, systemClock } from '../src/base/clock.js';
 import { CallError, type Client, ReportedState } from '../src/client/index.js';
 
 const TTL_S = 3;
@@ -8,6 +8,8 @@ const EVENT_EVERY_MS = 4_000;
 /** How long an instance drains, and how long a dead one stays dead. */
 const DRAIN_MS = 3_000;
 const DEAD_MS = 9_000;
+/** How long the services have to leave at the end: servers may be down. */
+const LEAVE_MAX_MS = 2_000;
 const CONFIG = 'limits.yaml';
 /** The instances at the start, by service. */
 const FLEET: Readonly<Record<string, number>> = { web: 3, pay: 4, users: 2 };
@@ -135,6 +137,6 @@ export async function runServices(client: Client, say: (text: string) => void, s
     running.add(event);
     void event.finally(() => running.delete(event));
   }
-  await Promise.all(running);
-  await Promise.all(fleet.map((instance) => instance.leave()));
+  const left = Promise.all(running).then(() => Promise.all(fleet.map((instance) => instance.leave())));
+  await settledWithin(systemClock, LEAVE_MAX_MS, left);
 }

@@ -1,4 +1,5 @@
 import type { Instance, InstanceFilter } from '../gen/rollcall/v1/instance.js';
+import { CallError } from './call-error.js';
 import { type Calls, callsOn, type ServiceCalls } from './calls.js';
 import { type ConfigSelection, ConfigView } from './config-view.js';
 import { Connection, type ConnectionOptions } from './connection.js';
@@ -71,13 +72,15 @@ export class Client implements ServiceCalls {
 
   /**
    * Ends everything that this client has begun: the instances drain and are deregistered, which are the last calls, and the
-   * views and connections are closed.
+   * views and connections are closed. Resolves also if no server can be reached: the instances then expire as if the process
+   * had died. A loop over `follow` ends with its own signal.
    */
   async close(options: CloseOptions = {}): Promise<void> {
     const results = await Promise.allSettled([...this.#registrations].map((each) => each.close(options)));
     for (const view of this.#views) view.close();
     this.#connection.close();
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    for (const result of results)
+      if (result.status === 'rejected' && !(result.reason instanceof CallError)) throw result.reason;
   }
 
   #open<V extends { close(): void; readonly closed: AbortSignal }>(view: V): V {

@@ -65,10 +65,16 @@ export class Connection {
   readonly #credentials: ChannelCredentials;
   /** The position of the address that is called next. It stays where calls succeed. */
   #at: number;
+  #isClosed = false;
 
   constructor(private readonly options: ConnectionOptions) {
-    if (options.addresses.length === 0) throw new TypeError('at least one address is needed');
-    this.#at = Math.floor(systemRandom.fraction() * options.addresses.length);
+    const { addresses } = options;
+    if (!Array.isArray(addresses) || addresses.length === 0)
+      throw new TypeError('addresses: must be a list of at least one "host:port"');
+    for (const address of addresses as readonly unknown[])
+      if (typeof address !== 'string' || !/:\d{1,5}$/.test(address))
+        throw new TypeError(`addresses: ${JSON.stringify(address)} must be "host:port"`);
+    this.#at = Math.floor(systemRandom.fraction() * addresses.length);
     const { tls } = options;
     this.#credentials = tls
       ? credentials.createSsl(tls.ca ?? null, tls.key ?? null, tls.cert ?? null)
@@ -161,7 +167,9 @@ export class Connection {
     }
   }
 
+  /** Ends every call. Later ones are refused. */
   close(): void {
+    this.#isClosed = true;
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
   }
@@ -190,6 +198,7 @@ export class Connection {
 
   #channel(): GrpcChannel {
     const { address } = this;
+    if (this.#isClosed) throw new CallError('the client is closed', Code.CANCELLED);
     let channel = this.#channels.get(address);
     if (!channel) {
       const name = this.options.tls?.serverName;

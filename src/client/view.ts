@@ -5,6 +5,8 @@ import { follow, type WatchMessage, type WatchStep } from './watch.js';
 
 /** Bookmarks come every 15 s at the latest: a view without a message for longer may be old. */
 const FRESH_MAX_MS = 20_000;
+/** The time that servers have to answer before the state on disk counts, which is older. */
+const FIRST_ANSWER_MS = 2_000;
 /** The longest time from a change until the state on disk is written. */
 const SAVE_AFTER_MS = 1_000;
 
@@ -56,6 +58,8 @@ export class View<Message extends WatchMessage, Item> {
   #changes = 0;
   #failure: Error | undefined;
   #saveTimer: NodeJS.Timeout | undefined;
+  /** Set while the state from disk waits for a server. */
+  #restoredTimer: NodeJS.Timeout | undefined;
   #token = '';
 
   constructor(
@@ -69,7 +73,7 @@ export class View<Message extends WatchMessage, Item> {
     void this.#follow();
   }
 
-  /** True once there is a complete view, from a server or from disk. It stays true. */
+  /** True once there is a complete view, from a server, or from disk where none has answered for 2 s. It stays true. */
   get isReady(): boolean {
     return this.#isReady;
   }
@@ -130,6 +134,7 @@ export class View<Message extends WatchMessage, Item> {
   close(): void {
     if (this.closed.aborted) return;
     this.#save();
+    clearTimeout(this.#restoredTimer);
     this.#stop.abort();
     this.#changed();
   }
@@ -139,6 +144,7 @@ export class View<Message extends WatchMessage, Item> {
     const open = (token: string): AsyncIterable<Message> => this.source.open(token, signal);
     const onInterrupted = (error: CallError): void => {
       this.#isInterrupted = true;
+      this.#useRestored();
       this.options.onInterrupted?.(error);
       this.#changed();
     };
@@ -153,6 +159,7 @@ export class View<Message extends WatchMessage, Item> {
 
   #take(step: WatchStep<Message>): void {
     const wasStale = this.isStale;
+    const wasReady = this.#isReady;
     const { kind, messages, revision, resumeToken, staleForMs, resetReason } = step;
     if (resetReason !== ResetReason.RESET_REASON_UNSPECIFIED) this.options.onReset?.(resetReason);
     if (kind !== 'bookmark') {
@@ -167,10 +174,12 @@ export class View<Message extends WatchMessage, Item> {
     this.#revision = revision;
     this.#token = resumeToken;
     this.#isReady = true;
+    clearTimeout(this.#restoredTimer);
+    this.#restoredTimer = undefined;
     this.#isInterrupted = staleForMs > 0;
     this.#currentAtMs = performance.now() - staleForMs;
     this.#saveTimer ??= this.#saved && setTimeout(() => this.#save(), SAVE_AFTER_MS).unref();
-    if (kind !== 'bookmark' || wasStale !== this.isStale) this.#changed();
+    if (kind !== 'bookmark' || wasStale !== this.isStale || !wasReady) this.#changed();
   }
 
   /** Takes over what an earlier process kept. */
@@ -184,7 +193,16 @@ export class View<Message extends WatchMessage, Item> {
     this.#revision = saved.revision;
     this.#token = saved.resumeToken;
     this.#currentAtMs = performance.now() - saved.ageMs;
+    this.#restoredTimer = setTimeout(() => this.#useRestored(), FIRST_ANSWER_MS);
+  }
+
+  /** Lets the state from disk count, as no server has answered yet. */
+  #useRestored(): void {
+    if (this.#restoredTimer === undefined) return;
+    clearTimeout(this.#restoredTimer);
+    this.#restoredTimer = undefined;
     this.#isReady = true;
+    this.#changed();
   }
 
   #save(): void {

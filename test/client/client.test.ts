@@ -113,6 +113,20 @@ test('N2: an instance that the server has forgotten registers again, with what i
   assert.deepEqual(overReasons(events), []);
 });
 
+test('a client closes also while no server answers, and refuses calls from then on', async (t) => {
+  const server = await startServer(t);
+  const client = clientOf(t, server);
+  await registered(client);
+  await server.kill();
+  await client.close();
+  await assert.rejects(client.discover('pay'), { message: 'the client is closed' });
+});
+
+test('addresses that cannot be called are refused at once', () => {
+  for (const addresses of [undefined, [], 'localhost:1', ['x']])
+    assert.throws(() => new Client({ addresses: addresses as string[] }), /^TypeError: addresses: /);
+});
+
 test('what cannot be registered is refused with the field', async (t) => {
   const client = clientOf(t, await startServer(t));
   await assert.rejects(client.register({ ...PAY, port: 70_000 }), (error) => {
@@ -222,6 +236,9 @@ test('N1: the last good state is on disk for its owner, and a process starts wit
 
   await startServer(t, folder, [], ...args);
   await clientOf(t, address).register({ ...PAY, id: 'b' });
+  const third = clientOf(t, address, { stateFolder }).viewServices({ services: ['pay'] });
+  await third.ready();
+  assert.deepEqual([third.instances().length, third.isStale], [2, false], 'a server answers: the file does not count');
   await eventually(() => view.instances().length === 2 && !view.isStale, 15_000);
 
   const kept = readFileSync(path);
