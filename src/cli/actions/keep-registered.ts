@@ -9,10 +9,13 @@ export async function keepRegistered(
   { client, signal, say, show }: Session<unknown>,
   fields: ConstructorParameters<typeof Registration>[1],
 ): Promise<void> {
+  let isFailing = false;
   let over: Extract<RegistrationEvent, { kind: 'over' }> | undefined;
   const registration = new Registration(client, fields, {
     onEvent: (event) => {
       if (event.kind === 'failed') warn(`a call failed and is repeated: ${event.error.message}`);
+      else if (isFailing && event.kind !== 'over') warn('a server answers again');
+      isFailing = event.kind === 'failed';
       if (event.kind === 'over') over = event;
     },
   });
