@@ -61,6 +61,10 @@ export class CallError extends Error {
   }
 }
 
+/** True if there was no connection to send a call on: the library says so in its text alone. */
+export const wasNotSent = (thrown: unknown): boolean =>
+  isServiceError(thrown) && thrown.details.startsWith('No connection established');
+
 /** The parts that the library adds to a text, which say nothing to a person. */
 const NOISE = /^No connection established\. Last error: (?:Error: |null\. ?)?| ?Resolution note: $/g;
 

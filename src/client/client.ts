@@ -1,6 +1,6 @@
 import type { Instance, InstanceFilter } from '../gen/rollcall/v1/instance.js';
 import { CallError } from './call-error.js';
-import { type Calls, callsOn, type ServiceCalls } from './calls.js';
+import { callsOn, type ServiceCalls } from './calls.js';
 import { type ConfigSelection, ConfigView } from './config-view.js';
 import { Connection, type ConnectionOptions } from './connection.js';
 import { type CloseOptions, type InstanceFields, Registration, type RegistrationOptions } from './registration.js';
@@ -94,5 +94,3 @@ export class Client implements ServiceCalls {
     return { stateFolder, ...options, servers: addresses };
   }
 }
-
-export type { Calls };

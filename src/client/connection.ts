@@ -7,7 +7,7 @@ import {
 } from '@grpc/grpc-js';
 import { systemRandom } from '../base/random.js';
 import { Code } from '../model/errors.js';
-import { CallError } from './call-error.js';
+import { CallError, wasNotSent } from './call-error.js';
 
 /** A call without an own deadline is given up after this: longer than any wait inside a server. */
 const CALL_MAX_MS = 12_000;
@@ -208,10 +208,6 @@ export class Connection {
     return channel;
   }
 }
-
-/** True if there was no connection to send a call on: the library says so in its text alone. */
-const wasNotSent = (thrown: unknown): boolean =>
-  thrown instanceof Error && 'details' in thrown && String(thrown.details).startsWith('No connection established');
 
 const silent = (): CallError => new CallError(`no message came for ${QUIET_MAX_MS / 1_000} s`, Code.UNAVAILABLE);
 const asItIs = (bytes: Buffer): Buffer => bytes;

@@ -21,8 +21,8 @@ function commandOf(language: string): string {
 
 /** A run of an example. */
 export class Example {
-  /** The lines that it has printed, with the time of each. */
-  readonly printed: { readonly line: string; readonly atMs: number }[] = [];
+  /** The lines that it has printed. */
+  readonly lines: string[] = [];
   readonly #errors: string[] = [];
   readonly ended: Promise<number | NodeJS.Signals>;
 
@@ -30,9 +30,7 @@ export class Example {
     readonly language: string,
     readonly process: ChildProcess,
   ) {
-    createInterface({ input: process.stdout! }).on('line', (line) =>
-      this.printed.push({ line, atMs: performance.now() }),
-    );
+    createInterface({ input: process.stdout! }).on('line', (line) => this.lines.push(line));
     createInterface({ input: process.stderr! }).on('line', (line) => this.#errors.push(line));
     this.ended = once(process, 'close').then(([code, signal]: (number | NodeJS.Signals | null)[]) => (code ?? signal)!);
   }
@@ -49,26 +47,20 @@ export class Example {
     return example;
   }
 
-  get lines(): string[] {
-    return this.printed.map(({ line }) => line);
-  }
-
   /** Everything that it printed, for a person. */
   get said(): string[] {
     const { language } = this;
     return [...this.lines.map((line) => `${language}: ${line}`), ...this.#errors.map((line) => `${language}! ${line}`)];
   }
 
-  /** Waits until the example has printed a line after the first `after` ones. Returns the number of lines up to it. */
-  async prints(wanted: string, withinMs: number, after = 0): Promise<number> {
-    const at = (): number => this.lines.indexOf(wanted, after);
+  /** Waits until the example has printed a line after the first `after` ones. */
+  async prints(wanted: string, withinMs: number, after = 0): Promise<void> {
     try {
-      await eventually(() => at() >= 0, withinMs);
+      await eventually(() => this.lines.includes(wanted, after), withinMs);
     } catch {
       const last = this.lines.slice(-4).join(' | ');
       throw new Error(`${this.language} did not print "${wanted}" within ${withinMs} ms; its last lines: ${last}`);
     }
-    return at() + 1;
   }
 
   /** Waits for the end of the process, and returns its exit code. */
