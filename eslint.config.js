@@ -21,6 +21,7 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
       'no-console': 'error',
       eqeqeq: 'error',
+      'object-shorthand': ['error', 'properties'],
     },
   },
   {

@@ -122,7 +122,8 @@ async function obey(line: string): Promise<void> {
   if (command === 'quit') return stopOnce();
   if (command === 'list')
     return say(programs.map((each) => `${each.name} ${each.isRunning ? 'runs' : 'is down'}`).join(', '));
-  if (!program || !['kill', 'stop', 'start'].includes(command)) return console.log(SWITCH);
+  if (!['kill', 'stop', 'start'].includes(command)) return console.log(SWITCH);
+  if (!program) return say(`no program is named ${JSON.stringify(name)}; "list" names them all`);
   if (command === 'start') {
     if (!program.isRunning) {
       const mayWait = name.startsWith('server')
@@ -135,6 +136,8 @@ async function obey(line: string): Promise<void> {
   }
   await program.end(command === 'kill' ? 'SIGKILL' : 'SIGTERM');
   say(`${name} is down`);
+  if (command === 'kill' && name.startsWith('server'))
+    say('the others keep its place for 10 s, and then declare no instance silent for 30 s more: they cannot ask it');
 }
 
 function introduce(addresses: readonly string[], { variables }: Guards): void {

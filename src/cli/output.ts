@@ -67,13 +67,16 @@ export const warn = (text: string): void => void process.stderr.write(`rollcall:
 /** Characters of a progress bar. */
 const BAR = 24;
 
-/** Draws the progress of long work on a terminal, in one line that the next one replaces. The last one erases it. */
+/** Draws the progress of long work on a terminal, in one line that the next one replaces. */
 export function drawProgress(done: number, total: number, noun: string): void {
   if (!process.stderr.isTTY) return;
   const filled = total === 0 ? BAR : Math.floor((done / total) * BAR);
   const bar = `[${'#'.repeat(filled)}${' '.repeat(BAR - filled)}] ${done} of ${counted(total, noun)}`;
-  process.stderr.write(done < total ? `\r${bar}\x1b[K` : '\r\x1b[K');
+  process.stderr.write(`\r${bar}\x1b[K`);
 }
+
+/** Erases the progress, before anything else is printed. */
+export const eraseProgress = (): void => void (process.stderr.isTTY && process.stderr.write('\r\x1b[K'));
 
 /** Text of a stranger in one line of a terminal: without control characters, which could move its cursor. */
 export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, '\u00b7');

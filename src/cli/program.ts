@@ -41,10 +41,18 @@ export function makeProgram(): Command {
   return program;
 }
 
+/** The flags that need no command. */
+const OWN_FLAGS = ['-h', '--help', '-V', '--version'];
+
 /** Runs a command line. Resolves to the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   const program = makeProgram();
   process.stdout.on('error', onLostOutput);
+  const [first = ''] = args;
+  if (first.startsWith('-') && !OWN_FLAGS.includes(first)) {
+    process.stderr.write(`rollcall: ${first} must stand behind the command, as in "rollcall services ${first} ..."\n`);
+    return Exit.USAGE;
+  }
   try {
     await program.parseAsync(args.length === 0 ? ['help'] : args, { from: 'user' });
     return Number(process.exitCode ?? Exit.OK);

@@ -40,6 +40,7 @@ export function remote<Flags>(
     const flags = command.opts<Flags & CommonFlags>();
     const context = contextOf(flags as Record<string, unknown>);
     const options = reachOf(context);
+    process.noDeprecation = true; // Node's hints on names in TLS are for authors
     const { Client } = await import('../client/client.js'); // the library of gRPC takes 0.1 s: help does without
     const client = new Client(options);
     const stop = new AbortController();

@@ -80,5 +80,5 @@ export function encodePageToken({ after, selection }: PageToken): string {
 export function decodePageToken(token: string, selection: string): PageToken | undefined {
   const [kind, of, ...after] = parts(token) ?? [];
   if (kind !== 'p' || of !== selection || !after.every((part) => typeof part === 'string')) return undefined;
-  return { after: after, selection };
+  return { after, selection };
 }

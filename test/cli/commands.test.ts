@@ -194,6 +194,9 @@ test('exit codes say why a command failed, and a near name is proposed', async (
     [['register', 'pay', '--address', '10.0.0.1', '--port', '70000'], 2, /whole number from 0 to 65535/],
     [['register', 'pay'], 2, /--address/],
     [['config', 'get', 'a.json', '--version', '1'], 2, /unknown option '--version'/],
+    [['-s', 'localhost:1', 'services'], 2, /-s must stand behind the command, as in "rollcall services -s/],
+    [['top', '-o', 'json'], 2, /--output: "top" has a table alone/],
+    [['config', 'import', '/nonexistent'], 2, /\/nonexistent: the folder cannot be read \(ENOENT\)/],
     [['services', '--server', 'a:99999'], 2, /must be 1 to 65535/],
   ];
   for (const [args, code, text] of cases) {

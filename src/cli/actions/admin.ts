@@ -24,7 +24,7 @@ export async function showStatus({ client, show, signal }: Session<unknown>): Pr
         [
           'holds',
           counts &&
-            `${counted(counts.services, 'service')}, ${counted(counts.instances, 'instance')}, ${counted(counts.configs, 'config')} in ${counted(counts.namespaces, 'namespace')}; ${counts.watches} ${counts.watches === 1 ? 'watch' : 'watches'}`,
+            `${counted(counts.services, 'service')}, ${counted(counts.instances, 'instance')}, ${counted(counts.configs, 'config')} in ${counted(counts.namespaces, 'namespace')}; ${counts.watches === 1 ? '1 watch' : `${counts.watches} watches`}`,
         ],
         [
           'protected',
@@ -40,7 +40,7 @@ export async function showStatus({ client, show, signal }: Session<unknown>): Pr
             cluster.replicas.map((one): Cell[] => [
               plain(one.node),
               one.address,
-              `${one.judgedServices} services`,
+              counted(one.judgedServices, 'service'),
               one.unreachable
                 ? { text: 'unreachable', color: 'red' }
                 : one.id === cluster.self
@@ -115,7 +115,7 @@ export async function releaseProtection(
   { client, show, namespace, signal, flags: { comment = '' } }: Session<{ comment?: string }>,
   service: string,
 ): Promise<void> {
-  const answer = await client.admin.releaseProtection({ namespace, service: service, comment }, { signal });
+  const answer = await client.admin.releaseProtection({ namespace, service, comment }, { signal });
   await show(
     'admin.releaseProtection',
     answer,
@@ -125,6 +125,6 @@ export async function releaseProtection(
 
 /** Forgets a server. */
 export async function forgetMember({ client, show, signal }: Session<unknown>, node: string): Promise<void> {
-  const answer = await client.admin.forgetMember({ node: node }, { signal });
+  const answer = await client.admin.forgetMember({ node }, { signal });
   await show('admin.forgetMember', answer, () => `${node} is forgotten, revision ${answer.revision}\n`);
 }

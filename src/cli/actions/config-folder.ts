@@ -97,7 +97,7 @@ export function writeGroup(folder: string, configs: readonly FileConfig[]): void
 export function readGroups(folder: string): { configs: FileConfig[]; ignored: string[] } {
   const configs: FileConfig[] = [];
   const ignored: string[] = [];
-  for (const group of readdirSync(folder).sort()) {
+  for (const group of groupsIn(folder)) {
     const of = join(folder, group);
     if (group.startsWith('.') || !lstatSync(of).isDirectory()) {
       ignored.push(group);
@@ -115,6 +115,17 @@ export function readGroups(folder: string): { configs: FileConfig[]; ignored: st
     }
   }
   return { configs, ignored };
+}
+
+function groupsIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch (error) {
+    throw new CommandFailed(
+      `${folder}: the folder cannot be read (${(error as NodeJS.ErrnoException).code})`,
+      Exit.USAGE,
+    );
+  }
 }
 
 const filesBelow = (folder: string): string[] =>

@@ -99,7 +99,7 @@ export async function rollbackConfig(
   version: string,
 ): Promise<void> {
   const { group = 'default', comment = '' } = flags;
-  const request = { namespace, group, key: key, version: versionOf(version), comment, ...expected(flags) };
+  const request = { namespace, group, key, version: versionOf(version), comment, ...expected(flags) };
   const answer = await client.config.rollbackConfig(request, { signal });
   await show('config.rollbackConfig', answer, () => written(answer.config!, answer.revision));
 }
@@ -110,10 +110,7 @@ export async function deleteConfig(
   key: string,
 ): Promise<void> {
   const { group = 'default', comment = '' } = flags;
-  const answer = await client.config.deleteConfig(
-    { namespace, group, key: key, comment, ...expected(flags) },
-    { signal },
-  );
+  const answer = await client.config.deleteConfig({ namespace, group, key, comment, ...expected(flags) }, { signal });
   await show('config.deleteConfig', answer, () => `${group}/${key} is deleted, revision ${answer.revision}\n`);
 }
 

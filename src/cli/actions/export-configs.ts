@@ -5,7 +5,7 @@ import { contentOf } from '../contents.js';
 import { formatToNote, writeGroup } from './config-folder.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { makeFolder } from '../make-folder.js';
-import { counted, drawProgress } from '../output.js';
+import { counted, drawProgress, eraseProgress } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -38,6 +38,7 @@ export async function exportConfigs(
     }
     drawProgress(Math.min(i + FETCHES, heads.length), heads.length, 'config');
   }
+  eraseProgress();
   makeFolder(folder);
   for (const [of, members] of groups) {
     const files = members.map((config) => {

@@ -4,7 +4,7 @@ import { CallError } from '../../client/call-error.js';
 import { LIMITS } from '../../model/limits.js';
 import { draftContent } from '../contents.js';
 import { type FileConfig, formatIn, readGroups } from './config-folder.js';
-import { drawProgress, warn } from '../output.js';
+import { drawProgress, eraseProgress, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -48,11 +48,11 @@ export async function importConfigs(
     }));
     const publishing = client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
     const answer = await publishing.catch((error: unknown) => {
-      drawProgress(1, 1, 'config'); // the error gets a line of its own
+      eraseProgress();
       throw withFiles(error, batch);
     });
     done += batch.length;
-    drawProgress(1, 1, 'config');
+    eraseProgress();
     say(
       `${batch.length} configs of ${group} are published, revision ${answer.revision} (${done} of ${changed.length})\n`,
     );

@@ -133,7 +133,7 @@ export async function deregister(
   id: string,
 ): Promise<void> {
   const given = incarnation === undefined ? {} : { incarnation };
-  const answer = await client.registry.deregister({ namespace, service, id: id, comment, ...given }, { signal });
+  const answer = await client.registry.deregister({ namespace, service, id, comment, ...given }, { signal });
   await show('registry.deregister', answer, () => `${service}/${id} is removed, revision ${answer.revision}\n`);
 }
 

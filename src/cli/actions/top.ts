@@ -3,6 +3,7 @@ import { follow } from '../../client/watch.js';
 import type { GetStatusResponse } from '../../gen/rollcall/v1/admin_service.js';
 import { Health, type Instance } from '../../gen/rollcall/v1/instance.js';
 import { WatchServicesRequest } from '../../gen/rollcall/v1/registry_service.js';
+import { CommandFailed, Exit } from '../exits.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
 import { stateOf } from '../shown.js';
@@ -31,7 +32,12 @@ const STATES = [
 ] as const;
 
 /** Shows the services of a namespace and their changes until the command is ended. In a pipe it prints one picture. */
-export async function top({ client, namespace, signal }: Session<unknown>): Promise<void> {
+export async function top({ client, namespace, signal, format }: Session<unknown>): Promise<void> {
+  if (format !== 'table')
+    throw new CommandFailed(
+      '--output: "top" has a table alone; "services" and "watch" print JSON and YAML',
+      Exit.USAGE,
+    );
   const view = new View();
   const isScreen = process.stdout.isTTY;
   const request = WatchServicesRequest.fromPartial({ namespace, all: true, filter: { healthStates: [1, 2, 3, 4] } });

@@ -14,7 +14,7 @@ export async function watchInstances(
 ): Promise<void> {
   const { client, namespace, signal } = session;
   const known = new Map<string, Instance>();
-  const request = WatchServicesRequest.fromPartial({ namespace, services: [...services], filter: filter });
+  const request = WatchServicesRequest.fromPartial({ namespace, services: [...services], filter });
   const open = (resumeToken: string) => client.registry.watchServices({ ...request, resumeToken }, { signal });
   await printWatch(session, 'registry.watchServices', open, ({ kind, messages }) => {
     const lines: string[] = [];

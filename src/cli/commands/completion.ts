@@ -13,6 +13,7 @@ export function completionCommand(program: Command): void {
       'after',
       example(
         'rollcall completion bash > ~/.local/share/bash-completion/completions/rollcall',
+        'rollcall completion zsh > ~/.zfunc/_rollcall   # with "fpath+=~/.zfunc" before compinit',
         'rollcall completion fish > ~/.config/fish/completions/rollcall.fish',
       ),
     );
@@ -57,10 +58,12 @@ complete -F _rollcall rollcall
   zsh: (words) => `#compdef rollcall
 # rollcall completion for zsh
 _rollcall() {
-${choose(words, '"${words[@]:1:CURRENT-2}"')}
-  compadd -- \${=choices}
+${choose(words, '"${(@)words[2,CURRENT-1]}"')}
+  compadd -- \${=choices} || _files
 }
 compdef _rollcall rollcall
+# A file on $fpath is run as the function at the first completion.
+[ "$funcstack[1]" != "_rollcall" ] || _rollcall
 `,
   fish: (words) => `# rollcall completion for fish
 function __rollcall_words
