@@ -87,9 +87,11 @@ export async function startServer(
     const grpc = new GrpcEdge({ ...edgeParts, streamAgeMs });
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
-    const cluster = store.exclusive ? undefined : clusterSettings(settings, grpcPort, tlsFiles, accessHash);
+    const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
+    const node = settings.node ?? address;
+    const cluster = store.exclusive ? undefined : clusterSettings(settings, address, tlsFiles, accessHash);
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
-    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, cluster }));
+    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, node, cluster }));
     const about = {
       version: VERSION,
       startedAtMs: systemClock.wall(),
@@ -177,16 +179,15 @@ function openInspector({ log, counters }: ProcessTelemetry): ThreadInspector {
 
 /** The identity of this process in a cluster. */
 function clusterSettings(
-  { host, node, advertise, tls }: Settings,
-  grpcPort: number,
+  { tls }: Settings,
+  address: string,
   tlsFiles: TlsFiles,
   accessHash: () => string,
 ): ClusterSettings {
-  const address = advertise ?? `${advertisedHost(host)}:${grpcPort}`;
   const peerTls = tls && { source: tlsFiles.of('peers')!, name: tls.peerName };
   const connect: ClusterSettings['connect'] = (proofs) =>
     peerConnector((target) => new GrpcPeerStub(target, peerTls, proofs));
-  return { node: node ?? address, address, accessHash, connect };
+  return { address, accessHash, connect };
 }
 
 /** The files of TLS that the settings name, by use. */

@@ -271,7 +271,10 @@ export class Catalog implements Tables {
     for (const entry of entries) {
       this.#faults.settled(entry.key);
       const kind = this.#kindOf(entry.key);
-      if (!kind) continue;
+      if (!kind) {
+        this.#faults.unknown(entry.key);
+        continue;
+      }
       try {
         placed.push({ kind, item: kind.read(entry), written: true });
       } catch (error) {

@@ -37,6 +37,8 @@ export interface CommitsParts {
   readonly catalog: Catalog;
   readonly clock: Clock;
   readonly random: Random;
+  /** The name of the node of this server. */
+  readonly node: string;
   readonly telemetry: Pick<Telemetry, 'counters' | 'histograms' | 'tracer'>;
 }
 
@@ -58,9 +60,10 @@ export class Commits {
     return this.parts.random.id();
   }
 
-  /** A fresh write id, and the time that a record shows. */
+  /** A fresh write id, and the time and the node that a record shows. */
   stamp(): Stamp {
-    return { writeId: this.writeId(), wallMs: this.parts.clock.wall() };
+    const { clock, node } = this.parts;
+    return { writeId: this.writeId(), wallMs: clock.wall(), node };
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { Telemetry } from '../base/telemetry.js';
 import type { BadRecord } from '../model/item.js';
+import { BARRIER_KEY } from '../model/keys.js';
 import type { Revision } from '../store/store.js';
 import { ALARMS, COUNTERS } from './instruments.js';
 
@@ -24,6 +25,11 @@ export class Faults {
   /** The mod revision of a record that cannot be read. `undefined` if the record can be read. */
   unreadableAt(key: string): Revision | undefined {
     return this.#unreadable.get(key);
+  }
+
+  /** Counts a record of a kind that this version does not know. The record of barriers is of none. */
+  unknown(key: string): void {
+    if (key !== BARRIER_KEY) this.telemetry.counters.add(COUNTERS.unknown_keys);
   }
 
   unreadable(key: string, modRevision: Revision, error: BadRecord): void {

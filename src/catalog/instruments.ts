@@ -11,6 +11,8 @@ export const COUNTERS = declareCounters({
   catalog_comparisons: 'Comparisons of the catalog with the store.',
   catalog_differences: 'Keys that differed between the catalog and the store, because events were lost.',
   bad_records: 'Stored records that could not be read.',
+  unknown_keys:
+    'Stored records of kinds that this version does not know, each counted when it is seen. They are left alone.',
   foreign_deletes: 'Stored records that were deleted by something other than Rollcall.',
 });
 

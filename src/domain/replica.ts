@@ -43,6 +43,8 @@ export interface Surroundings {
   readonly telemetry: Telemetry;
   readonly selfBeat: SelfBeat;
   readonly protectionTimes: ProtectionTimes;
+  /** The name of the node of this process: the same after a restart. Records say which node wrote them. */
+  readonly node: string;
   /** The identity of this process among other members. `undefined` if no other process can use the store. */
   readonly cluster: ClusterSettings | undefined;
   /** Takes the place of the membership. For tests. */
@@ -51,8 +53,6 @@ export interface Surroundings {
 
 /** The identity of a member. */
 export interface ClusterSettings {
-  /** The name of the node: the same after a restart. */
-  readonly node: string;
   /** The address at which the others reach its PeerService: "host:port". */
   readonly address: string;
   /** A short name for the text of the access file in force; empty without access control. */
@@ -90,13 +90,13 @@ export interface Replica extends Closeable {
 
 /** Wires a replica and starts it. The server, the simulation and the tests all use it. */
 export function startReplica(surroundings: Surroundings): Replica {
-  const { store, clock, random, telemetry, selfBeat, protectionTimes: times } = surroundings;
+  const { store, clock, random, telemetry, selfBeat, node, protectionTimes: times } = surroundings;
   const { counters } = telemetry;
   const named = (component: string): Telemetry => ({ ...telemetry, log: telemetry.log.child(component) });
 
   const catalog = new Catalog({ clock, telemetry: named('catalog') });
   const addresses = new Addresses();
-  const commits = new Commits({ store, catalog, clock, random, telemetry });
+  const commits = new Commits({ store, catalog, clock, random, node, telemetry });
   const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
   const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
 
@@ -114,7 +114,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     membership = new Membership({
       ...surroundings.cluster,
       connect: surroundings.cluster.connect(proofs),
-      ...{ store, catalog, clock, random, telemetry: named('cluster') },
+      ...{ store, catalog, clock, random, node, telemetry: named('cluster') },
       recent: () => table.recent(),
       relist: () => sync.relist(),
     });
@@ -122,7 +122,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const cluster = surroundings.members ?? membership ?? ALONE;
 
   const successors = new Successors(addresses, table);
-  const health = { catalog, commits, table, liveness, cluster, clock, counters };
+  const health = { catalog, commits, table, liveness, cluster, clock, counters, node };
   const judge = new Judge({ ...health, successors, protectionTimes: times, telemetry: named('judge') });
   const seen = { catalog, table, liveness, times };
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });

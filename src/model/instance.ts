@@ -1,16 +1,9 @@
-import { InstanceRecord } from '../gen/rollcall/storage/v1/records.js';
+import { InstanceRecord, type Tombstone } from '../gen/rollcall/storage/v1/records.js';
 import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
+import type { Actor, Cause } from '../gen/rollcall/v1/cause.js';
+import { serverActor } from './actor.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
-import {
-  assertNotAhead,
-  BadRecord,
-  decode,
-  type Item,
-  type Signature,
-  type Stamp,
-  type StoredEntry,
-  UNSIGNED,
-} from './item.js';
+import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp, toTimestamp } from './time.js';
@@ -91,7 +84,12 @@ export function writeInstance(record: InstanceRecord): Uint8Array {
 }
 
 /** The record of a new registration. `incarnationGiven`: a client gave the incarnation. */
-export function registered(instance: Instance, incarnationGiven: boolean, { writeId, wallMs }: Stamp): InstanceRecord {
+export function registered(
+  instance: Instance,
+  incarnationGiven: boolean,
+  registeredBy: Actor,
+  { writeId, wallMs }: Stamp,
+): InstanceRecord {
   return {
     writeId,
     instance: { ...instance, changeTime: toTimestamp(wallMs) },
@@ -100,6 +98,8 @@ export function registered(instance: Instance, incarnationGiven: boolean, { writ
     tombstone: undefined,
     incarnationGiven,
     seasoned: false,
+    registeredBy,
+    cause: undefined,
   };
 }
 
@@ -116,32 +116,49 @@ export function heard(
 ): InstanceRecord {
   const before = record.instance!;
   const instance = { ...before, reported: reported ?? before.reported, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: false, seasoned: false, visibleRevision: 0n };
+  return { ...record, writeId, instance, silent: false, seasoned: false, cause: undefined, visibleRevision: 0n };
 }
 
 /** The record after a verdict. `seasoned`: see InstanceRecord. */
-export function silenced({ record }: InstanceItem, seasoned: boolean, { writeId, wallMs }: Stamp): InstanceRecord {
+export function silenced(
+  { record }: InstanceItem,
+  seasoned: boolean,
+  cause: Cause,
+  { writeId, wallMs }: Stamp,
+): InstanceRecord {
   const instance = { ...record.instance!, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: true, seasoned, visibleRevision: 0n };
+  return { ...record, writeId, instance, silent: true, seasoned, cause, visibleRevision: 0n };
 }
 
-/** The tombstone of an instance. An expired process may come back, and then its last report still counts. */
-export function removed(
+/** The tombstone of an instance that stayed silent. Its process may come back, and then its last report still counts. */
+export function expired(item: InstanceItem, stamp: Stamp): InstanceRecord {
+  const { reported } = item.record.instance!;
+  const removal = { reason: RemovalReason.REMOVAL_REASON_EXPIRED, actor: serverActor(stamp), comment: '' };
+  return { ...tombstone(item, reported, removal, stamp), cause: item.record.cause };
+}
+
+/** The tombstone of an instance that was deregistered. */
+export function deregistered(item: InstanceItem, actor: Actor, comment: string, stamp: Stamp): InstanceRecord {
+  return tombstone(item, undefined, { reason: RemovalReason.REMOVAL_REASON_DEREGISTERED, actor, comment }, stamp);
+}
+
+function tombstone(
   { record }: InstanceItem,
-  reason: RemovalReason,
+  reported: Reported | undefined,
+  removal: Omit<Tombstone, 'time'>,
   { writeId, wallMs }: Stamp,
-  { author, comment }: Signature = UNSIGNED,
 ): InstanceRecord {
-  const { namespace, service, id, incarnation, reported } = record.instance!;
-  const mayReturn = reason === RemovalReason.REMOVAL_REASON_EXPIRED;
+  const { namespace, service, id, incarnation } = record.instance!;
   return {
     writeId,
-    instance: Instance.fromPartial({ namespace, service, id, incarnation, reported: mayReturn ? reported : undefined }),
+    instance: Instance.fromPartial({ namespace, service, id, incarnation, reported }),
     silent: false,
     visibleRevision: 0n,
-    tombstone: { reason, time: toTimestamp(wallMs), author, comment },
+    tombstone: { ...removal, time: toTimestamp(wallMs) },
     incarnationGiven: record.incarnationGiven,
     seasoned: false,
+    registeredBy: record.registeredBy,
+    cause: undefined,
   };
 }
 

@@ -36,16 +36,9 @@ export interface Stamp {
   readonly writeId: string;
   /** Wall-clock milliseconds, for display. */
   readonly wallMs: number;
+  /** The name of the node of this server. */
+  readonly node: string;
 }
-
-/** Who asked for a write, and why: as the caller claims, for display. */
-export interface Signature {
-  readonly author: string;
-  readonly comment: string;
-}
-
-/** The signature of a caller who gave none. */
-export const UNSIGNED: Signature = { author: '', comment: '' };
 
 /** A stored value that does not hold the record that its key names. */
 export class BadRecord extends Error {

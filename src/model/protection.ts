@@ -1,7 +1,9 @@
 import { maxOf } from '../base/max.js';
 import { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
+import { ActorKind } from '../gen/rollcall/v1/cause.js';
+import { callerAs, serverActor, type Signature } from './actor.js';
 import type { InstanceItem } from './instance.js';
-import { assertNotAhead, BadRecord, decode, type Item, type Signature, type Stamp, type StoredEntry } from './item.js';
+import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
 
@@ -80,19 +82,26 @@ export function protectionBegun({ fromRevision, before }: ProtectedEvent, stamp:
   const { writeId, wallMs } = stamp;
   return {
     ...{ writeId, active: true, time: toTimestamp(wallMs), visibleRevision: 0n, fromRevision, before },
-    ...{ releasedBy: '', releaseComment: '' },
+    ...{ releaseComment: '', actor: serverActor(stamp) },
   };
 }
 
-/** The record of a protection that ends. `released`: who ends it, unsigned if it ends by itself. */
-export function protectionEnded(released: Signature, { writeId, wallMs }: Stamp): ProtectionRecord {
+/** The record of a protection that ends. `released`: the operator who ends it; `undefined` if it ends by itself. */
+export function protectionEnded(released: Signature | undefined, stamp: Stamp): ProtectionRecord {
+  const { writeId, wallMs } = stamp;
   return {
     ...{ writeId, active: false, time: toTimestamp(wallMs), visibleRevision: 0n, fromRevision: 0n, before: 0 },
-    ...{ releasedBy: released.author, releaseComment: released.comment },
+    releaseComment: released?.comment ?? '',
+    actor: released ? callerAs(ActorKind.ACTOR_KIND_OPERATOR, released, stamp) : serverActor(stamp),
   };
 }
 
 /** The same record with a new write id: the mod revision moves, and users see no change. */
 export function protectionTouched({ record, revision }: ProtectionItem, { writeId }: Stamp): ProtectionRecord {
   return { ...record, writeId, visibleRevision: revision };
+}
+
+/** Returns true if an operator ended the protection. */
+export function wasReleased({ active, actor }: ProtectionRecord): boolean {
+  return !active && actor?.kind === ActorKind.ACTOR_KIND_OPERATOR;
 }

@@ -276,18 +276,19 @@ export abstract class Checker {
       active: boolean;
       fromRevision: bigint;
       before: number;
-      releasedBy: string;
+      actor?: { kind: string };
       visibleRevision: bigint;
     };
     const service = key.split('/')[3]!;
-    const { active, fromRevision: from, before, releasedBy } = record;
+    const { active, fromRevision: from, before } = record;
+    const released = record.actor?.kind === 'ACTOR_KIND_OPERATOR';
     const states = listed(this.#protections, service);
     const last = states.at(-1);
-    const next = { at: this.now(), revision: record.visibleRevision || revision, active, from, before, releasedBy };
+    const next = { at: this.now(), revision: record.visibleRevision || revision, active, from, before, released };
     states.push(next);
     if (this.#everRestored) return;
     this.#protection.changed(service, last, next, this.decision());
-    if (releasedBy === '') this.checkGuard(`the protection of ${service}`);
+    if (!released) this.checkGuard(`the protection of ${service}`);
     if (active && states.some((state) => state.active && state !== next)) this.tallied('second event');
   }
 

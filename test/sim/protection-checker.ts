@@ -19,7 +19,8 @@ export interface ProtectionStanding {
   readonly active: boolean;
   readonly from: bigint;
   readonly before: number;
-  readonly releasedBy: string;
+  /** True if an operator ended it. */
+  readonly released: boolean;
 }
 
 /** What is known of who decided: when its process started, and when it sent its commit. */
@@ -65,7 +66,7 @@ export class ProtectionChecker {
   /** A protection began or ended. `undefined` for `decision`: nobody knows who decided. */
   changed(service: string, before: ProtectionStanding | undefined, next: ProtectionStanding, decision: Decision): void {
     if (next.active && !before?.active) this.#began(service, before, next, decision);
-    if (!next.active && before?.active && next.releasedBy === '') this.#ended(service, before, decision);
+    if (!next.active && before?.active && !next.released) this.#ended(service, before, decision);
   }
 
   /** P5: a verdict says that the instance counted. */

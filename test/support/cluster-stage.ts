@@ -70,7 +70,8 @@ export class ClusterStage {
       telemetry: tallyingTelemetry(counts, values),
       selfBeat: process.selfBeat(),
       protectionTimes: PROTECTION,
-      cluster: { node, address: node, accessHash: () => '', connect: () => this.#connect },
+      node,
+      cluster: { address: node, accessHash: () => '', connect: () => this.#connect },
     });
     const member: Member = { node, replica, process, counts, values, wallOffMs: 0 };
     this.members.push(member);

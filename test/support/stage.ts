@@ -10,14 +10,15 @@ import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
 import { HeartbeatItem, type RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { HorizonRecord } from '../../src/gen/rollcall/storage/v1/records.js';
-import { type Instance, RemovalReason } from '../../src/gen/rollcall/v1/instance.js';
+import { type Instance } from '../../src/gen/rollcall/v1/instance.js';
 import { RegisterRequest, WatchServicesResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import { ALONE, type Jury } from '../../src/domain/health/peers.js';
 import type { RollcallError } from '../../src/model/errors.js';
 import { LIMITS } from '../../src/model/limits.js';
-import { removed, writeInstance } from '../../src/model/instance.js';
+import { serverActor } from '../../src/model/actor.js';
+import { deregistered, writeInstance } from '../../src/model/instance.js';
 import { matcher } from '../../src/domain/registry/filter.js';
 import type { Registered } from '../../src/domain/registry/registrations.js';
 import { serviceSelection } from '../../src/domain/registry/watching.js';
@@ -83,7 +84,7 @@ export class Stage {
     const telemetry = tallyingTelemetry(this.counts);
     this.replica = startReplica({
       ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
-      ...{ protectionTimes: this.protectionTimes, cluster: undefined },
+      ...{ protectionTimes: this.protectionTimes, node: 'stage', cluster: undefined },
       members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
     });
     this.hub = hubOf({
@@ -181,8 +182,8 @@ export class Stage {
   /** The record of a removal, as another replica would write it. */
   removalOf(id: string, service = 'pay'): Uint8Array {
     const item = this.replica.catalog.instances.get('default', service, id)!;
-    const stamp = { writeId: 'elsewhere', wallMs: this.world.now };
-    return writeInstance(removed(item, RemovalReason.REMOVAL_REASON_DEREGISTERED, stamp));
+    const stamp = { writeId: 'elsewhere', wallMs: this.world.now, node: 'elsewhere' };
+    return writeInstance(deregistered(item, serverActor(stamp), '', stamp));
   }
 
   /** The record of a horizon, as another replica would write it. */

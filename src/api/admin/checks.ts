@@ -1,5 +1,5 @@
 import type { ForgetMemberRequest, ReleaseProtectionRequest } from '../../gen/rollcall/v1/admin_service.js';
-import type { Signature } from '../../model/item.js';
+import type { Claim } from '../../model/actor.js';
 import { LIMITS } from '../../model/limits.js';
 import { SERVICE } from '../../model/names.js';
 import { Checker } from '../call/checker.js';
@@ -8,14 +8,14 @@ import { Checker } from '../call/checker.js';
 export function checkReleaseProtection(request: ReleaseProtectionRequest): {
   namespace: string;
   service: string;
-  signature: Signature;
+  claim: Claim;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
   const service = check.name('service', request.service, SERVICE);
-  const signature = check.signature(request);
+  const claim = check.claim(request);
   check.done();
-  return { namespace, service, signature };
+  return { namespace, service, claim };
 }
 
 /** Checks a ForgetMember. */

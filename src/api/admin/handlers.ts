@@ -49,8 +49,8 @@ export function adminHandlers(
     releaseProtection: unary(
       checkReleaseProtection,
       needs(({ namespace, service }, may) => may.service(namespace, service)),
-      async ({ namespace, service, signature }, call) => ({
-        revision: await replica.protection.release(namespace, service, signedBy(call, signature)),
+      async ({ namespace, service, claim }, call) => ({
+        revision: await replica.protection.release(namespace, service, signedBy(call, claim)),
       }),
     ),
 

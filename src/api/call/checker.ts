@@ -1,7 +1,7 @@
 import type { Duration } from '../../gen/google/protobuf/duration.js';
 import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
 import { invalidRequest, type Violation } from '../../model/errors.js';
-import type { Signature } from '../../model/item.js';
+import type { Claim } from '../../model/actor.js';
 import { LIMITS } from '../../model/limits.js';
 import { NAMESPACE, type NameRule, refuseName, RUN_ID } from '../../model/names.js';
 import { decodePageToken } from '../../model/tokens.js';
@@ -93,7 +93,7 @@ export class Checker {
   }
 
   /** Who asks for a write, and why. */
-  signature({ author, comment }: Signature): Signature {
+  claim({ author, comment }: Claim): Claim {
     return {
       author: this.chars('author', author, LIMITS.LABEL_CHARS.value),
       comment: this.bytes('comment', comment, LIMITS.COMMENT_BYTES.value),

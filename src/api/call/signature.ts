@@ -1,16 +1,28 @@
-import type { Signature } from '../../model/item.js';
+import type { Claim, Signature } from '../../model/actor.js';
 import { LIMITS } from '../../model/limits.js';
 import { type Call, notesOf } from './call.js';
 
 /** The name under which records know the caller: that of its credential. Empty if it showed none. */
-const callerOf = ({ principal }: Pick<Call, 'principal'>): string =>
+const nameOf = ({ principal }: Pick<Call, 'principal'>): string =>
   principal.kind === 'anonymous' ? '' : [...principal.name].slice(0, LIMITS.LABEL_CHARS.value).join('');
 
-/** The signature of a write. The author is the caller, once it is known: anybody can claim to be another one. */
-export function signedBy<S extends Signature>(call: Pick<Call, 'principal' | 'notes'>, signature: S): S {
-  const author = callerOf(call) || signature.author;
+/** A write with its author, who is the caller once it is known: anybody can claim to be another one. */
+export function authoredBy<C extends Claim>(call: Pick<Call, 'principal' | 'notes'>, claim: C): C {
+  const author = nameOf(call) || claim.author;
   const notes = notesOf(call);
-  notes.author = signature.author === author ? '' : signature.author;
-  notes.comment = signature.comment;
-  return { ...signature, author };
+  notes.author = claim.author === author ? '' : claim.author;
+  notes.comment = claim.comment;
+  return { ...claim, author };
 }
+
+/** The signature of a write. */
+export function signedBy(call: Pick<Call, 'principal' | 'notes' | 'peerAddress'>, claim: Claim): Signature {
+  return { ...authoredBy(call, claim), address: call.peerAddress };
+}
+
+/** The signature of a write that claims nothing. */
+export const callerOf = (call: Pick<Call, 'principal' | 'peerAddress'>): Signature => ({
+  author: nameOf(call),
+  comment: '',
+  address: call.peerAddress,
+});

@@ -40,7 +40,7 @@ function checkWrite(check: Checker, request: WriteFields): CheckedWrite {
   return {
     namespace: check.namespace(request.namespace),
     group: check.nameOrDefault('group', request.group, GROUP),
-    ...check.signature(request),
+    ...check.claim(request),
     requestId: check.runId('request_id', request.requestId || undefined) ?? '',
   };
 }

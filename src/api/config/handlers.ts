@@ -8,7 +8,7 @@ import type {
   ListConfigVersionsResponse,
 } from '../../gen/rollcall/v1/config_service.js';
 import { type Handlers, needs, serverStream, unary } from '../call/method.js';
-import { signedBy } from '../call/signature.js';
+import { authoredBy } from '../call/signature.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { configsCodec } from '../watch/codecs.js';
 import type { Call } from '../call/call.js';
@@ -128,6 +128,6 @@ const ofWrite = ({ write, key }: { readonly write: CheckedWrite; readonly key: s
 
 /** A write as its caller signs it. */
 const writeOf = (write: CheckedWrite, call: Call): WriteRequest => ({
-  ...signedBy(call, write),
+  ...authoredBy(call, write),
   principal: call.principal.kind === 'anonymous' ? '' : call.principal.name,
 });

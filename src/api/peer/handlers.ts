@@ -37,6 +37,11 @@ function toMessage(id: string, answer: Answer): HeardAnswer {
     case 'CHANGED':
       return { id, kind: HeardKind.HEARD_KIND_CHANGED, age: undefined, promisedRevision: 0n };
     case 'SILENT':
-      return { id, kind: HeardKind.HEARD_KIND_SILENT, age: undefined, promisedRevision: answer.promisedRevision };
+      return {
+        id,
+        kind: HeardKind.HEARD_KIND_SILENT,
+        age: answer.ageMs === undefined ? undefined : toDuration(answer.ageMs),
+        promisedRevision: answer.promisedRevision,
+      };
   }
 }

@@ -21,7 +21,7 @@ import type {
   WatchServicesRequest,
 } from '../../gen/rollcall/v1/registry_service.js';
 import { canonicalIp, readAddress } from '../../model/address.js';
-import type { Signature } from '../../model/item.js';
+import type { Claim } from '../../model/actor.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
@@ -165,13 +165,13 @@ function checkReported(check: Checker, field: string, reported: Reported | undef
 }
 
 /** Checks a Deregister. */
-export function checkDeregister(request: DeregisterRequest): { ref: InstanceRef; signature: Signature } {
+export function checkDeregister(request: DeregisterRequest): { ref: InstanceRef; claim: Claim } {
   const check = new Checker();
   const names = checkNames(check, request);
   const incarnation = check.runId('incarnation', request.incarnation);
-  const signature = check.signature(request);
+  const claim = check.claim(request);
   check.done();
-  return { ref: { ...names, incarnation }, signature };
+  return { ref: { ...names, incarnation }, claim };
 }
 
 /** Checks a GetInstance. */

@@ -13,7 +13,7 @@ import type {
 } from '../../gen/rollcall/v1/registry_service.js';
 import { toDuration } from '../../model/time.js';
 import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
-import { signedBy } from '../call/signature.js';
+import { callerOf, signedBy } from '../call/signature.js';
 import type { May } from '../call/may.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { servicesCodec } from '../watch/codecs.js';
@@ -53,8 +53,8 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
         may.service(namespace, service);
         return { registration, warnings, sees: (other: string) => may.hasService(namespace, other, 'read') };
       },
-      async ({ registration, warnings, sees }): Promise<RegisterResponse> => {
-        const registered = await registrations.register(registration, sees);
+      async ({ registration, warnings, sees }, call): Promise<RegisterResponse> => {
+        const registered = await registrations.register(registration, callerOf(call), sees);
         return {
           instance: registered.instance,
           revision: registered.revision,
@@ -67,8 +67,8 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
     deregister: unary(
       checkDeregister,
       needs(({ ref }, may) => may.service(ref.namespace, ref.service)),
-      async ({ ref, signature }, call) => ({
-        revision: await registrations.deregister(ref, signedBy(call, signature)),
+      async ({ ref, claim }, call) => ({
+        revision: await registrations.deregister(ref, signedBy(call, claim)),
       }),
     ),
 
@@ -103,10 +103,14 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
 
     getInstance: unary(
       checkGetInstance,
-      needs(({ namespace, service }, may) => may.service(namespace, service)),
-      ({ namespace, service, id, read }) =>
+      (request, may) => {
+        const { namespace, service } = request;
+        may.service(namespace, service);
+        return { ...request, mayKnowWho: may.hasService(namespace, service, 'operate') };
+      },
+      ({ namespace, service, id, read, mayKnowWho }) =>
         reading(read, () => ({
-          instance: discovery.get(namespace, service, id),
+          instance: discovery.get(namespace, service, id, mayKnowWho),
           ...readFields(freshness.stamp()),
         })),
     ),

@@ -9,7 +9,7 @@ import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
 import { putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
 
 /** The schema that this program writes, and the lowest schema that a program needs to read it. */
-const SCHEMA = { writtenBy: 2, minReader: 2 };
+const SCHEMA = { writtenBy: 3, minReader: 3 };
 /** The lowest schema that this program can read. */
 const OLDEST_READABLE = 2;
 
@@ -52,8 +52,9 @@ export async function prepareStore(
 
 async function checkSchema(store: Store, random: Random): Promise<void> {
   const { entry } = await store.get(SCHEMA_KEY);
-  if (!entry)
-    return putIf(store, random, SCHEMA_KEY, 0n, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
+  const write = (expected: Revision): Promise<void> =>
+    putIf(store, random, SCHEMA_KEY, expected, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
+  if (!entry) return write(0n);
   const { minReader, writtenBy } = decode(SCHEMA_KEY, entry.value, SchemaRecord);
   if (minReader > SCHEMA.writtenBy) {
     throw new UnreadableSchema(
@@ -66,6 +67,7 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
         'Read your configs with the version that wrote the store. Then start this version with an empty --data-dir, or another --etcd-prefix, and publish the configs again. Instances register again by themselves',
     );
   }
+  if (writtenBy < SCHEMA.writtenBy) await write(entry.modRevision); // from here on, older programs would misread the store
 }
 
 /** Makes sure that the store has an epoch that is not in `ended`. If several processes write one, the first wins. */

@@ -1,7 +1,7 @@
 import { type Clock, delay } from '../../base/clock.js';
 import type { Log } from '../../base/telemetry.js';
 import type { Answer, HeardNote, Query } from '../health/liveness-table.js';
-import type { MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
+import type { Juror, MemberRef, PeerConnector, PeerLink } from '../health/peers.js';
 import { LIMITS } from '../../model/limits.js';
 import type { MemberItem } from '../../model/member.js';
 import type { Propagation } from './propagation.js';
@@ -35,7 +35,7 @@ export class PeerLinks {
   constructor(private readonly parts: PeerLinksParts) {}
 
   /** The connection to a membership, with a bound on every answer. */
-  to({ name: id, epoch, record }: MemberItem): Pick<PeerLink, 'lastHeard'> {
+  to({ name: id, epoch, record }: MemberItem): Juror {
     let known = this.#links.get(id);
     if (known?.ref.epoch !== epoch) {
       known?.link.close();
@@ -45,6 +45,7 @@ export class PeerLinks {
     }
     const peer = known;
     return {
+      node: record.node,
       lastHeard: (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> =>
         this.#asked(peer, peer.link.lastHeard(queries, promise)),
     };

@@ -1,7 +1,6 @@
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Commits } from '../../catalog/commits.js';
-import { RemovalReason } from '../../gen/rollcall/v1/instance.js';
-import { type InstanceItem, removed } from '../../model/instance.js';
+import { expired, type InstanceItem } from '../../model/instance.js';
 import { protectionKey } from '../../model/protection.js';
 import type { Compare } from '../../store/store.js';
 import type { LivenessEntry } from './liveness-table.js';
@@ -34,7 +33,7 @@ export class Expiry {
     const cases = entries.map(({ item }) => ({ item, protection: this.#protectionNow(item) }));
     try {
       await outcomes.commit(cases, [], 'expiries', ({ item, protection }) => {
-        const record = removed(item, RemovalReason.REMOVAL_REASON_EXPIRED, commits.stamp());
+        const record = expired(item, commits.stamp());
         const txn = commits.instanceTxn(record, item.modRevision);
         return { ...txn, compares: [...txn.compares, protection] };
       });

@@ -3,12 +3,14 @@ import type { Closeable } from '../../base/lifecycle.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Commits } from '../../catalog/commits.js';
+import { type Testimony, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
 import { type InstanceItem, silenced } from '../../model/instance.js';
+import { toDuration } from '../../model/time.js';
 import { Deadlines, TICK_MS } from './deadlines.js';
 import { Expiry } from './expiry.js';
 import { FallLimit } from './fall-limit.js';
 import type { LivenessClock } from './liveness-clock.js';
-import type { LivenessEntry, LivenessTable, Query } from './liveness-table.js';
+import type { Answer, LivenessEntry, LivenessTable, Query } from './liveness-table.js';
 import { Outcomes } from './outcomes.js';
 import type { Cluster, Jury } from './peers.js';
 import { type Postponement, Postponements } from './postponements.js';
@@ -42,6 +44,8 @@ export interface JudgeParts {
   readonly successors: Successors;
   readonly protectionTimes: ProtectionTimes;
   readonly clock: Clock;
+  /** The name of the node of this server. */
+  readonly node: string;
   readonly telemetry: Telemetry;
 }
 
@@ -50,6 +54,8 @@ interface Case {
   readonly entry: LivenessEntry;
   readonly item: InstanceItem;
   readonly query: Query;
+  /** The answers of the last question, the own one first. */
+  testimonies: Testimony[];
 }
 
 /**
@@ -126,7 +132,8 @@ export class Judge implements Closeable {
     const cases = entries.map((entry): Case => {
       const { item } = entry;
       const { incarnation } = item.record.instance!;
-      return { entry, item, query: { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision } };
+      const query = { key: item.key, incarnation, ttlMs: item.ttlMs, revision: item.modRevision };
+      return { entry, item, query, testimonies: [] };
     });
     let chosen: readonly Case[] = [];
     let silent: readonly Case[] = [];
@@ -136,9 +143,10 @@ export class Judge implements Closeable {
         silent = await this.#allSilent(cases, jury, false);
         chosen = this.#limit.choose(silent);
         const promised = await this.#allSilent(chosen, jury, true);
-        await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item }) =>
-          commits.instanceTxn(silenced(item, this.#isSeasoned(entry), commits.stamp()), item.modRevision),
-        );
+        await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item, testimonies }) => {
+          const cause = { decidedBy: this.parts.node, testimonies };
+          return commits.instanceTxn(silenced(item, this.#isSeasoned(entry), cause, commits.stamp()), item.modRevision);
+        });
       }
     } catch (error) {
       this.#outcomes.failed(error, 'a verdict could not be committed; retrying');
@@ -168,7 +176,7 @@ export class Judge implements Closeable {
 
   /** The cases for which every member, this one included, answers SILENT about the same record. */
   async #allSilent(cases: readonly Case[], jury: Jury, promise: boolean): Promise<readonly Case[]> {
-    const { table } = this.parts;
+    const { table, node } = this.parts;
     if (cases.length === 0) return cases;
     const queries = cases.map(({ query }) => query);
     const asked = jury.others.map((peer) => peer.lastHeard(queries, promise).catch(() => undefined));
@@ -176,13 +184,16 @@ export class Judge implements Closeable {
     const others = asked.length > 0 ? await Promise.all(asked) : [];
     if (others.includes(undefined)) this.#postponements.unanswered();
     else this.#postponements.answered();
-    return cases.filter(({ entry, query }, i) =>
-      [own, ...others].every((ofOne) => {
+    const nodes = [node, ...jury.others.map((peer) => peer.node)];
+    return cases.filter((one, i) => {
+      const { entry, query } = one;
+      one.testimonies = testimoniesOf(nodes, [own, ...others], i);
+      return [own, ...others].every((ofOne) => {
         const answer = ofOne?.[i];
         if (answer?.kind === 'HEARD') table.heardElsewhere(entry, query.incarnation, answer.ageMs);
         return answer?.kind === 'SILENT' && (!promise || answer.promisedRevision >= query.revision);
-      }),
-    );
+      });
+    });
   }
 
   /** After a round, an instance that is still registered keeps a deadline. A round never moves a deadline earlier. */
@@ -198,6 +209,23 @@ export class Judge implements Closeable {
 }
 
 const NONE: ReadonlySet<LivenessEntry> = new Set();
+
+/** The most answers that a record keeps. */
+const TESTIMONIES_MAX = 8;
+
+/** The answers about the instance at a position, as a record keeps them. */
+function testimoniesOf(
+  nodes: readonly string[],
+  answers: readonly (readonly Answer[] | undefined)[],
+  position: number,
+): Testimony[] {
+  return answers.slice(0, TESTIMONIES_MAX).flatMap((ofOne, i): Testimony[] => {
+    const answer = ofOne?.[position];
+    if (answer?.kind !== 'SILENT' && answer?.kind !== 'HEARD') return [];
+    const kind = answer.kind === 'HEARD' ? TestimonyKind.TESTIMONY_KIND_HEARD : TestimonyKind.TESTIMONY_KIND_SILENT;
+    return [{ node: nodes[i]!, kind, age: answer.ageMs === undefined ? undefined : toDuration(answer.ageMs) }];
+  });
+}
 
 /** The instances whose verdicts wait. */
 function heldBack(silent: readonly Case[], chosen: readonly Case[]): Set<LivenessEntry> {

@@ -69,7 +69,12 @@ export type Answer =
   /** The answering member's catalog holds a newer record of this id. */
   | { readonly kind: 'CHANGED' }
   /** The incarnation was not heard for its TTL. The promise counts if one was asked for. */
-  | { readonly kind: 'SILENT'; readonly promisedRevision: Revision };
+  | {
+      readonly kind: 'SILENT';
+      /** How long ago the incarnation was heard. `undefined` if it never was, as far as the member knows. */
+      readonly ageMs: number | undefined;
+      readonly promisedRevision: Revision;
+    };
 
 /** The beats that this process has heard: one entry for every registered instance. */
 export class LivenessTable {
@@ -296,8 +301,9 @@ export class LivenessTable {
     const entry = this.#entries.get(key);
     if (!entry || entry.item.modRevision > revision) return { kind: 'CHANGED' };
     const ageMs = this.clock.nowMs - entry.beatStampMs;
-    if (entry.beatIncarnation === incarnation && ageMs < ttlMs) return { kind: 'HEARD', ageMs: Math.max(ageMs, 0) };
+    const wasHeard = entry.beatIncarnation === incarnation;
+    if (wasHeard && ageMs < ttlMs) return { kind: 'HEARD', ageMs: Math.max(ageMs, 0) };
     if (promise && revision > entry.promisedRevision) entry.promisedRevision = revision;
-    return { kind: 'SILENT', promisedRevision: entry.promisedRevision };
+    return { kind: 'SILENT', ageMs: wasHeard ? ageMs : undefined, promisedRevision: entry.promisedRevision };
   }
 }

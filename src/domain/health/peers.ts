@@ -33,12 +33,18 @@ export interface PeerLink {
 /** Connects to a member without waiting. An unreachable member is one whose calls fail. */
 export type PeerConnector = (member: MemberRef & { readonly address: string }) => PeerLink;
 
+/** A member that a round asks. */
+export interface Juror extends Pick<PeerLink, 'lastHeard'> {
+  /** The name of its node. */
+  readonly node: string;
+}
+
 /** The facts that a round fixes before it asks. */
 export interface Jury {
   /** The compares of a verdict besides the one of its record: this membership, and the set of members. */
   readonly guard: readonly Compare[];
   /** Every live member but this one. */
-  readonly others: readonly Pick<PeerLink, 'lastHeard'>[];
+  readonly others: readonly Juror[];
 }
 
 /** The cluster as the judge and the heartbeats see it. */

@@ -10,7 +10,8 @@ import { INSTANCE, PROTECTION, recordedProtection } from '../../catalog/kinds.js
 import type { ProtectionRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../model/errors.js';
 import type { InstanceItem } from '../../model/instance.js';
-import { ifReadable, type Signature, UNSIGNED } from '../../model/item.js';
+import type { Signature } from '../../model/actor.js';
+import { ifReadable } from '../../model/item.js';
 import {
   type ProtectionItem,
   protectionBegun,
@@ -18,6 +19,7 @@ import {
   protectionKey,
   PROTECTIONS,
   readProtection,
+  wasReleased,
   writeProtection,
 } from '../../model/protection.js';
 import { type Entry, putTxn, type Revision, type Txn } from '../../store/store.js';
@@ -107,19 +109,20 @@ export class ProtectionKeeper implements Closeable {
   }
 
   /** Ends the protection of a service. It decides on the store's record, so any replica can do it. */
-  async release(namespace: string, service: string, { author, comment }: Signature): Promise<Revision> {
+  async release(namespace: string, service: string, signature: Signature): Promise<Revision> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const key = protectionKey(namespace, service);
     return commits.retrying(`the protection of ${service}`, async (): Promise<Attempt<Revision>> => {
       const { entry } = await commits.get(key);
       const current = entry && readable(entry);
-      if (current?.record.releasedBy) return { done: current.revision };
+      if (current && wasReleased(current.record)) return { done: current.revision };
       if (!current?.record.active) throw notProtected(namespace, service);
-      const record = protectionEnded({ author: author || UNNAMED, comment }, commits.stamp());
+      const record = protectionEnded(signature, commits.stamp());
       const result = await commits.commit(txnOf(key, record, current.modRevision));
       if (!result.ok) return { retry: true };
       telemetry.counters.add(COUNTERS.protections_released);
+      const { author, comment } = signature;
       const fields = { namespace, service, author, comment, revision: Number(result.revision) };
       telemetry.log.warn(fields, 'an operator released the protection of a service');
       await commits.visible(result.revision);
@@ -268,7 +271,7 @@ export class ProtectionKeeper implements Closeable {
     service.brokenRevision = undefined;
     try {
       const stamp = commits.stamp();
-      const record = step.kind === 'begins' ? protectionBegun(step.event, stamp) : protectionEnded(UNSIGNED, stamp);
+      const record = step.kind === 'begins' ? protectionBegun(step.event, stamp) : protectionEnded(undefined, stamp);
       const [result] = await commits.commitEach(jury.guard, [txnOf(key, record, expected)]);
       if (!result!.ok) {
         const found = result!.found.find((entry) => entry?.key === key);
@@ -290,9 +293,6 @@ export class ProtectionKeeper implements Closeable {
     }
   }
 }
-
-/** The name of an operator who gave none: the record must show that the end was a release. */
-const UNNAMED = 'unnamed';
 
 function counterOf(step: Step) {
   if (step.kind === 'ends') return COUNTERS[`protections_ended_${step.why}`];

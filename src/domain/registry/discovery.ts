@@ -79,10 +79,11 @@ export class Discovery {
     return subset ? { ...selected, instances: pick(selected.instances, subset) } : selected;
   }
 
-  get(namespace: string, service: string, id: string): Instance {
+  /** `mayKnowWho`: the caller may know who removed an instance. */
+  get(namespace: string, service: string, id: string, mayKnowWho: boolean): Instance {
     const item = this.catalog.instances.get(namespace, service, id);
     if (item && item.removedAtMs === undefined) return item.instance;
-    const removal = item && removalOf(item);
+    const removal = item && removalOf(item, mayKnowWho);
     const why = removal ? `: it was removed at ${removal.time} (${removal.removal_reason})` : '';
     throw new RollcallError(
       'INSTANCE_NOT_FOUND',
@@ -184,8 +185,12 @@ function select(scope: Scope<InstanceItem>, filter: Matcher): Selected {
 }
 
 /** How an instance was removed, as long as its tombstone is kept. */
-function removalOf({ removedAtMs, removalReason, revision, record }: InstanceItem): Record<string, string> {
-  const { author, comment } = record.tombstone!;
+function removalOf(
+  { removedAtMs, removalReason, revision, record }: InstanceItem,
+  mayKnowWho: boolean,
+): Record<string, string> {
+  const { actor, comment } = record.tombstone!;
+  const author = mayKnowWho ? actor?.subject : '';
   return {
     removal_reason: RemovalReason[removalReason!].replace('REMOVAL_REASON_', ''),
     time: new Date(removedAtMs!).toISOString(),

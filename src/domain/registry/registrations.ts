@@ -4,21 +4,23 @@ import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
-import { Instance, RemovalReason, ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { ActorKind } from '../../gen/rollcall/v1/cause.js';
+import { Instance, ReportedState } from '../../gen/rollcall/v1/instance.js';
 import { invalidRequest, type Reason, RollcallError } from '../../model/errors.js';
 import {
+  deregistered,
   type InstanceItem,
   instanceItem,
   instanceKey,
   readInstance,
   registered,
-  removed,
   reportedState,
   wasDeregistered,
   touched,
   writeInstance,
 } from '../../model/instance.js';
-import { ifReadable, type Signature, UNSIGNED } from '../../model/item.js';
+import { callerAs, type Signature, UNSIGNED } from '../../model/actor.js';
+import { ifReadable } from '../../model/item.js';
 import { BEATS_PER_TTL, LIMITS } from '../../model/limits.js';
 import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import type { Entry, Revision } from '../../store/store.js';
@@ -65,7 +67,11 @@ export class Registrations {
   constructor(private readonly parts: RegistrationsParts) {}
 
   /** `sees` returns true for the services that the caller may read: no warning names another one. */
-  async register(registration: Registration, sees: (service: string) => boolean = () => true): Promise<Registered> {
+  async register(
+    registration: Registration,
+    caller: Signature = UNSIGNED,
+    sees: (service: string) => boolean = () => true,
+  ): Promise<Registered> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const { namespace, service, id } = registration.instance;
@@ -83,14 +89,14 @@ export class Registrations {
     return commits.retrying(`${service}/${id}`, async (): Promise<Attempt<Registered>> => {
       let record: InstanceRecord;
       try {
-        record = this.#decide(registration, current);
+        record = this.#decide(registration, current, caller);
       } catch (error) {
         // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
         if (confirmed || !(error instanceof RollcallError && REFUSED_BY_RECORD.includes(error.reason))) throw error;
         return confirm((await commits.get(key)).entry);
       }
       const value = writeInstance(record);
-      assertSize(value);
+      assertSize(record, value);
       const result = await commits.commit(commits.instanceTxn(record, expected, value));
       if (!result.ok) return confirm(result.found[0]);
       warnings.push(...this.#takenOver(current, record.instance!));
@@ -119,7 +125,9 @@ export class Registrations {
         return { retry: true };
       }
       if (current.removedAtMs !== undefined) return { done: current.instance.revision };
-      const record = removed(current, RemovalReason.REMOVAL_REASON_DEREGISTERED, commits.stamp(), signature);
+      const stamp = commits.stamp();
+      const actor = callerAs(saysGoodbye(current, incarnation, signature), signature, stamp);
+      const record = deregistered(current, actor, signature.comment, stamp);
       const result = await commits.commit(commits.instanceTxn(record, current.modRevision));
       if (!result.ok) {
         const found = result.found[0];
@@ -140,7 +148,7 @@ export class Registrations {
   }
 
   /** The record that replaces the current one. Throws if the registration is refused. */
-  #decide(registration: Registration, current: InstanceItem | undefined): InstanceRecord {
+  #decide(registration: Registration, current: InstanceItem | undefined, caller: Signature): InstanceRecord {
     const { commits, random } = this.parts;
     const stamp = commits.stamp();
     const live = current && current.removedAtMs === undefined ? current : undefined;
@@ -160,7 +168,7 @@ export class Registrations {
     const given = registration.incarnation !== undefined || (isHolder && live.record.incarnationGiven);
     return isSame && !live.record.silent
       ? { ...touched(live, stamp), incarnationGiven: given }
-      : registered(instance, given, stamp);
+      : registered(instance, given, callerAs(ActorKind.ACTOR_KIND_CLIENT, caller, stamp), stamp);
   }
 
   /** Warns, and logs, if the process that held the id was not silent: it is fenced, or never knew of the other. */
@@ -210,6 +218,12 @@ export class Registrations {
     if (!like || like.liveCount === 0 || !sees(like.name)) return [];
     return [`service "${service}" differs from the existing "${like.name}" only in case; they are two services`];
   }
+}
+
+/** A Deregister comes from the process of the instance if it names its incarnation, where that has one, and says no reason. */
+function saysGoodbye({ record }: InstanceItem, incarnation: string | undefined, { comment }: Signature): ActorKind {
+  const isOwn = comment === '' && (incarnation !== undefined || !record.incarnationGiven);
+  return isOwn ? ActorKind.ACTOR_KIND_CLIENT : ActorKind.ACTOR_KIND_OPERATOR;
 }
 
 /** Throws REVISION_MISMATCH unless `replaces_revision` allows the registration to replace the current record. */
@@ -305,8 +319,11 @@ function equalContent(a: Instance, b: Instance): boolean {
   return content(a).equals(content(b));
 }
 
-function assertSize({ length }: Uint8Array): void {
+/** Who registered an instance does not count in its size. */
+function assertSize(record: InstanceRecord, { length: all }: Uint8Array): void {
   const { value } = LIMITS.INSTANCE_BYTES;
+  if (all <= value) return;
+  const { length } = writeInstance({ ...record, registeredBy: undefined });
   if (length > value)
     throw invalidRequest([{ field: 'instance', description: `takes ${length} bytes as a record; limit: ${value}` }]);
 }

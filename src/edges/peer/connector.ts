@@ -75,7 +75,11 @@ function fromMessage(answer: HeardAnswer | undefined, id: string): Answer {
       case HeardKind.HEARD_KIND_CHANGED:
         return { kind: 'CHANGED' };
       case HeardKind.HEARD_KIND_SILENT:
-        return { kind: 'SILENT', promisedRevision: answer.promisedRevision };
+        return {
+          kind: 'SILENT',
+          ageMs: answer.age && fromDuration(answer.age),
+          promisedRevision: answer.promisedRevision,
+        };
       default:
         break;
     }

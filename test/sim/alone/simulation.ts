@@ -81,6 +81,7 @@ export class Simulation {
       telemetry,
       selfBeat: process.selfBeat(),
       protectionTimes: SHORT_PROTECTION,
+      node: 'alone',
       cluster: undefined,
     });
     replica.ready.catch(() => undefined);

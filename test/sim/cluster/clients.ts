@@ -1,5 +1,6 @@
 import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
+import { UNSIGNED } from '../../../src/model/actor.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import type { Death } from '../checker.js';
 import { registrationOf } from '../requests.js';
@@ -106,7 +107,7 @@ export class Clients {
     if (running.length === 0) return;
     try {
       await this.#call(this.scene.dice.pick(running), ({ replica }) =>
-        replica.protection.release('default', service, { author: 'operator', comment: '' }),
+        replica.protection.release('default', service, { ...UNSIGNED, author: 'operator' }),
       );
       this.scene.count('released by hand');
     } catch {

@@ -136,7 +136,8 @@ export class Servers {
       telemetry,
       selfBeat: process.selfBeat(),
       protectionTimes: SHORT_PROTECTION,
-      cluster: { node, address: node, accessHash: () => '', connect: () => this.#connector(server) },
+      node,
+      cluster: { address: node, accessHash: () => '', connect: () => this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);
     void server.replica.catalog.whenReady().then(() => scene.checker.ready(name));

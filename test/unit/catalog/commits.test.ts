@@ -30,6 +30,7 @@ class Scene {
     catalog: this.#catalog,
     clock: this.#process.clock,
     random: { id: () => 'id', fraction: () => 0 },
+    node: 'n1',
     telemetry: tallyingTelemetry(new Map()),
   });
 

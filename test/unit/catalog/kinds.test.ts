@@ -54,7 +54,7 @@ class KindStage {
     };
     this.catalog = new Catalog({ clock, telemetry, moreKinds: [NOTE, PIN, STAR] });
     const { catalog } = this;
-    const commits = new Commits({ store, catalog, clock, random, telemetry });
+    const commits = new Commits({ store, catalog, clock, random, node: 'n1', telemetry });
     this.sync = new StoreSync({ store, catalog, clock, random, telemetry });
     this.check = new ConsistencyCheck({
       store,

@@ -6,7 +6,7 @@ import { Instance } from '../../../src/gen/rollcall/v1/instance.js';
 import { heard, readInstance, silenced, touched, writeInstance } from '../../../src/model/instance.js';
 
 const KEY = 'w/i/default/pay/p1';
-const STAMP = { writeId: 'w2', wallMs: 1 };
+const STAMP = { writeId: 'w2', wallMs: 1, node: 'n1' };
 
 /** A record as a newer program would write it: with fields that this one does not know, in the record and in the instance. */
 function newer(silent: boolean): Uint8Array {
@@ -29,12 +29,14 @@ function newer(silent: boolean): Uint8Array {
   ]);
 }
 
+const CAUSE = { decidedBy: 'n1', testimonies: [] };
+
 const read = (value: Uint8Array) => readInstance({ key: KEY, value, modRevision: 5n });
 
 test('what a newer program has written into a record survives a touch, a verdict and a heal', () => {
   for (const [name, change] of [
     ['touch', () => touched(read(newer(false)), STAMP)],
-    ['verdict', () => silenced(read(newer(false)), true, STAMP)],
+    ['verdict', () => silenced(read(newer(false)), true, CAUSE, STAMP)],
     ['heal', () => heard(read(newer(true)), undefined, STAMP)],
   ] as const) {
     const bytes = Buffer.from(writeInstance(change()));

@@ -6,6 +6,7 @@ import {
   NodeState,
   ProtectionRecord,
 } from '../../../../src/gen/rollcall/storage/v1/records.js';
+import { UNSIGNED } from '../../../../src/model/actor.js';
 import { BARRIER_KEY } from '../../../../src/model/keys.js';
 import { protectionKey } from '../../../../src/model/protection.js';
 import { EPOCH_KEY } from '../../../../src/model/store-facts.js';
@@ -165,7 +166,7 @@ test('E4: a protection that the judge does not see yet holds up removals all the
   await protect();
   await stage.pass(3_000);
   assert.equal(stage.isSilent('p1'), true, 'now it is seen, and nothing is allowed');
-  await stage.until(a.replica.protection.release('default', 'pay', { author: 'ops', comment: '' }));
+  await stage.until(a.replica.protection.release('default', 'pay', { ...UNSIGNED, author: 'ops' }));
   // It was listed again, so that it stays for as long once more.
   await stage.untilTrue(() => !stage.isSilent('p1'), PROTECTION.memoryMs + 2_000);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
 import type { Answer, Query } from '../../../../src/domain/health/liveness-table.js';
-import type { PeerLink } from '../../../../src/domain/health/peers.js';
+import type { Juror } from '../../../../src/domain/health/peers.js';
 import { Stage } from '../../../support/stage.js';
 
 const TTL_MS = 5_000;
@@ -21,9 +21,10 @@ async function registered(): Promise<Stage> {
 function peer(
   name: string,
   answer: (query: Query, promise: boolean) => Answer | undefined,
-): Pick<PeerLink, 'lastHeard'> & { name: string; asked: number } {
+): Juror & { name: string; asked: number } {
   return {
     name,
+    node: name,
     asked: 0,
     async lastHeard(queries, promise) {
       this.asked++;
@@ -156,7 +157,7 @@ test('E3: a verdict compares the record that was judged: a change on its way is 
 test('E3: no instance is declared silent while one peer has heard it, or its record change', async () => {
   for (const answer of [{ kind: 'HEARD', ageMs: 100 } as const, { kind: 'CHANGED' } as const]) {
     const stage = await registered();
-    const silent = peer('silent', ({ revision }) => ({ kind: 'SILENT', promisedRevision: revision }));
+    const silent = peer('silent', ({ revision }) => ({ kind: 'SILENT', ageMs: undefined, promisedRevision: revision }));
     const other = peer('other', () => answer);
     stage.peers = [silent, other];
     await stage.pass(3 * TTL_MS);
@@ -169,7 +170,7 @@ test('E3: no instance is declared silent while one peer has heard it, or its rec
 
 test('E3: no instance is declared silent while a peer cannot be asked, or does not promise', async () => {
   const unreachable = peer('unreachable', () => undefined);
-  const unpromising = peer('unpromising', () => ({ kind: 'SILENT', promisedRevision: 0n }));
+  const unpromising = peer('unpromising', () => ({ kind: 'SILENT', ageMs: undefined, promisedRevision: 0n }));
   for (const other of [unreachable, unpromising]) {
     const stage = await registered();
     stage.peers = [other];
@@ -184,7 +185,9 @@ test('E3: once promised, a beat is acknowledged by a commit that users do not se
   const { revision } = stage.instance()!;
   // The second question is the one that makes this replica promise; the peer then fails the round.
   stage.peers = [
-    peer('other', (query, promise) => (promise ? undefined : { kind: 'SILENT', promisedRevision: query.revision })),
+    peer('other', (query, promise) =>
+      promise ? undefined : { kind: 'SILENT', ageMs: undefined, promisedRevision: query.revision },
+    ),
   ];
   await stage.pass(TTL_MS + SOON_MS);
   const before = (await stage.store.get('w/i/default/pay/p1')).revision;
@@ -200,7 +203,9 @@ test('E3: once promised, a beat is acknowledged by a commit that users do not se
 test('E3: a beat that comes while the touch of another one is on its way is not acknowledged from memory either', async () => {
   const stage = await registered();
   stage.peers = [
-    peer('other', (query, promise) => (promise ? undefined : { kind: 'SILENT', promisedRevision: query.revision })),
+    peer('other', (query, promise) =>
+      promise ? undefined : { kind: 'SILENT', ageMs: undefined, promisedRevision: query.revision },
+    ),
   ];
   await stage.pass(TTL_MS + SOON_MS);
   stage.store.latencyMs = () => 200;

@@ -32,14 +32,14 @@ const query = (revision: bigint, incarnation = 'a'): Query => ({ key: KEY, incar
 test('E3: a query is answered HEARD within the ttl of a beat of that incarnation, and SILENT otherwise', () => {
   const { table, time } = hearing();
   const entry = table.recordSeen(item(7n), false);
-  assert.equal(table.answer(query(7n), false).kind, 'SILENT');
+  assert.deepEqual(table.answer(query(7n), false), { kind: 'SILENT', ageMs: undefined, promisedRevision: 0n });
   table.note(entry, 'a', 7n);
   time.now += TTL_MS - 1;
   assert.deepEqual(table.answer(query(7n), true), { kind: 'HEARD', ageMs: TTL_MS - 1 });
   assert.equal(table.answer(query(7n, 'b'), false).kind, 'SILENT');
   assert.equal(entry.promisedRevision, 0n, 'only SILENT promises, and only when asked to');
   time.now += 1;
-  assert.deepEqual(table.answer(query(7n), true), { kind: 'SILENT', promisedRevision: 7n });
+  assert.deepEqual(table.answer(query(7n), true), { kind: 'SILENT', ageMs: TTL_MS, promisedRevision: 7n });
 });
 
 test('E3: a removal that is seen late takes nothing from the process that has registered since', () => {

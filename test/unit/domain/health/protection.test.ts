@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
-import { UNSIGNED } from '../../../../src/model/item.js';
+import { UNSIGNED } from '../../../../src/model/actor.js';
 import type { RollcallError } from '../../../../src/model/errors.js';
 import { BARRIER_KEY } from '../../../../src/model/keys.js';
 import { protectionKey } from '../../../../src/model/protection.js';
