@@ -87,7 +87,9 @@ test('sync shows each revision as a whole, and runs the command after it', async
     publish(server, Object.fromEntries(keys.map((key) => [key, String(n)])));
   await write(0);
   const log = join(temporaryFolder(), 'log');
-  const sync = cli.start(['config', 'sync', folder, '--exec', `cat $ROLLCALL_DIR/a.txt >> ${log}`]);
+  const lock = join(temporaryFolder(), 'lock');
+  const exec = `mkdir ${lock} || echo overlap >> ${log}; cat $ROLLCALL_DIR/a.txt >> ${log}; rmdir ${lock}`;
+  const sync = cli.start(['config', 'sync', folder, '--exec', exec]);
   await eventually(() => existsSync(join(folder, 'current/a.txt')));
   let isOver = false;
   const torn: string[] = [];
@@ -109,6 +111,7 @@ test('sync shows each revision as a whole, and runs the command after it', async
   assert.deepEqual(torn, []);
   assert.ok(seen.size > 1);
   await eventually(() => readFileSync(log, 'utf8').endsWith('30'));
+  assert.doesNotMatch(readFileSync(log, 'utf8'), /overlap/, 'the commands run one after the other');
   sync.process.kill('SIGTERM');
   assert.equal((await sync.ended).code, 0);
   assert.equal(statSync(join(folder, '..token')).mode & 0o777, 0o600);

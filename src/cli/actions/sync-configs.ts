@@ -52,7 +52,8 @@ export async function syncConfigs(session: Session<SyncFlags>, target: string): 
   const { client, namespace, flags, signal } = session;
   const { group = 'default', prefix = '', once = false } = flags;
   makeFolder(target, 0o750);
-  const folder = new SyncFolder(resolve(target), JSON.stringify({ namespace, group, prefix }));
+  const announcer = flags.exec === undefined ? undefined : new Announcer(flags.exec);
+  const folder = new SyncFolder(resolve(target), JSON.stringify({ namespace, group, prefix }), announcer);
   const request = WatchConfigRequest.fromPartial({
     namespace,
     filters: [{ group, prefixes: prefix === '' ? [] : [prefix] }],
@@ -77,9 +78,11 @@ export async function syncConfigs(session: Session<SyncFlags>, target: string): 
     if (!once) continue;
     clearTimeout(giveUp);
     if (fault !== undefined) throw new CommandFailed('the files were not written', Exit.CHECK_FAILED);
-    return;
+    isDone = true;
+    break;
   }
   clearTimeout(giveUp);
+  await announcer?.idle();
   if (once && !isDone) throw new CommandFailed(`no server answers at ${client.address}`, Exit.UNREACHABLE);
 }
 
@@ -94,6 +97,7 @@ class SyncFolder {
   constructor(
     private readonly path: string,
     private readonly selection: string,
+    private readonly announcer: Announcer | undefined,
   ) {
     const kept = this.#keptToken();
     const now = this.#currentFolder();
@@ -130,7 +134,7 @@ class SyncFolder {
     this.#swap(staged, before);
     this.#keepToken(step.resumeToken);
     warn(`revision ${step.revision}: ${next.size} files`);
-    if (flags.exec !== undefined) run(flags.exec, staged);
+    this.announcer?.announce(staged);
     return undefined;
   }
 
@@ -229,9 +233,45 @@ function faultOfCheck(command: string, folder: string): string | undefined {
   return `the check ended with ${error?.message ?? signal ?? status}${last === '' ? '' : `: ${last}`}`;
 }
 
-/** Runs the command after a swap, one after the other. */
-function run(command: string, folder: string): void {
-  const child = spawn('/bin/sh', ['-c', command], { stdio: 'inherit', env: { ...process.env, ROLLCALL_DIR: folder } });
-  child.on('exit', (code) => code !== 0 && warn(`the command of --exec ended with ${code}`));
-  child.on('error', ({ message }) => warn(`the command of --exec cannot be started: ${message}`));
+/** Runs a command after each swap, one at a time. Of the swaps that come while it runs, the last one alone is announced. */
+class Announcer {
+  #running: Promise<void> | undefined;
+  #next: string | undefined;
+
+  constructor(private readonly command: string) {}
+
+  announce(folder: string): void {
+    this.#next = folder;
+    this.#running ??= this.#runAll();
+  }
+
+  /** Resolves when no command runs. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #runAll(): Promise<void> {
+    for (let folder = this.#next; folder !== undefined; folder = this.#next) {
+      this.#next = undefined;
+      await this.#run(folder);
+    }
+    this.#running = undefined;
+  }
+
+  #run(folder: string): Promise<void> {
+    const child = spawn('/bin/sh', ['-c', this.command], {
+      stdio: 'inherit',
+      env: { ...process.env, ROLLCALL_DIR: folder },
+    });
+    return new Promise((resolve) => {
+      child.on('exit', (code) => {
+        if (code !== 0) warn(`the command of --exec ended with ${code}`);
+        resolve();
+      });
+      child.on('error', ({ message }) => {
+        warn(`the command of --exec cannot be started: ${message}`);
+        resolve();
+      });
+    });
+  }
 }
