@@ -1,7 +1,7 @@
 // Imports point down only:
 // base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- serve <- cli <- main; access lies between model and
 // api. The client lies on model, and only the command line imports it.
-// The parts of the domain do not import one another, except that the cluster serves health. Edges never do; what several
+// The parts of the domain do not import one another, except that the cluster serves health, and overrides end as its verdicts come. Edges never do; what several
 // of them speak is in edges/wire.
 const everywhere = ['base', 'model', 'gen'];
 const domain = [...everywhere, 'store/store', 'catalog'];
@@ -14,6 +14,7 @@ const layers = [
   ['domain/registry', domain],
   ['domain/health', domain],
   ['domain/cluster', [...domain, 'domain/health']],
+  ['domain/overrides', [...domain, 'domain/health']],
   ['domain/config', domain],
   ['domain/retention', domain],
   ['domain', domain],

@@ -6,6 +6,7 @@ import * as catalog from './catalog/instruments.js';
 import * as cluster from './domain/cluster/instruments.js';
 import * as config from './domain/config/instruments.js';
 import * as health from './domain/health/instruments.js';
+import * as overrides from './domain/overrides/instruments.js';
 import * as registry from './domain/registry/instruments.js';
 import * as retention from './domain/retention/instruments.js';
 import * as store from './store/instruments.js';
@@ -16,6 +17,7 @@ export const ALL_COUNTERS: readonly Counter[] = [
   registry.COUNTERS,
   health.COUNTERS,
   cluster.COUNTERS,
+  overrides.COUNTERS,
   config.COUNTERS,
   retention.COUNTERS,
   catalog.COUNTERS,
@@ -35,6 +37,7 @@ export const ALL_ALARMS: readonly Alarm[] = [
   store.ALARMS,
   catalog.ALARMS,
   health.ALARMS,
+  overrides.ALARMS,
   registry.ALARMS,
   cluster.ALARMS,
   tls.ALARMS,

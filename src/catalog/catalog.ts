@@ -261,8 +261,7 @@ export class Catalog implements Tables {
         this.of(kind.join.target).markChanged(item.namespace, item.scope, item.revision);
         continue;
       }
-      const change = this.of(kind).put(item);
-      if (isWritten) changes.add(kind, change);
+      changes.add(kind, this.of(kind).put(item), isWritten);
     }
   }
 

@@ -22,11 +22,14 @@ export interface CatalogChange {
   readonly isSameHistory: boolean;
   /** The written or deleted records of a kind, visible or not, oldest change first. */
   of<T extends Item>(kind: Kind<T>): readonly ItemChange<T>[];
+  /** The items of a kind that were not written, and changed visibly because a record of another kind affects them. */
+  moved<T extends Item>(kind: Kind<T>): readonly ItemChange<T>[];
 }
 
 /** Collects one change. */
 export class ChangeSet implements CatalogChange {
   readonly #byKind = new Map<string, ItemChange<Item>[]>();
+  readonly #moved = new Map<string, ItemChange<Item>[]>();
 
   constructor(
     readonly cause: Cause,
@@ -34,14 +37,20 @@ export class ChangeSet implements CatalogChange {
     readonly isSameHistory = true,
   ) {}
 
-  add(kind: Kind, change: ItemChange<Item>): void {
-    const known = this.#byKind.get(kind.name);
+  /** `written`: the item was written or deleted; otherwise it moved. */
+  add(kind: Kind, change: ItemChange<Item>, written = true): void {
+    const changes = written ? this.#byKind : this.#moved;
+    const known = changes.get(kind.name);
     if (known) known.push(change);
-    else this.#byKind.set(kind.name, [change]);
+    else changes.set(kind.name, [change]);
   }
 
   of<T extends Item>(kind: Kind<T>): readonly ItemChange<T>[] {
     return (this.#byKind.get(kind.name) ?? NONE) as readonly ItemChange<T>[];
+  }
+
+  moved<T extends Item>(kind: Kind<T>): readonly ItemChange<T>[] {
+    return (this.#moved.get(kind.name) ?? NONE) as readonly ItemChange<T>[];
   }
 }
 

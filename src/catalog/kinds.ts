@@ -6,11 +6,13 @@ import {
   parseInstanceKey,
   readInstance,
   touched,
+  underOverride,
   writeInstance,
 } from '../model/instance.js';
 import type { Item } from '../model/item.js';
 import { parseKey } from '../model/keys.js';
 import { LIMITS } from '../model/limits.js';
+import { type OverrideItem, OVERRIDES, overrideTouched, readOverride, writeOverride } from '../model/override.js';
 import { type MemberItem, MEMBERS, readMember } from '../model/member.js';
 import {
   parseProtectionKey,
@@ -57,6 +59,30 @@ export const CONFIG: Kind<ConfigItem> = {
   belongings: ({ namespace, scope, name }) => versionsPrefix(namespace, scope, name),
   outdated: (item, wallMs) =>
     outdatedVersions(item, wallMs).map((version) => versionKey(item.namespace, item.scope, item.name, version)),
+};
+
+/** When an override is set or ends, its instance changes visibly. */
+const OVERRIDE_JOIN: Join<OverrideItem, InstanceItem> = {
+  target: INSTANCE,
+  level: 'ITEM',
+  sourceOf: (instance) => instance,
+  *targetsOf({ namespace, scope, name }, instances) {
+    const item = instances.get(namespace, scope, name);
+    if (item && item.removedAtMs === undefined) yield item;
+  },
+  apply: underOverride,
+};
+
+/** The override of each instance that has one. It is collected after it has ended, and after the instance. */
+export const OVERRIDE: Kind<OverrideItem> = {
+  name: 'override',
+  prefix: OVERRIDES,
+  deletion: 'COLLECTED',
+  names: (key) => parseKey(OVERRIDES, key),
+  read: readOverride,
+  rewrite: (item, stamp) => writeOverride(overrideTouched(item, stamp)),
+  mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
+  join: OVERRIDE_JOIN,
 };
 
 /** When the protection of a service begins or ends, the silent instances of the service change visibly. */
@@ -115,7 +141,10 @@ export const HORIZON = fact<bigint>('horizon', HORIZON_KEY, readHorizon);
 /** The revision of the last join. */
 export const MEMBERGEN = fact<bigint>('membergen', MEMBERGEN_KEY, readMembergen);
 
-/** Every kind of watched record. A key of no kind was written by a newer program, and is left alone. */
-export const KINDS: readonly Kind[] = [INSTANCE, CONFIG, PROTECTION, MEMBER, EPOCH, HORIZON, MEMBERGEN].map(
+/**
+ * Every kind of watched record. Those that affect instances do so in this order: protection asks whether an override sets an
+ * instance aside. A key of no kind was written by a newer program, and is left alone.
+ */
+export const KINDS: readonly Kind[] = [INSTANCE, CONFIG, OVERRIDE, PROTECTION, MEMBER, EPOCH, HORIZON, MEMBERGEN].map(
   (kind) => kind as Kind<Item>,
 );

@@ -47,8 +47,13 @@ const UNITS: readonly (readonly [ms: number, unit: string])[] = [
 /** How long ago a moment was, such as "5 m ago". Moments in the future, of clocks that differ, are "now". */
 export function ago(ms: number, nowMs = Date.now()): string {
   const passed = nowMs - ms;
-  const [size, unit] = UNITS.find(([least]) => passed >= least) ?? [0, ''];
-  return size === 0 ? 'now' : `${Math.floor(passed / size)} ${unit} ago`;
+  return passed < 1_000 ? 'now' : `${span(passed)} ago`;
+}
+
+/** A time in its largest whole unit, such as "5 m". */
+export function span(ms: number): string {
+  const [size, unit] = UNITS.find(([least]) => ms >= least) ?? [1_000, 's'];
+  return `${Math.floor(ms / size)} ${unit}`;
 }
 
 /** A number of things, such as "1 service" and "2 services". */

@@ -5,6 +5,7 @@ import { completionCommand } from './commands/completion.js';
 import { configCommands } from './commands/config.js';
 import { contextCommands } from './commands/context.js';
 import { localCommands } from './commands/local.js';
+import { overrideCommands } from './commands/overrides.js';
 import { registryCommands } from './commands/registry.js';
 import { CommandFailed, Exit } from './exits.js';
 import { example } from './output.js';
@@ -15,6 +16,7 @@ const GROUPS: readonly (readonly [title: string, add: (program: Command) => void
   ['Services:', registryCommands],
   ['Configs:', configCommands],
   ['Operators:', adminCommands],
+  ['Operators:', overrideCommands],
   ['This command line:', contextCommands],
   ['This command line:', completionCommand],
 ];

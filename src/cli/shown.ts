@@ -2,7 +2,7 @@ import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
 import { Health, HealthReason, type Instance } from '../gen/rollcall/v1/instance.js';
 import { LIMITS } from '../model/limits.js';
 import { fromTimestamp } from '../model/time.js';
-import { ago, type Cell } from './output.js';
+import { ago, type Cell, span } from './output.js';
 
 const COLORS = {
   [Health.HEALTH_HEALTHY]: 'green',
@@ -11,10 +11,18 @@ const COLORS = {
   [Health.HEALTH_DRAINING]: 'gray',
 } as const;
 
-/** A state of health as a word, such as "HEALTHY"; a silent instance says so. */
+/** The reasons that a person wants to see beside the state. */
+const REASONS: Partial<Record<HealthReason, string>> = {
+  [HealthReason.HEALTH_REASON_SILENT]: 'silent',
+  [HealthReason.HEALTH_REASON_DISABLED]: 'disabled',
+  [HealthReason.HEALTH_REASON_DRAINED]: 'drained',
+};
+
+/** A state of health as a word, such as "HEALTHY"; an instance that is silent, or that an operator set aside, says so. */
 export function stateOf({ health, healthReason }: Pick<Instance, 'health' | 'healthReason'>): string {
   const word = (Health[health] ?? String(health)).replace('HEALTH_', '');
-  return healthReason === HealthReason.HEALTH_REASON_SILENT ? `${word}, silent` : word;
+  const reason = REASONS[healthReason];
+  return reason === undefined ? word : `${word}, ${reason}`;
 }
 
 /** A state of health in its color, with a text behind it. */
@@ -26,6 +34,9 @@ export function healthCell(instance: Instance, more = ''): Cell {
 
 /** How long ago a moment of a message was; "-" if it has none. */
 export const agoOf = (time: Timestamp | undefined): string => (time ? ago(fromTimestamp(time)) : '-');
+
+/** In how long a moment comes, such as "in 5 m". */
+export const inTime = (ms: number, nowMs = Date.now()): string => `in ${span(Math.max(ms - nowMs, 0))}`;
 
 /** Fetches every page of a list, and returns the last answer with the entries of all of them. */
 export async function everyPage<

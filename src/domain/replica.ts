@@ -30,6 +30,8 @@ import { ProtectionKeeper } from './health/protection-keeper.js';
 import { ProtectionRule } from './health/protection-rule.js';
 import type { ProtectionTimes } from './health/protection-times.js';
 import { Successors } from './health/successors.js';
+import { OverrideKeeper } from './overrides/override-keeper.js';
+import { Overrides } from './overrides/overrides.js';
 import { Discovery } from './registry/discovery.js';
 import { Registrations } from './registry/registrations.js';
 import { Takeovers } from './registry/takeovers.js';
@@ -70,6 +72,7 @@ export interface Replica extends Closeable {
   readonly heartbeats: Heartbeats;
   readonly discovery: Discovery;
   readonly protection: ProtectionKeeper;
+  readonly overrides: Overrides;
   readonly publishing: Publishing;
   readonly versions: Versions;
   readonly table: LivenessTable;
@@ -127,6 +130,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const seen = { catalog, table, liveness, times };
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
   const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
+  const overrideKeeper = new OverrideKeeper({ ...health, telemetry: named('overrides') });
   const versions = new Versions(catalog, commits, clock);
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
   const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });
@@ -138,7 +142,7 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const closers = new Closers();
   addresses.start(catalog, closers.addSignal());
-  for (const part of [judge, protection, takeovers]) closers.add(part).start();
+  for (const part of [judge, protection, overrideKeeper, takeovers]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
     sync.start();
@@ -162,6 +166,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     protection,
+    overrides: new Overrides({ catalog, commits, telemetry: named('overrides') }),
     publishing: new Publishing({ catalog, commits, versions, clock, counters }),
     versions,
     table,

@@ -134,6 +134,23 @@ export const REASONS = {
     retry: false,
     meaning: 'A server of this node is a member now, so it cannot be forgotten.',
   },
+  WOULD_EMPTY: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'The override would leave too few instances of the service up. `force` sets it all the same.',
+  },
+  OVERRIDE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'The instance has no override in force.' },
+  OVERRIDE_CHANGED: {
+    code: 'ABORTED',
+    retry: false,
+    meaning:
+      'The override of the instance is not at `expected_revision`. The metadata name its revision; 0: none is in force.',
+  },
+  TOO_MANY_OVERRIDES: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: false,
+    meaning: 'The server holds as many overrides as it may.',
+  },
   NOT_PROTECTED: {
     code: 'FAILED_PRECONDITION',
     retry: false,

@@ -1,9 +1,12 @@
 import { Health, HealthReason, ReportedState } from '../gen/rollcall/v1/instance.js';
+import { OverrideState } from '../gen/rollcall/v1/override.js';
 
 /** The facts about an instance that decide its health. */
 export interface HealthFacts {
   readonly silent: boolean;
   readonly reported: ReportedState;
+  /** The state that an operator forces. */
+  readonly override: OverrideState;
 }
 
 /** The health that clients see, and its reason. */
@@ -40,9 +43,19 @@ const REPORTED: Record<ReportedState, FoldedHealth> = {
 };
 const SILENT: FoldedHealth = { health: Health.HEALTH_UNHEALTHY, reason: HealthReason.HEALTH_REASON_SILENT };
 
-/** Folds the facts into one health. Silence outweighs the last report of the process. */
-export function foldHealth(facts: HealthFacts): FoldedHealth {
-  return facts.silent ? SILENT : REPORTED[facts.reported];
+const DISABLED: FoldedHealth = { health: Health.HEALTH_UNHEALTHY, reason: HealthReason.HEALTH_REASON_DISABLED };
+const DRAINED: FoldedHealth = { health: Health.HEALTH_DRAINING, reason: HealthReason.HEALTH_REASON_DRAINED };
+
+/**
+ * Folds the facts into one health. An operator who disables outweighs silence, silence the last report of the process, and
+ * a process that reports itself unhealthy an operator who drains.
+ */
+export function foldHealth({ silent, reported, override }: HealthFacts): FoldedHealth {
+  if (override === OverrideState.OVERRIDE_STATE_DISABLE) return DISABLED;
+  if (silent) return SILENT;
+  const ofProcess = REPORTED[reported];
+  const isDrained = override === OverrideState.OVERRIDE_STATE_DRAIN && ofProcess.health !== Health.HEALTH_UNHEALTHY;
+  return isDrained ? DRAINED : ofProcess;
 }
 
 /** The states that Discover and watches show by default. */

@@ -1,9 +1,12 @@
 import { InstanceRecord, type Tombstone } from '../gen/rollcall/storage/v1/records.js';
 import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
 import type { Actor, Cause } from '../gen/rollcall/v1/cause.js';
+import { OverrideState } from '../gen/rollcall/v1/override.js';
+import { maxOf } from '../base/max.js';
 import { serverActor } from './actor.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
+import { isInForce, type OverrideItem } from './override.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
 import { TTL_MS } from './limits.js';
 import { fromDuration, fromTimestamp, toTimestamp } from './time.js';
@@ -14,14 +17,16 @@ export const INSTANCES = `${WATCHED_ROOT}i/`;
 /** An instance as the catalog holds it. */
 export interface InstanceItem extends Item {
   readonly record: InstanceRecord;
-  /** The instance as users see it. Its `revision` ignores protection: it is that of its own last visible change. */
+  /** The instance as users see it. Its `revision` ignores protection, and its `registrationRevision` overrides too. */
   readonly instance: Instance;
   readonly ttlMs: number;
   /** True if a client must send heartbeats for it. */
   readonly expectsHeartbeats: boolean;
   readonly removalReason: RemovalReason | undefined;
-  /** True if it is registered, and no verdict, check or report hides it by default. */
+  /** True if it is registered, and no verdict, check, report or override hides it by default. */
   readonly isUp: boolean;
+  /** True if an operator disables or drains it: it then counts neither as fallen nor as up. */
+  readonly isSetAside: boolean;
   /** True if it is a member of the event that its service is protected from, and therefore shown by default. */
   readonly shownByProtection: boolean;
 }
@@ -55,7 +60,7 @@ export function readInstance({ key, value, modRevision }: Omit<StoredEntry, 'cre
 export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint, bytes: number): InstanceItem {
   const stored = record.instance!;
   const revision = record.visibleRevision || modRevision;
-  const facts = { silent: record.silent, reported: reportedState(stored) };
+  const facts = { silent: record.silent, reported: reportedState(stored), override: NO_OVERRIDE };
   const { health, reason } = foldHealth(facts);
   return {
     key,
@@ -67,11 +72,41 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     removedAtMs: record.tombstone ? fromTimestamp(record.tombstone.time ?? { seconds: 0n, nanos: 0 }) : undefined,
     bytes,
     record,
-    instance: { ...stored, health, healthReason: reason, revision },
+    instance: { ...stored, health, healthReason: reason, revision, registrationRevision: revision },
     ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
     expectsHeartbeats: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
     isUp: !record.tombstone && VISIBLE_BY_DEFAULT.includes(health),
+    isSetAside: false,
+    shownByProtection: false,
+  };
+}
+
+const NO_OVERRIDE = OverrideState.OVERRIDE_STATE_UNSPECIFIED;
+
+/**
+ * An instance under its override. An override that is set or ends is a visible change of the instance, and every replica
+ * derives the same revision, whether it watched the change or lists it. Where another incarnation than that of the override
+ * stands, it changes nothing else.
+ */
+export function underOverride(item: InstanceItem, override: OverrideItem | undefined): InstanceItem {
+  if (!override || item.removedAtMs !== undefined) return item;
+  const stored = item.record.instance!;
+  const inForce = isInForce(override, stored.incarnation);
+  const { state, weight } = inForce ? override.record : { state: NO_OVERRIDE, weight: undefined };
+  const facts = { silent: item.record.silent, reported: reportedState(stored), override: state };
+  const { health, reason } = foldHealth(facts);
+  const { registrationRevision } = item.instance;
+  const revision = maxOf(registrationRevision, override.revision);
+  return {
+    ...item,
+    revision,
+    instance: {
+      ...stored,
+      ...{ weight: weight ?? stored.weight, health, healthReason: reason, revision, registrationRevision },
+    },
+    isUp: VISIBLE_BY_DEFAULT.includes(health),
+    isSetAside: state !== NO_OVERRIDE,
     shownByProtection: false,
   };
 }
@@ -79,7 +114,7 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
 /** The bytes of an instance record. Fields that can be computed from the record are not stored. */
 export function writeInstance(record: InstanceRecord): Uint8Array {
   const { instance } = record;
-  const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n };
+  const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n, registrationRevision: 0n };
   return InstanceRecord.encode({ ...record, instance: stored }).finish();
 }
 
@@ -105,7 +140,7 @@ export function registered(
 
 /** The same record with a new write id: the mod revision moves, and users see no change. */
 export function touched({ record, instance }: InstanceItem, { writeId }: Stamp): InstanceRecord {
-  return { ...record, writeId, visibleRevision: instance.revision };
+  return { ...record, writeId, visibleRevision: instance.registrationRevision };
 }
 
 /** The record after a heartbeat that changes it: not silent, and with the state that the process reports now. */

@@ -39,6 +39,11 @@ export const LIMITS = {
     reason: 'One instance record. 100,000 of them must fit in memory.',
   },
   INSTANCES: { value: 250_000, unit: 'instances', reason: 'All instances are in memory, 1 to 3 kB each.' },
+  OVERRIDES: {
+    value: 10_000,
+    unit: 'overrides',
+    reason: 'Decisions of people, in force at once. Each is a record in memory.',
+  },
   HEARTBEAT_ITEMS: {
     value: 1_000,
     unit: 'items',
@@ -145,6 +150,12 @@ export const NOTE_INTERVAL_MS = 30_000;
 
 /** A silent instance is removed after this number of further TTLs: long enough for a person to investigate. */
 export const EXPIRY_TTLS = 5;
+
+/** How long an override of an operator may last, in milliseconds: 1 s to 30 days. Drains end after a day unless told otherwise. */
+export const OVERRIDE_MS = { min: 1_000, drain: 24 * 3_600_000, max: 30 * 24 * 3_600_000 } as const;
+
+/** The share of a service, in percent, that an override must leave up unless it is forced. */
+export const LEFT_UP_PERCENT = 30;
 
 /** The least age at which a tombstone is collected, so that tokens stay valid: 15 min. */
 export const TOMBSTONE_KEPT_MS = 15 * 60_000;

@@ -51,11 +51,11 @@ export function writeProtection(record: ProtectionRecord): Uint8Array {
 
 /**
  * Returns true if the instance is a member of the event that the protection is about: it was seasoned when it fell
- * silent, and fell in the event or later.
+ * silent, fell in the event or later, and no operator has set it aside.
  */
-function isMember({ record, instance, removedAtMs }: InstanceItem, protection: ProtectionRecord): boolean {
-  if (removedAtMs !== undefined || !record.silent || !record.seasoned) return false;
-  return protection.active && instance.revision >= protection.fromRevision;
+function isMember({ record, instance, removedAtMs, isSetAside }: InstanceItem, protection: ProtectionRecord): boolean {
+  if (removedAtMs !== undefined || !record.silent || !record.seasoned || isSetAside) return false;
+  return protection.active && instance.registrationRevision >= protection.fromRevision;
 }
 
 /**

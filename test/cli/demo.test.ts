@@ -67,7 +67,8 @@ test('the servers of the cluster demo are killed, stopped and started by name, a
   await say('start etcd3', /etcd3 runs/);
   await say('stop server3', /server3 is down/);
   await say('start server3', /server3 runs/);
-  await say('kill nothing', /ends a program at once/);
+  await say('kill nothing', /no program is named "nothing"/);
+  await say('explode server1', /ends a program at once/);
   await say('quit', /ending/);
   assert.deepEqual(await once(demo.process, 'exit'), [0, null]);
 });

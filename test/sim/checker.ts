@@ -1,6 +1,21 @@
 import type { RevisionBatch } from '../../src/store/store.js';
-import { decode, EXPIRED, isGoodbyeOf, isLiveOf, isShown, readStanding, type Standing } from './records.js';
-import { SHORT_PROTECTION } from './process.js';
+import {
+  CLEARED,
+  decode,
+  EXPIRED,
+  isGoodbyeOf,
+  isLiveOf,
+  isShown,
+  NEW_RUN,
+  OPERATOR,
+  OVER,
+  overridden,
+  type OverrideStanding,
+  readOverrideStanding,
+  readStanding,
+  type Standing,
+} from './records.js';
+import { SHORT_PROTECTION, WALL_FROM_MS } from './process.js';
 import { type Decision, isMember, ProtectionChecker, type ProtectionStanding } from './protection-checker.js';
 
 /** Whoever reaches the store sees within this that it was restored. */
@@ -9,6 +24,9 @@ const REACHED_MS = 6_000;
 const RENEWED_MS = 15_000;
 /** A replica that is cut off acknowledges beats by what it knows for 28.5 s; another lists anew after 10 s at most. */
 const CUT_OFF_MS = 40_000;
+
+/** An override ends within this in a world that is well: looked at each second, and a second late. */
+const OVERRIDE_LATE_MS = 10_000;
 
 /** A call that a client made, and whose outcome it may not know. */
 export interface Call {
@@ -46,6 +64,8 @@ export interface Past {
   /** Every state of every instance record, in order. */
   readonly history: ReadonlyMap<string, readonly Standing[]>;
   readonly protections: ReadonlyMap<string, readonly ProtectionStanding[]>;
+  /** Every state of every override, by the key of its instance. */
+  readonly overrides: ReadonlyMap<string, readonly OverrideStanding[]>;
 }
 
 /** What must stand, at some time during a beat, for each rejection. */
@@ -70,6 +90,9 @@ export abstract class Checker {
   /** Every state of every instance record, in order. */
   readonly history = new Map<string, Standing[]>();
   readonly #protections = new Map<string, ProtectionStanding[]>();
+  readonly #overrides = new Map<string, OverrideStanding[]>();
+  /** The calls of operators about each instance that may still be on their way. */
+  readonly #operators = new Map<string, number>();
   /** What the store had held whenever it was restored. */
   readonly #pasts: Past[] = [];
   #restoredAt = -Infinity;
@@ -124,15 +147,20 @@ export abstract class Checker {
 
   /** What the store has held up to now, for `restored`. */
   past(): Past {
-    return { history: copied(this.history), protections: copied(this.#protections) };
+    return {
+      history: copied(this.history),
+      protections: copied(this.#protections),
+      overrides: copied(this.#overrides),
+    };
   }
 
   /** The store has gone back to what it held once: whatever was committed since has never been. */
-  restored({ history, protections }: Past): void {
+  restored({ history, protections, overrides }: Past): void {
     this.#pasts.push(this.past());
     this.#restoredAt = this.now();
     replaceBy(this.history, history);
     replaceBy(this.#protections, protections);
+    replaceBy(this.#overrides, overrides);
   }
 
   /** True: maybe nobody has seen yet that the store was restored. */
@@ -171,10 +199,11 @@ export abstract class Checker {
   /** The store committed a change of an instance or of a protection. */
   protected recordChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
     if (key.startsWith('w/p/') && value) this.#protectionChanged(key, value, revision);
+    if (key.startsWith('w/o/')) this.#overrideChanged(key.replace('w/o/', 'w/i/'), value, revision);
     if (!key.startsWith('w/i/')) return;
     if (!value) this.fail('1', `${key} was deleted`);
     const states = listed(this.history, key);
-    const next = readStanding(key, value, revision, this.now());
+    const next = overridden(readStanding(key, value, revision, this.now()), this.#overrides.get(key)?.at(-1));
     const before = states.at(-1);
     this.#checkStep(before, next);
     states.push(next);
@@ -207,7 +236,7 @@ export abstract class Checker {
 
   /** W1: a view equals the store at its revision; by a history that is over, as long as somebody may not know that. */
   viewIs(services: readonly string[], view: ReadonlyMap<string, bigint>, revision: bigint): void {
-    const now = { history: this.history, protections: this.#protections };
+    const now = { history: this.history, protections: this.#protections, overrides: this.#overrides };
     const pasts = this.#allMended ? [] : this.#pasts;
     if ([now, ...pasts].some((past) => differenceOf(past, services, view, revision) === undefined)) return;
     // Nobody has given the store a new epoch yet, so that a token of the past is taken for one of now.
@@ -270,18 +299,64 @@ export abstract class Checker {
     );
   }
 
+  /** An operator asks for a change of an override, whose outcome may never be known. */
+  operatorAsks(key: string): void {
+    this.#operators.set(key, (this.#operators.get(key) ?? 0) + 1);
+  }
+
+  /** O1: an override changes for a reason, and only its own record does. */
+  #overrideChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
+    if (!value) this.fail('1', `the override of ${key} was deleted`);
+    const states = listed(this.#overrides, key);
+    const before = states.at(-1);
+    const next = readOverrideStanding(value, revision, this.now());
+    states.push(next);
+    const instance = this.history.get(key)?.at(-1);
+    if (instance) this.history.get(key)!.push({ ...overridden(instance, next), at: this.now(), from: revision });
+    if (next.byOperator) {
+      if (!this.#operators.get(key))
+        this.fail('O1', `the override of ${key} was changed, and no operator asked for it`);
+      this.tallied(next.end === CLEARED ? 'override cleared' : 'override set');
+      return;
+    }
+    if (this.#everRestored) return;
+    this.checkGuard(`the end of the override of ${key}`);
+    if (before?.end !== 0) this.fail('O1', `the override of ${key} ended, and none was in force`);
+    this.tallied(`override ended: ${next.end}`);
+    if (next.end === OVER && !(before.expiresAt! + 1_000 <= this.wall()))
+      this.fail('O1', `the override of ${key} ended ${before.expiresAt! + 1_000 - this.wall()} ms early`);
+    const isOther = instance?.removal === undefined && instance?.incarnation !== before.incarnation;
+    if (next.end === NEW_RUN && !(before.incarnation !== '' && isOther))
+      this.fail('O1', `the override of ${key} ended for another run, and there is none`);
+    if (next.end !== OVER && next.end !== NEW_RUN) this.fail('O1', `the override of ${key} ended as ${next.end}`);
+  }
+
+  /** O1: in a world that has been well for a while, no override outlives its time. */
+  protected sampleOverrides(): void {
+    for (const [key, states] of this.#overrides) {
+      const { end, expiresAt = Infinity } = states.at(-1)!;
+      if (end === 0 && this.wall() > expiresAt + OVERRIDE_LATE_MS)
+        this.fail('O1', `the override of ${key} is still in force ${this.wall() - expiresAt} ms after its time`);
+    }
+  }
+
+  /** The wall clock of every process of the world. */
+  protected wall(): number {
+    return WALL_FROM_MS + this.now();
+  }
+
   /** E4: a protection begins and ends for a reason, under the guard of whoever judges. */
   #protectionChanged(key: string, value: Uint8Array, revision: bigint): void {
     const record = decode('rollcall.storage.v1.ProtectionRecord', value) as {
       active: boolean;
       fromRevision: bigint;
       before: number;
-      actor?: { kind: string };
+      actor?: { kind: number };
       visibleRevision: bigint;
     };
     const service = key.split('/')[3]!;
     const { active, fromRevision: from, before } = record;
-    const released = record.actor?.kind === 'ACTOR_KIND_OPERATOR';
+    const released = record.actor?.kind === OPERATOR;
     const states = listed(this.#protections, service);
     const last = states.at(-1);
     const next = { at: this.now(), revision: record.visibleRevision || revision, active, from, before, released };
@@ -313,13 +388,13 @@ function differenceOf(
   const protectionOf = (service: string): ProtectionStanding | undefined =>
     protections.get(service)?.findLast((state) => state.revision <= revision);
   for (const [key, states] of history) {
-    const state = states.findLast((one) => one.revision <= revision);
+    const state = states.findLast((one) => one.from <= revision);
     const shown =
       state &&
       services.includes(state.service) &&
       state.removal === undefined &&
       (isShown(state) || isMember(state, protectionOf(state.service)));
-    const expected = shown ? state.visible : undefined;
+    const expected = shown ? state.seen : undefined;
     if (view.get(key) !== expected) return `${key} at ${view.get(key)}, and the store has ${expected}`;
   }
   for (const key of view.keys()) if (!history.has(key)) return `${key}, of which the store has never heard`;

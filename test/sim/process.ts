@@ -5,6 +5,9 @@ import { PROTECTION_TIMES, type ProtectionTimes } from '../../src/domain/health/
 import type { Store } from '../../src/store/store.js';
 import type { World } from './world.js';
 
+/** The wall clock of every process at the beginning of a world. */
+export const WALL_FROM_MS = 1_700_000_000_000;
+
 /** The times of protection as a server has them. */
 export const PROTECTION: ProtectionTimes = { ...PROTECTION_TIMES, maxMs: 86_400_000 };
 /** Times with which a world of minutes sees whole events: seasons, memories, and every way in which one ends. */
@@ -93,7 +96,7 @@ export class SimProcess {
   /** The clock of the process: monotonic from its start, with timers that wait while it is paused. */
   readonly clock: Clock = {
     now: () => this.#now(),
-    wall: () => 1_700_000_000_000 + this.world.now,
+    wall: () => WALL_FROM_MS + this.world.now,
     after: (ms, fn) => ({ cancel: this.#arm(ms, fn) }),
     every: (ms, fn) => {
       let cancel = (): void => undefined;

@@ -45,8 +45,11 @@ export interface ProtectionFacts {
 /** True: an instance that fell in the event of a protection, or later, and counts. */
 export function isMember(state: Standing, protection: ProtectionStanding | undefined): boolean {
   if (!protection?.active || state.removal !== undefined) return false;
-  return state.silent && state.seasoned && state.visible >= protection.from;
+  return state.silent && state.seasoned && state.override === 0 && state.visible >= protection.from;
 }
+
+/** True: an instance fell silent, and counts. */
+const isFallen = ({ silent, seasoned, override }: Standing): boolean => silent && seasoned && override === 0;
 
 /** An instance as it stood at one moment. */
 interface Present {
@@ -77,7 +80,9 @@ export class ProtectionChecker {
     if (runBegan > startedAt && age < this.#season(verdict.ttlMs) - ROUNDING_MS)
       this.facts.fail('P5', `${verdict.key} counts after ${age.toFixed(0)} ms`);
     const [before] = (this.facts.history.get(verdict.key) ?? []).filter(({ at }) => at < verdict.at).slice(-1);
-    if (before && !isShown(before)) this.facts.fail('P5', `${verdict.key} counts, and was hidden before it fell`);
+    // Whoever judged may not have seen yet that it was set aside.
+    if (before && !isShown({ ...before, override: 0 }))
+      this.facts.fail('P5', `${verdict.key} counts, and was hidden before it fell`);
   }
 
   /** P8: an instance expired. */
@@ -145,9 +150,9 @@ export class ProtectionChecker {
   /** P1: at this moment somebody who started then may have seen an event. Every doubt is in favor of it. */
   #mayBegin(service: string, moment: number, ended: bigint, { startedAt, sawAt }: Decision): boolean {
     const present = this.#presentIn(service, moment);
-    const falls = present.filter(({ state }) => state.silent && state.seasoned && state.visible > ended);
+    const falls = present.filter(({ state }) => isFallen(state) && state.visible > ended);
     const up = present.filter(({ state }) => isShown(state));
-    const hasLoop = present.some(({ state }) => state.silent && !state.seasoned);
+    const hasLoop = present.some(({ state }) => state.silent && !state.seasoned && state.override === 0);
     // A clock that stood still makes everything younger.
     const old = up.filter(({ state, runBegan }) => moment - runBegan >= state.ttlMs + 60_000);
     const upLeast = hasLoop ? old.length : up.length;
@@ -170,7 +175,7 @@ export class ProtectionChecker {
     const from = sentAt - STALE_MS;
     const seenLate = [...this.facts.history.values()]
       .flat()
-      .filter(({ at, revision }) => at <= from && revision <= seen && sawAt(revision) >= from)
+      .filter(({ at, from: revision }) => at <= from && revision <= seen && sawAt(revision) >= from)
       .map(({ at }) => at);
     return Math.min(from, ...seenLate);
   }
@@ -181,7 +186,7 @@ export class ProtectionChecker {
     const ended = this.#protectionAt(service, now)?.revision ?? 0n;
     const present = this.#presentIn(service, now);
     const known = ({ fell, state }: Present): boolean =>
-      state.silent && state.seasoned && fell > runningSince && fell > wellSince && now - fell < memoryMs / 2;
+      isFallen(state) && fell > runningSince && fell > wellSince && now - fell < memoryMs / 2;
     const falls = present.filter((one) => known(one) && one.state.visible > ended);
     const up = present.filter(({ state }) => isShown(state));
     const isSeasonedAt = ({ state, runBegan }: Present, time: number): boolean =>
@@ -208,7 +213,7 @@ export class ProtectionChecker {
     const everybody = [...this.facts.history.keys()].flatMap((key) => this.#presentOf(key, moment) ?? []);
     const present = everybody.filter(({ state }) => state.removal === undefined);
     const strict = wellSince > 0;
-    const fallen = present.filter(({ state, fell }) => state.silent && state.seasoned && (!strict || fell > wellSince));
+    const fallen = present.filter(({ state, fell }) => isFallen(state) && (!strict || fell > wellSince));
     const up = present.filter(({ state, runBegan }) => {
       if (!isShown(state)) return false;
       return strict || runBegan <= startedAt || moment - runBegan >= this.#season(state.ttlMs) + 60_000;
@@ -226,6 +231,8 @@ export class ProtectionChecker {
     const moments = this.#moments(at, sentAt, seen);
     const upAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isShown(state)).length;
+    // Those that an operator has set aside since count no longer.
+    const aside = this.#presentIn(service, sentAt).filter(({ state }) => state.override > 0).length;
     const membersAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isMember(state, protection)).length;
     if (moments.some((moment) => moment >= sentAt - STALE_MS && membersAt(moment) === 0)) return;
@@ -234,7 +241,8 @@ export class ProtectionChecker {
     for (const starts of [moments, begins]) {
       const longest = (least: number): number =>
         this.#longest(moments, sentAt, (moment) => upAt(moment) >= least, starts);
-      if (longest(before) >= times.fullMs - ROUNDING_MS || longest(before / 2) >= times.halfMs - ROUNDING_MS) return;
+      const left = before - aside;
+      if (longest(left) >= times.fullMs - ROUNDING_MS || longest(left / 2) >= times.halfMs - ROUNDING_MS) return;
     }
     if (sentAt - at >= times.maxMs - ROUNDING_MS) return;
     this.facts.fail('P9', `the protection of ${service} with ${before} before ended without a reason`);
@@ -260,7 +268,7 @@ export class ProtectionChecker {
 
   /** When a maker of decisions saw each moment: at once or later, and in their order. */
   #momentsSeen(moments: readonly number[], sawAt: Decision['sawAt']): number[] {
-    const revisions = new Map([...this.facts.history.values()].flat().map(({ at, revision }) => [at, revision]));
+    const revisions = new Map([...this.facts.history.values()].flat().map(({ at, from: revision }) => [at, revision]));
     let last = -Infinity;
     return moments.map((moment) => {
       const revision = revisions.get(moment);
@@ -272,7 +280,7 @@ export class ProtectionChecker {
   #moments(from: number, to: number, seen = 2n ** 62n): number[] {
     const changes = [...this.facts.history.values()]
       .flat()
-      .filter(({ at, revision }) => at > from && at <= to && revision <= seen)
+      .filter(({ at, from: revision }) => at > from && at <= to && revision <= seen)
       .map(({ at }) => at);
     return [from, ...changes.sort((a, b) => a - b)];
   }

@@ -33,7 +33,10 @@ export const EXPIRED = 2;
 /** An instance record as it stood from one revision on. */
 export interface Standing {
   readonly at: number;
+  /** The revision at which the record was written. */
   readonly revision: bigint;
+  /** The revision from which on it stands so: of the record, or of its override. */
+  readonly from: bigint;
   readonly key: string;
   readonly service: string;
   readonly id: string;
@@ -46,13 +49,20 @@ export interface Standing {
   readonly place: string;
   readonly reported: number;
   readonly removal: number | undefined;
-  /** The revision that users see. */
+  /** The revision of the registration. */
   readonly visible: bigint;
+  /** The override in force: an OverrideState; 0: none that sets a state. */
+  readonly override: number;
+  /** The revision that users see: of the registration, or of its override. */
+  readonly seen: bigint;
 }
 
-/** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, and not silent. */
-export function isShown({ silent, reported }: Standing): boolean {
-  return !silent && (reported === 0 || reported === 1 || reported === 3);
+/** Drained by an operator: an OverrideState. */
+export const DRAIN = 1;
+
+/** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, not silent, not set aside. */
+export function isShown({ silent, reported, override }: Standing): boolean {
+  return !silent && override === 0 && (reported === 0 || reported === 1 || reported === 3);
 }
 
 /** True: an incarnation holds the id. */
@@ -63,6 +73,52 @@ export function isLiveOf(state: Standing, incarnation: string): boolean {
 /** True: the removal of an incarnation that was deregistered stands. */
 export function isGoodbyeOf(state: Standing | undefined, incarnation: string): boolean {
   return state?.removal === DEREGISTERED && state.incarnation === incarnation;
+}
+
+/** An override record as it stood from one revision on. */
+export interface OverrideStanding {
+  readonly at: number;
+  /** When it was set or ended, as users see it. */
+  readonly revision: bigint;
+  readonly state: number;
+  readonly incarnation: string;
+  /** By the wall clock; undefined: never. */
+  readonly expiresAt: number | undefined;
+  /** An OverrideEnd; 0: it is in force. */
+  readonly end: number;
+  /** True: an operator set or ended it. */
+  readonly byOperator: boolean;
+}
+
+/** Ends of overrides: OverrideEnd. */
+export const CLEARED = 1;
+export const OVER = 2;
+export const NEW_RUN = 3;
+
+export function readOverrideStanding(value: Uint8Array, revision: bigint, at: number): OverrideStanding {
+  const record = decode('rollcall.storage.v1.OverrideRecord', value) as {
+    state: number;
+    incarnation: string;
+    visibleRevision: bigint;
+    end: number;
+    actor: { kind: number };
+    expireTime?: { seconds: bigint; nanos: number };
+  };
+  const { state, incarnation, visibleRevision, end, actor, expireTime } = record;
+  const expiresAt = expireTime && Number(expireTime.seconds) * 1_000 + expireTime.nanos / 1e6;
+  const isOperator = actor.kind === OPERATOR;
+  return { at, revision: visibleRevision || revision, state, incarnation, expiresAt, end, byOperator: isOperator };
+}
+
+/** An ActorKind. */
+export const OPERATOR = 2;
+
+/** An instance under its override. */
+export function overridden(state: Standing, override: OverrideStanding | undefined): Standing {
+  if (!override || state.removal !== undefined) return state;
+  const inForce = override.end === 0 && (override.incarnation === '' || override.incarnation === state.incarnation);
+  const seen = override.revision > state.visible ? override.revision : state.visible;
+  return { ...state, override: inForce ? override.state : 0, seen };
 }
 
 export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
@@ -86,6 +142,7 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
   return {
     at,
     revision,
+    from: revision,
     key,
     service,
     id,
@@ -97,5 +154,7 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     reported: reported?.state ?? 0,
     removal: record.tombstone?.reason,
     visible: record.visibleRevision || revision,
+    override: 0,
+    seen: record.visibleRevision || revision,
   };
 }

@@ -35,7 +35,7 @@ import type { ReadOptions } from '../../catalog/freshness.js';
 
 const PORT_MAX = 65_535;
 const WEIGHT_DEFAULT = 100;
-const WEIGHT_MAX = 10_000;
+export const WEIGHT_MAX = 10_000;
 const APP_PROTOCOL_CHARS = 64;
 
 /** Checks a Register and fills the defaults. `peerAddress` is the address of the caller. */
@@ -102,6 +102,7 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
     health: Health.HEALTH_UNSPECIFIED,
     healthReason: HealthReason.HEALTH_REASON_UNSPECIFIED,
     revision: 0n,
+    registrationRevision: 0n,
     registerTime: undefined,
     changeTime: undefined,
   };
@@ -185,7 +186,8 @@ export function checkGetInstance(request: GetInstanceRequest): InstanceNames & {
 
 type InstanceNames = Omit<InstanceRef, 'incarnation'>;
 
-function checkNames(check: Checker, { namespace, service, id }: InstanceNames): InstanceNames {
+/** Checks the names of an instance, and fills the default. */
+export function checkNames(check: Checker, { namespace, service, id }: InstanceNames): InstanceNames {
   return {
     namespace: check.namespace(namespace),
     service: check.name('service', service, SERVICE),

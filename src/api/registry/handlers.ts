@@ -5,12 +5,15 @@ import { Health } from '../../gen/rollcall/v1/instance.js';
 import type {
   DiscoverResponse,
   HeartbeatResponse,
+  ListInstanceOverridesResponse,
   ListNamespacesResponse,
   ListServicesResponse,
   RegisterResponse,
   RegistryServiceDefinition,
   ServiceSummary,
 } from '../../gen/rollcall/v1/registry_service.js';
+import { withoutNames } from '../../model/actor.js';
+import type { OverrideItem } from '../../model/override.js';
 import { toDuration } from '../../model/time.js';
 import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
 import { callerOf, signedBy } from '../call/signature.js';
@@ -28,11 +31,12 @@ import {
   checkWatchServices,
 } from './checks.js';
 import { encodeDiscover } from './codec.js';
+import { checkClearOverride, checkListOverrides, checkSetOverride } from './overrides.js';
 import { allowedBeats, type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
 
 /** The handlers of RegistryService. */
 export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
-  const { registrations, heartbeats, discovery, freshness, catalog } = replica;
+  const { registrations, heartbeats, discovery, overrides, freshness, catalog } = replica;
 
   /** Answers now if the catalog is fresh enough, which is the common case. Otherwise it waits until the catalog is. */
   const reading = <T>(read: ReadOptions, answer: () => T): T | Promise<T> => {
@@ -148,6 +152,37 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
             configCount: configs,
           }));
           return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+        }),
+    ),
+
+    setInstanceOverride: unary(
+      checkSetOverride,
+      needs(({ request: { namespace, service } }, may) => may.service(namespace, service)),
+      ({ request, claim }, call) => overrides.set(request, signedBy(call, claim)),
+    ),
+
+    clearInstanceOverride: unary(
+      checkClearOverride,
+      needs(({ names: { namespace, service } }, may) => may.service(namespace, service)),
+      ({ names, expectedRevision, claim }, call) => overrides.clear(names, expectedRevision, signedBy(call, claim)),
+    ),
+
+    listInstanceOverrides: unary(
+      checkListOverrides,
+      (list, may) => {
+        may.anything();
+        return { ...list, rights: may.rights };
+      },
+      ({ namespace, service, size, after, selection, read, rights }) =>
+        reading(read, (): ListInstanceOverridesResponse => {
+          const sees = (item: OverrideItem): boolean => rights.service('read', item.namespace, item.scope);
+          const { entries, last } = overrides.list(namespace, service, size, after, sees);
+          const shown = entries.map((override) =>
+            rights.service('operate', override.namespace, override.service)
+              ? override
+              : { ...override, actor: withoutNames(override.actor) },
+          );
+          return { overrides: shown, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
         }),
     ),
   };

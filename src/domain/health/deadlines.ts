@@ -37,6 +37,7 @@ export class Deadlines {
   take(change: CatalogChange): void {
     const { cause, isSameHistory } = change;
     for (const one of change.of(INSTANCE)) this.#takeRecord(one, cause === 'FIRST_LISTING');
+    for (const { after } of change.moved(INSTANCE)) if (after) this.parts.table.recordMoved(after);
     if (cause === 'LISTING') this.#beginAgain();
     if (cause !== 'RESET') return;
     if (!isSameHistory) this.parts.table.clear();

@@ -1,6 +1,7 @@
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Commits } from '../../catalog/commits.js';
 import { expired, type InstanceItem } from '../../model/instance.js';
+import { overrideKey } from '../../model/override.js';
 import { protectionKey } from '../../model/protection.js';
 import type { Compare } from '../../store/store.js';
 import type { LivenessEntry } from './liveness-table.js';
@@ -30,21 +31,23 @@ export class Expiry {
   /** Commits the tombstones. No member is asked again. */
   async remove(entries: readonly LivenessEntry[]): Promise<void> {
     const { commits, outcomes } = this.parts;
-    const cases = entries.map(({ item }) => ({ item, protection: this.#protectionNow(item) }));
+    const cases = entries.map(({ item }) => ({ item, reasons: this.#reasonsNow(item) }));
     try {
-      await outcomes.commit(cases, [], 'expiries', ({ item, protection }) => {
+      await outcomes.commit(cases, [], 'expiries', ({ item, reasons }) => {
         const record = expired(item, commits.stamp());
         const txn = commits.instanceTxn(record, item.modRevision);
-        return { ...txn, compares: [...txn.compares, protection] };
+        return { ...txn, compares: [...txn.compares, ...reasons] };
       });
     } catch (error) {
       outcomes.failed(error, 'silent instances could not be removed; retrying');
     }
   }
 
-  /** The protection under which a removal was allowed. Protection that began since then forbids it. */
-  #protectionNow({ namespace, scope }: InstanceItem): Compare {
-    const key = protectionKey(namespace, scope);
-    return { key, modRevision: this.parts.catalog.modRevisionOf(key) };
+  /** The protection and the override under which a removal was allowed. A change of either may forbid it. */
+  #reasonsNow({ namespace, scope, name }: InstanceItem): Compare[] {
+    return [protectionKey(namespace, scope), overrideKey(namespace, scope, name)].map((key) => ({
+      key,
+      modRevision: this.parts.catalog.modRevisionOf(key),
+    }));
   }
 }

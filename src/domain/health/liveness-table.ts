@@ -212,6 +212,12 @@ export class LivenessTable {
     if (item.modRevision > entry.promisedRevision) entry.promisedRevision = 0n;
   }
 
+  /** Takes in that a record of another kind changed how an instance stands. That is no sign of life. */
+  recordMoved(item: InstanceItem): void {
+    const entry = this.#entries.get(item.key);
+    if (entry?.item.modRevision === item.modRevision) entry.item = item;
+  }
+
   /** The last sign of life of the standing incarnation. -Infinity: there was none since this process started. */
   lastHeardMs({ item, beatIncarnation, beatStampMs, changeStampMs, heardElsewhereMs }: LivenessEntry): number {
     const beat = beatIncarnation === item.record.instance!.incarnation ? beatStampMs : -Infinity;

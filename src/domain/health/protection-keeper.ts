@@ -132,7 +132,7 @@ export class ProtectionKeeper implements Closeable {
 
   #take(change: CatalogChange): void {
     const touched = new Set<Service>();
-    for (const { before, after } of change.of(INSTANCE)) {
+    for (const { before, after } of [...change.of(INSTANCE), ...change.moved(INSTANCE)]) {
       if (before) this.#count(before, -1);
       if (after) touched.add(this.#count(after, 1));
     }
@@ -151,6 +151,7 @@ export class ProtectionKeeper implements Closeable {
     if (!item.expectsHeartbeats || item.removedAtMs !== undefined) return service;
     const { silent, seasoned } = item.record;
     if (item.isUp) service.up += sign;
+    if (item.isSetAside) return service;
     if (silent && seasoned) service.seasoned += sign;
     if (silent && !seasoned) service.unseasoned += sign;
     if (service.seasoned > 0) this.#unsettled.add(service);
@@ -239,12 +240,13 @@ export class ProtectionKeeper implements Closeable {
     return event && { kind: 'begins', event };
   }
 
-  #end(service: Service, scope: Scope<InstanceItem>, { record: { before } }: ProtectionItem): Step | undefined {
+  #end(service: Service, scope: Scope<InstanceItem>, protection: ProtectionItem): Step | undefined {
     const { liveness, rule, times } = this.parts;
     const { nowMs } = liveness;
     service.waits ??= { sinceMs: nowMs, fullMs: undefined, halfMs: undefined };
     const { waits } = service;
     const up = rule.upCount(scope);
+    const before = protection.record.before - rule.setAsideSince(scope, protection, waits.sinceMs);
     waits.fullMs = up >= before ? (waits.fullMs ?? nowMs) : undefined;
     waits.halfMs = 2 * up >= before ? (waits.halfMs ?? nowMs) : undefined;
     const has = (sinceMs: number | undefined, forMs: number): boolean =>

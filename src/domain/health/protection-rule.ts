@@ -40,6 +40,16 @@ export class ProtectionRule {
     return this.#upNow(this.#known(scope)).length;
   }
 
+  /**
+   * The number of instances that an operator has set aside since a protection began, and that were registered before. They were
+   * counted in the size of its event, and count no longer.
+   */
+  setAsideSince(scope: Scope<InstanceItem>, { record }: ProtectionItem, sinceMs: number): number {
+    return this.#known(scope).filter(
+      ({ item, entry }) => item.isSetAside && item.revision > record.fromRevision && entry.runBeganMs <= sinceMs,
+    ).length;
+  }
+
   /** The event that a service must be protected from. `undefined` if there is none. */
   beginning(scope: Scope<InstanceItem>, protection: ProtectionItem | undefined): Beginning | undefined {
     const known = this.#known(scope);
@@ -79,9 +89,9 @@ export class ProtectionRule {
         known.map(({ item }) => item),
       );
     return known
-      .filter(({ item, entry }) => countsAsFallSince(item, entry, since) && item.instance.revision > after)
+      .filter(({ item, entry }) => countsAsFallSince(item, entry, since) && item.instance.registrationRevision > after)
       .map(({ item, entry: { fellMs, foundSilent }, seasonedAtMs }) => {
-        return { item, fellMs, revision: item.instance.revision, seasonedAtMs, found: foundSilent };
+        return { item, fellMs, revision: item.instance.registrationRevision, seasonedAtMs, found: foundSilent };
       });
   }
 
@@ -91,7 +101,7 @@ export class ProtectionRule {
    */
   #upNow(known: readonly Known[]): Known[] {
     const { nowMs } = this.parts.liveness;
-    const hasLoop = known.some(({ item: { record } }) => record.silent && !record.seasoned);
+    const hasLoop = known.some(({ item: { record, isSetAside } }) => record.silent && !record.seasoned && !isSetAside);
     return known.filter(({ item: { isUp, ttlMs }, entry }) => isUp && (!hasLoop || nowMs - entry.runBeganMs >= ttlMs));
   }
 }

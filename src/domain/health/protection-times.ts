@@ -42,7 +42,11 @@ export function memoryMs({ memoryMs }: ProtectionTimes, items: readonly Instance
   return items.reduce((longest, { ttlMs }) => Math.max(longest, SEASON_TTLS * ttlMs), memoryMs);
 }
 
-/** Returns true if an instance is silent, counted when it fell, and fell after a time of this process. */
-export function countsAsFallSince({ record }: InstanceItem, { fellMs }: LivenessEntry, sinceMs: number): boolean {
-  return record.silent && record.seasoned && fellMs > sinceMs;
+/** Returns true if an instance is silent, counted when it fell, fell after a time of this process, and is not set aside. */
+export function countsAsFallSince(
+  { record, isSetAside }: InstanceItem,
+  { fellMs }: LivenessEntry,
+  sinceMs: number,
+): boolean {
+  return record.silent && record.seasoned && !isSetAside && fellMs > sinceMs;
 }

@@ -2,6 +2,7 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
+import { OVERRIDE } from '../../catalog/kinds.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { ActorKind } from '../../gen/rollcall/v1/cause.js';
@@ -17,6 +18,7 @@ import {
   reportedState,
   wasDeregistered,
   touched,
+  underOverride,
   writeInstance,
 } from '../../model/instance.js';
 import { callerAs, type Signature, UNSIGNED } from '../../model/actor.js';
@@ -102,7 +104,8 @@ export class Registrations {
       warnings.push(...this.#takenOver(current, record.instance!));
       await commits.visible(result.revision);
       telemetry.counters.add(COUNTERS.registers);
-      return { done: answer(instanceItem(key, record, result.revision, value.length), warnings) };
+      const item = instanceItem(key, record, result.revision, value.length);
+      return { done: answer(underOverride(item, catalog.of(OVERRIDE).get(namespace, service, id)), warnings) };
     });
   }
 
@@ -124,7 +127,7 @@ export class Registrations {
         current = now;
         return { retry: true };
       }
-      if (current.removedAtMs !== undefined) return { done: current.instance.revision };
+      if (current.removedAtMs !== undefined) return { done: current.instance.registrationRevision };
       const stamp = commits.stamp();
       const actor = callerAs(saysGoodbye(current, incarnation, signature), signature, stamp);
       const record = deregistered(current, actor, signature.comment, stamp);
@@ -229,10 +232,11 @@ function saysGoodbye({ record }: InstanceItem, incarnation: string | undefined, 
 /** Throws REVISION_MISMATCH unless `replaces_revision` allows the registration to replace the current record. */
 function assertReplaces({ replacesRevision, instance }: Registration, current: InstanceItem | undefined): void {
   // Without a current record, a delayed Register can undo nothing.
-  if (replacesRevision === undefined || !current || replacesRevision === current.instance.revision) return;
+  if (replacesRevision === undefined || !current) return;
+  if (replacesRevision === current.instance.registrationRevision) return;
   const state = current.removedAtMs === undefined ? 'REGISTERED' : 'REMOVED';
   const { incarnation } = current.record.instance!;
-  const { revision } = current.instance;
+  const { registrationRevision: revision } = current.instance;
   throw new RollcallError(
     'REVISION_MISMATCH',
     `${instance.service}/${instance.id} is at revision ${revision}, not at ${replacesRevision}`,
@@ -242,7 +246,7 @@ function assertReplaces({ replacesRevision, instance }: Registration, current: I
 
 /** Throws DEREGISTERED unless `replaces_revision` names the removal of this incarnation, to undo it. */
 function assertUndoes({ replacesRevision, instance }: Registration, current: InstanceItem): void {
-  const { revision } = current.instance;
+  const { registrationRevision: revision } = current.instance;
   if (replacesRevision === revision) return;
   const time = new Date(current.removedAtMs!).toISOString();
   const { service, id } = instance;
@@ -255,7 +259,7 @@ function assertUndoes({ replacesRevision, instance }: Registration, current: Ins
  * its own, and does not name that record in `replaces_revision`.
  */
 function assertNamesRun({ incarnation, replacesRevision, instance }: Registration, live: InstanceItem): void {
-  const { revision } = live.instance;
+  const { registrationRevision: revision } = live.instance;
   if (incarnation !== undefined || !live.record.incarnationGiven || replacesRevision === revision) return;
   const { service, id } = instance;
   const fields = changedFields(live.record.instance!, instance).join(', ');
@@ -314,6 +318,7 @@ function equalContent(a: Instance, b: Instance): boolean {
         health: 0,
         healthReason: 0,
         revision: 0n,
+        registrationRevision: 0n,
       }).finish(),
     );
   return content(a).equals(content(b));
@@ -330,7 +335,7 @@ function assertSize(record: InstanceRecord, { length: all }: Uint8Array): void {
 
 function answer({ instance, ttlMs, expectsHeartbeats }: InstanceItem, warnings: readonly string[]): Registered {
   const intervalMs = expectsHeartbeats ? ttlMs / BEATS_PER_TTL : undefined;
-  return { instance, revision: instance.revision, intervalMs, warnings };
+  return { instance, revision: instance.registrationRevision, intervalMs, warnings };
 }
 
 function notFound(namespace: string, service: string, id: string): RollcallError {
@@ -341,6 +346,6 @@ function notFound(namespace: string, service: string, id: string): RollcallError
 
 function otherIncarnation({ scope, name, record, instance }: InstanceItem): RollcallError {
   return new RollcallError('INCARNATION_MISMATCH', `${scope}/${name} is held by another incarnation`, {
-    metadata: { incarnation: record.instance!.incarnation, revision: String(instance.revision) },
+    metadata: { incarnation: record.instance!.incarnation, revision: String(instance.registrationRevision) },
   });
 }

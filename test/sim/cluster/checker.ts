@@ -195,6 +195,7 @@ export class ClusterChecker extends Checker {
     const wellSince = Math.max(0, ...this.#faults.map(({ to }) => to), ...this.#disturbances);
     const runningSince = Math.max(...running.map((by) => this.processes.get(by)!.readyAt ?? Infinity));
     if (running.length > 0) this.sampleProtection(services, wellSince, runningSince);
+    if (running.length > 0 && this.now() - Math.max(wellSince, runningSince) > GRACE_MS) this.sampleOverrides();
   }
 
   protected override decision(): Decision {

@@ -1,4 +1,5 @@
 import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
+import type { Dice } from '../../support/dice.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { UNSIGNED } from '../../../src/model/actor.js';
 import { RollcallError } from '../../../src/model/errors.js';
@@ -112,6 +113,38 @@ export class Clients {
       this.scene.count('released by hand');
     } catch {
       this.scene.count('not released by hand');
+    }
+  }
+
+  /** An operator sets or ends an override of some instance. */
+  async override(dice: Dice): Promise<void> {
+    const { scene, servers } = this;
+    const { running } = servers;
+    const key = dice.pick(this.#lives.flat());
+    if (running.length === 0) return;
+    const [, , namespace, service, id] = key.split('/') as [string, string, string, string, string];
+    const names = { namespace, service, id };
+    const state = dice.pick([0, 1, 2]);
+    const expireAfterMs = dice.chance(0.7) ? dice.between(1_000, 40_000) : undefined;
+    const holder = scene.checker.standing(key)?.incarnation ?? '';
+    const incarnation = dice.chance(0.4) ? holder : '';
+    scene.checker.operatorAsks(key);
+    try {
+      await this.#call(dice.pick(running), ({ replica: { overrides } }) =>
+        dice.chance(0.3)
+          ? overrides.clear(names, undefined, UNSIGNED)
+          : overrides.set(
+              {
+                ...names,
+                decision: { state, weight: state === 0 ? 7 : undefined, incarnation, expireAfterMs },
+                expectedRevision: undefined,
+                force: dice.chance(0.7),
+              },
+              UNSIGNED,
+            ),
+      );
+    } catch {
+      scene.count('override refused');
     }
   }
 

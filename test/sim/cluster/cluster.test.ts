@@ -9,7 +9,7 @@ const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL
 /** With fewer worlds than this something may well not have happened. */
 const SEEDS_ENOUGH = 500;
 
-test(`E3 E4 E5 E6 I1 I2 I3 W1 W3 hold in ${SEEDS} simulated clusters with an adversary`, async (t) => {
+test(`E3 E4 E5 E6 I1 I2 I3 O1 O3 W1 W3 hold in ${SEEDS} simulated clusters with an adversary`, async (t) => {
   const result = await runClusterSeeds(FROM, SEEDS);
   assert.ok(result.failures.length === 0, `a promise was broken:\n${tell(result)}`);
   const tally = new Map(result.tally);

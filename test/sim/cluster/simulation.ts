@@ -4,6 +4,7 @@ import { Adversary } from './adversary.js';
 import { ClusterChecker, type ClusterScene } from './checker.js';
 import { Calamities } from './calamities.js';
 import { Clients } from './clients.js';
+import { Operators } from './operators.js';
 import { Network } from './network.js';
 import { type Plot, Plots, PLOTS } from './plots.js';
 import { Servers } from './servers.js';
@@ -33,7 +34,7 @@ export class ClusterSimulation {
 
   /** `plot`: this one is played, whatever the seed says. */
   constructor(
-    seed: number,
+    private readonly seed: number,
     private readonly plot?: Plot,
   ) {
     this.scene = new Scene(seed, (now) => new ClusterChecker(now));
@@ -62,6 +63,7 @@ export class ClusterSimulation {
     );
     while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
     if (calamities) scene.spawn(new Calamities(scene, clients, services).run(LIFE_UNTIL_MS - 20_000));
+    scene.spawn(new Operators(scene, clients, this.seed).run(LIFE_UNTIL_MS - 20_000));
     const watchers = new Watchers(scene, () => servers.running, services);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     const plot = this.plot ?? (dice.chance(0.5) ? dice.pick(PLOTS) : undefined);

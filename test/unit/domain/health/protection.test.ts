@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health, ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
+import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
 import type { RollcallError } from '../../../../src/model/errors.js';
 import { BARRIER_KEY } from '../../../../src/model/keys.js';
@@ -333,6 +334,56 @@ test('E4 T10: an operator ends a protection; only later falls cause another one'
     stage.replica.protection.release('default', 'db', UNSIGNED).catch((err: unknown) => err),
   );
   assert.equal((error as RollcallError).reason, 'NOT_PROTECTED');
+});
+
+/** An operator disables some instances. */
+async function disable(town: Town, names: readonly string[]): Promise<void> {
+  for (const id of names) {
+    const decision = {
+      state: OverrideState.OVERRIDE_STATE_DISABLE,
+      weight: undefined,
+      incarnation: '',
+      expireAfterMs: undefined,
+    };
+    const request = { namespace: 'default', service: 'pay', id, decision, expectedRevision: undefined, force: true };
+    await town.stage.until(town.stage.replica.overrides.set(request, UNSIGNED));
+  }
+}
+
+test('E4 O2: an instance that an operator disables is not shown by a protection, and not counted in it', async () => {
+  const town = await settled(10);
+  const { stage } = town;
+  town.stop(named('pay', 6));
+  await stage.pass(4_000);
+  assert.deepEqual(town.shown('pay').ids, ids(10));
+  await disable(town, ids(2));
+  assert.deepEqual(town.shown('pay').ids, ids(8, 2), 'the two are hidden, and the others are shown');
+  town.resume(named('pay', 4, 2));
+  await stage.pass(6_000);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(8, 2), false], 'all eight that count are up');
+});
+
+test('E4: the fall of instances that an operator has disabled protects nothing, and those that are up are counted without them', async () => {
+  const town = await settled(10);
+  const { stage } = town;
+  await disable(town, ids(6));
+  town.stop(named('pay', 6));
+  await stage.pass(FALLEN_MS);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(4, 6), false]);
+  town.stop(named('pay', 4, 6));
+  await stage.pass(FALLEN_MS);
+  assert.deepEqual([town.shown('pay').ids, town.shown('pay').protection?.beforeCount], [ids(4, 6), 4]);
+});
+
+test('E4: when all that fell are disabled, the protection is over', async () => {
+  const town = await settled(8);
+  town.stop(named('pay', 5));
+  await town.stage.pass(4_000);
+  assert.equal(town.isProtected('pay'), true);
+  await disable(town, ids(5));
+  await town.stage.pass(SOON_MS);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [ids(3, 5), false]);
+  assert.equal(town.stage.count('protections_ended_empty'), 1);
 });
 
 test('E4 T11: three services of one that fall silent together are shown; two are not, nor is one of three', async () => {
