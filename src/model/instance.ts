@@ -86,8 +86,8 @@ const NO_OVERRIDE = OverrideState.OVERRIDE_STATE_UNSPECIFIED;
 
 /**
  * An instance under its override. An override that is set or ends is a visible change of the instance, and every replica
- * derives the same revision, whether it watched the change or lists it. Where another incarnation than that of the override
- * stands, it changes nothing else.
+ * derives the same revision, whether it watched the change or lists it. Under another incarnation
+ * than that of the override it changes nothing else.
  */
 export function underOverride(item: InstanceItem, override: OverrideItem | undefined): InstanceItem {
   if (!override || item.removedAtMs !== undefined) return item;

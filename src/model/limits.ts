@@ -151,7 +151,7 @@ export const NOTE_INTERVAL_MS = 30_000;
 /** A silent instance is removed after this number of further TTLs: long enough for a person to investigate. */
 export const EXPIRY_TTLS = 5;
 
-/** How long an override of an operator may last, in milliseconds: 1 s to 30 days. Drains end after a day unless told otherwise. */
+/** How long an override of an operator may last, in milliseconds: 1 s to 30 days. A drain ends after a day by default. */
 export const OVERRIDE_MS = { min: 1_000, drain: 24 * 3_600_000, max: 30 * 24 * 3_600_000 } as const;
 
 /** The share of a service, in percent, that an override must leave up unless it is forced. */

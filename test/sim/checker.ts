@@ -325,7 +325,7 @@ export abstract class Checker {
     this.tallied(`override ended: ${next.end}`);
     if (next.end === OVER && !(before.expiresAt! + 1_000 <= this.wall()))
       this.fail('O1', `the override of ${key} ended ${before.expiresAt! + 1_000 - this.wall()} ms early`);
-    const isOther = instance?.removal === undefined && instance?.incarnation !== before.incarnation;
+    const isOther = instance?.incarnation !== before.incarnation;
     if (next.end === NEW_RUN && !(before.incarnation !== '' && isOther))
       this.fail('O1', `the override of ${key} ended for another run, and there is none`);
     if (next.end !== OVER && next.end !== NEW_RUN) this.fail('O1', `the override of ${key} ended as ${next.end}`);

@@ -212,7 +212,7 @@ export class LivenessTable {
     if (item.modRevision > entry.promisedRevision) entry.promisedRevision = 0n;
   }
 
-  /** Takes in that a record of another kind changed how an instance stands. That is no sign of life. */
+  /** Takes in that a record of another kind changed how an instance is shown. That is no sign of life. */
   recordMoved(item: InstanceItem): void {
     const entry = this.#entries.get(item.key);
     if (entry?.item.modRevision === item.modRevision) entry.item = item;

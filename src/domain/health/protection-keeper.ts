@@ -151,7 +151,6 @@ export class ProtectionKeeper implements Closeable {
     if (!item.expectsHeartbeats || item.removedAtMs !== undefined) return service;
     const { silent, seasoned } = item.record;
     if (item.isUp) service.up += sign;
-    if (item.isSetAside) return service;
     if (silent && seasoned) service.seasoned += sign;
     if (silent && !seasoned) service.unseasoned += sign;
     if (service.seasoned > 0) this.#unsettled.add(service);

@@ -75,8 +75,8 @@ export class OverrideKeeper implements Closeable {
   /** Why an override ends now. `undefined` if it stays in force. */
   #endOf({ namespace, scope, name, record, expiresAtMs }: OverrideItem, wallMs: number): OverrideEnd | undefined {
     const item = this.parts.catalog.instances.get(namespace, scope, name);
-    const isOther = item?.removedAtMs === undefined && item?.record.instance!.incarnation !== record.incarnation;
-    if (item && record.incarnation !== '' && isOther) return OverrideEnd.OVERRIDE_END_NEW_RUN;
+    const run = item?.record.instance!.incarnation;
+    if (item && record.incarnation !== '' && run !== record.incarnation) return OverrideEnd.OVERRIDE_END_NEW_RUN;
     if (expiresAtMs !== undefined && wallMs >= expiresAtMs + LATE_MS) return OverrideEnd.OVERRIDE_END_EXPIRED;
     if (!item && wallMs - setAtMs(record.setTime) >= FORGOTTEN_MS) return OverrideEnd.OVERRIDE_END_FORGOTTEN;
     return undefined;

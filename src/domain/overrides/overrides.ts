@@ -34,7 +34,7 @@ export interface InstanceNames {
 /** A checked request to set an override. */
 export interface OverrideRequest extends InstanceNames {
   readonly decision: Decision;
-  /** The revision that the override in force must have; 0n: none is in force. `undefined`: whatever stands is replaced. */
+  /** The revision that the override in force must have; 0n: none is in force. `undefined`: any is replaced. */
   readonly expectedRevision: Revision | undefined;
   /** Set it even if too few instances of the service are left up. */
   readonly force: boolean;
@@ -42,7 +42,7 @@ export interface OverrideRequest extends InstanceNames {
 
 /** The outcome of a change of an override. */
 export interface Overridden {
-  /** The instance as it is shown now. `undefined` if it is not registered. */
+  /** The instance as shown now. `undefined` if it is not registered. */
   readonly instance: Instance | undefined;
   readonly revision: Revision;
 }

@@ -375,6 +375,20 @@ test('E4: the fall of instances that an operator has disabled protects nothing, 
   assert.deepEqual([town.shown('pay').ids, town.shown('pay').protection?.beforeCount], [ids(4, 6), 4]);
 });
 
+test('E4 O2: those that are disabled during an event are not waited for: half of the others end it', async () => {
+  const town = await settled(10);
+  const { stage } = town;
+  town.stop(named('pay', 6));
+  await stage.pass(4_000);
+  await disable(town, ids(3, 7));
+  town.resume(named('pay', 3));
+  await stage.pass(4 * MINUTE_MS);
+  assert.equal(town.isProtected('pay'), true, 'four of seven are up');
+  await stage.pass(2 * MINUTE_MS);
+  assert.deepEqual([town.shown('pay').ids, town.isProtected('pay')], [[...ids(3), 'p6'], false]);
+  assert.equal(stage.count('protections_ended_half'), 1);
+});
+
 test('E4: when all that fell are disabled, the protection is over', async () => {
   const town = await settled(8);
   town.stop(named('pay', 5));
