@@ -1,6 +1,6 @@
 import { OverrideRecord } from '../gen/rollcall/storage/v1/records.js';
 import { ActorKind } from '../gen/rollcall/v1/cause.js';
-import { type InstanceOverride, OverrideEnd, OverrideState } from '../gen/rollcall/v1/override.js';
+import { type InstanceOverride, OverrideEnd, type OverrideState } from '../gen/rollcall/v1/override.js';
 import { callerAs, serverActor, type Signature } from './actor.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { parseKey, WATCHED_ROOT } from './keys.js';
