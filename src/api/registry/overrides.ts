@@ -10,7 +10,6 @@ import type { Claim } from '../../model/actor.js';
 import { OVERRIDE_MS } from '../../model/limits.js';
 import { SERVICE } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
-import type { Revision } from '../../store/store.js';
 import { Checker } from '../call/checker.js';
 import { checkRead } from '../call/reads.js';
 import { checkNames, WEIGHT_MAX } from './checks.js';
@@ -41,7 +40,7 @@ const EXPIRE_AFTER = { min: OVERRIDE_MS.min, default: OVERRIDE_MS.drain, max: OV
 /** Checks a ClearInstanceOverride. */
 export function checkClearOverride(request: ClearInstanceOverrideRequest): {
   names: InstanceNames;
-  expectedRevision: Revision | undefined;
+  expectedRevision: bigint | undefined;
   claim: Claim;
 } {
   const check = new Checker();
