@@ -5,6 +5,7 @@ import type { Inspector } from '../domain/config/inspection/inspector.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
+import { Watchers } from './admin/watchers.js';
 import { AuditEvents } from './admin/audit.js';
 import { adminHandlers } from './admin/handlers.js';
 import { bind } from './call/bind.js';
@@ -78,11 +79,12 @@ export function openApi(
   replica.membership?.onRewrite((reachedWatches) => hub.whenServed(reachedWatches), stop.signal);
   const localParts = new LocalParts();
   const auditEvents = new AuditEvents(parts.audit, replica, localParts);
+  const watchers = new Watchers(replica, hub, localParts);
   return {
     methods: [
       ...bind(SERVICES.registry, registryHandlers(replica, hub)),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
-      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents)),
+      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents, watchers)),
       ...peerMethods(replica, localParts),
     ],
     watches: () => hub.size,

@@ -63,6 +63,8 @@ export const SERVICES = {
       listAuditEvents: 'operate',
       releaseProtection: 'operate',
       forgetMember: 'operate',
+      listWatchers: 'operate',
+      getDelivery: 'operate',
     },
   }),
   peer: row({

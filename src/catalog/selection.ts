@@ -9,6 +9,8 @@ export interface Selection<T extends Item> {
   readonly namespace: string;
   /** The scopes. `undefined`: every scope of the namespace, later ones included. */
   readonly scopes: readonly string[] | undefined;
+  /** Returns true if an item of these names may belong to the view, by its names. */
+  covers(scope: string, name: string): boolean;
   /** Returns true if the item belongs to the view now. Not called for removed items. */
   wants(item: T): boolean;
   /** Returns true if the item can never belong to the view, so that its changes are left out. */

@@ -7,6 +7,7 @@ import { contextCommands } from './commands/context.js';
 import { localCommands } from './commands/local.js';
 import { overrideCommands } from './commands/overrides.js';
 import { registryCommands } from './commands/registry.js';
+import { watcherCommands } from './commands/watchers.js';
 import { CommandFailed, Exit } from './exits.js';
 import { example } from './output.js';
 
@@ -17,6 +18,7 @@ const GROUPS: readonly (readonly [title: string, add: (program: Command) => void
   ['Configs:', configCommands],
   ['Operators:', adminCommands],
   ['Operators:', overrideCommands],
+  ['Operators:', watcherCommands],
   ['This command line:', contextCommands],
   ['This command line:', completionCommand],
 ];

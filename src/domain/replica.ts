@@ -65,6 +65,8 @@ export interface ClusterSettings {
 
 /** One replica of the product, without API and edges. */
 export interface Replica extends Closeable {
+  /** The name of the node of this server. */
+  readonly node: string;
   readonly store: Store;
   readonly catalog: Catalog;
   readonly freshness: Freshness;
@@ -159,6 +161,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   closers.add(repair).start();
 
   return {
+    node,
     store,
     catalog,
     freshness,

@@ -149,6 +149,7 @@ export class Watchers {
       selection,
       codec: servicesCodec(filter),
       resumeToken: token,
+      reader: { identity: undefined, principal: '', address: '' },
     };
     try {
       server.hub.open(request, sink);

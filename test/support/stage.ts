@@ -169,6 +169,7 @@ export class Stage {
       selection: serviceSelection('default', undefined, filter),
       codec: servicesCodec(filter),
       resumeToken,
+      reader: NO_READER,
     };
     this.hub.open(request, read.sink);
     return read;
@@ -230,6 +231,9 @@ export class Stage {
     };
   }
 }
+
+/** Says nothing about who reads. */
+export const NO_READER = { identity: undefined, principal: '', address: '' };
 
 /** The client's end of a watch. What was written arrives at once; the network takes it when it is told to. */
 export class Reader {

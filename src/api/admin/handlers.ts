@@ -12,6 +12,7 @@ import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
 import { type AuditEvents, checkListAuditEvents } from './audit.js';
+import { checkGetDelivery, checkListWatchers, type Watchers } from './watchers.js';
 import { type About, publicPartOf, statusOf } from './status.js';
 
 /** The handlers of AdminService. */
@@ -20,6 +21,7 @@ export function adminHandlers(
   hub: WatchHub,
   about: About,
   auditEvents: AuditEvents,
+  watchers: Watchers,
 ): Handlers<AdminServiceDefinition> {
   return {
     getStatus: unary(
@@ -61,6 +63,23 @@ export function adminHandlers(
         if (!replica.lostMembers) throw nodeNotFound(node);
         return { revision: await replica.lostMembers.forget(node) };
       },
+    ),
+
+    listWatchers: unary(
+      checkListWatchers,
+      (query, may) => {
+        const { namespace, service } = query.request;
+        if (service === '') may.anything();
+        else may.service(namespace, service);
+        return { query, rights: may.rights };
+      },
+      ({ query, rights }) => watchers.list(query, rights),
+    ),
+
+    getDelivery: unary(
+      checkGetDelivery,
+      needs(({ namespace, service }, may) => may.service(namespace, service)),
+      (request) => watchers.delivery(request),
     ),
   };
 }

@@ -1,5 +1,7 @@
 import type { Claim, Signature } from '../../model/actor.js';
 import { LIMITS } from '../../model/limits.js';
+import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
+import type { WatchReader } from '../watch/stream.js';
 import { type Call, notesOf } from './call.js';
 
 /** The name under which records know the caller: that of its credential. Empty if it showed none. */
@@ -26,3 +28,9 @@ export const callerOf = (call: Pick<Call, 'principal' | 'peerAddress'>): Signatu
   comment: '',
   address: call.peerAddress,
 });
+
+/** Who reads a stream of the call, for operators. */
+export const readerOf = (
+  { principal, peerAddress: address }: Pick<Call, 'principal' | 'peerAddress'>,
+  identity: WatcherIdentity | undefined,
+): WatchReader => ({ identity, principal: principal.name, address });

@@ -1,3 +1,4 @@
+import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
 import { decodeUtf8 } from '../../base/utf8.js';
 import { formatName, inferFormat } from '../../model/config-format.js';
 import { hasSyntax } from '../../domain/config/inspect.js';
@@ -201,6 +202,7 @@ export function checkWatchConfig(request: WatchConfigRequest): {
   /** `undefined`: all configs of the namespace. */
   filters: readonly GroupFilter[] | undefined;
   resumeToken: string;
+  watcher: WatcherIdentity | undefined;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
@@ -229,7 +231,8 @@ export function checkWatchConfig(request: WatchConfigRequest): {
   check.watcher(request.watcher);
   check.done();
   const wanted = request.all ? undefined : filters;
-  return { selection: configSelection(namespace, wanted), filters: wanted, resumeToken: request.resumeToken };
+  const { resumeToken, watcher } = request;
+  return { selection: configSelection(namespace, wanted), filters: wanted, resumeToken, watcher };
 }
 
 function checkPrefix(check: Checker, field: string, prefix: string): string {

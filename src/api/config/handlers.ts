@@ -8,7 +8,7 @@ import type {
   ListConfigVersionsResponse,
 } from '../../gen/rollcall/v1/config_service.js';
 import { type Handlers, needs, serverStream, unary } from '../call/method.js';
-import { authoredBy } from '../call/signature.js';
+import { authoredBy, readerOf } from '../call/signature.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { configsCodec } from '../watch/codecs.js';
 import type { Call } from '../call/call.js';
@@ -109,8 +109,10 @@ export function configHandlers(
           if (keys.length + prefixes.length === 0) may.allConfigs(namespace, `${group}/`);
         }
       }),
-      ({ selection, resumeToken }, sink) =>
-        hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken }, sink),
+      ({ selection, resumeToken, watcher }, sink, call) => {
+        const reader = readerOf(call, watcher);
+        hub.open({ collection: catalog.configs, selection, codec: configsCodec, resumeToken, reader }, sink);
+      },
     ),
   };
 }

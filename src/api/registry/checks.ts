@@ -20,6 +20,7 @@ import type {
   Subset,
   WatchServicesRequest,
 } from '../../gen/rollcall/v1/registry_service.js';
+import type { WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
 import { canonicalIp, readAddress } from '../../model/address.js';
 import type { Claim } from '../../model/actor.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
@@ -233,6 +234,7 @@ export function checkWatchServices(request: WatchServicesRequest): {
   selection: ReturnType<typeof serviceSelection>;
   filter: Matcher;
   resumeToken: string;
+  watcher: WatcherIdentity | undefined;
 } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
@@ -244,7 +246,7 @@ export function checkWatchServices(request: WatchServicesRequest): {
   check.done();
   const filter = matcher(request.filter);
   const selection = serviceSelection(namespace, request.all ? undefined : request.services, filter);
-  return { selection, filter, resumeToken: request.resumeToken };
+  return { selection, filter, resumeToken: request.resumeToken, watcher: request.watcher };
 }
 
 export function checkListServices(request: ListServicesRequest): {

@@ -16,7 +16,7 @@ import { withoutNames } from '../../model/actor.js';
 import type { OverrideItem } from '../../model/override.js';
 import { toDuration } from '../../model/time.js';
 import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
-import { callerOf, signedBy } from '../call/signature.js';
+import { callerOf, readerOf, signedBy } from '../call/signature.js';
 import type { May } from '../call/may.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { servicesCodec } from '../watch/codecs.js';
@@ -101,8 +101,10 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
         if (!scopes) may.allServices(namespace);
         else for (const service of scopes) may.service(namespace, service);
       }),
-      ({ selection, filter, resumeToken }, sink) =>
-        hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken }, sink),
+      ({ selection, filter, resumeToken, watcher }, sink, call) => {
+        const reader = readerOf(call, watcher);
+        hub.open({ collection: catalog.instances, selection, codec: servicesCodec(filter), resumeToken, reader }, sink);
+      },
     ),
 
     getInstance: unary(

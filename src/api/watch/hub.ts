@@ -19,7 +19,7 @@ import type { UnsentBytes } from '../call/unsent-bytes.js';
 import type { Tail, WatchCodec } from './codecs.js';
 import { Flow } from './flow.js';
 import { beginningOf, readToken, revisionAhead } from './resume.js';
-import { Group, type Sending, WatchStream, type WatchStreamEvents } from './stream.js';
+import { Group, type Sending, type WatchReader, WatchStream, type WatchStreamEvents } from './stream.js';
 import { COUNTERS } from '../instruments.js';
 
 /** A quiet stream gets a bookmark after this. The guarantee is 15 s; quiet streams are looked for once a second. */
@@ -34,6 +34,7 @@ export interface WatchRequest<T extends Item> {
   readonly codec: WatchCodec<T>;
   /** Empty: the stream begins with a snapshot. */
   readonly resumeToken: string;
+  readonly reader: WatchReader;
 }
 
 /** The part of a message that says how far it brings the view. */
@@ -79,6 +80,23 @@ export class WatchHub implements Closeable {
   /** The number of open watches, those included that wait for their beginning. */
   get size(): number {
     return this.#byLastSent.size + this.#awaited.size;
+  }
+
+  /** The open watches that were begun, in no particular order. */
+  *streams(): Generator<WatchStream> {
+    for (const group of this.#groups.values()) yield* group.streams;
+  }
+
+  /** For how long the network has taken nothing of a stream, in milliseconds; 0 if nothing waits to be taken. */
+  lagMs({ unsentBytes, waiting, waitingSinceMs }: WatchStream): number {
+    return unsentBytes > 0 && waiting ? this.parts.clock.now() - waitingSinceMs : 0;
+  }
+
+  /** The revision that the view of a stream has reached with what was sent to it. A view that nothing has changed is current. */
+  reached({ cursor, sending, unfinished, group }: WatchStream): bigint {
+    const isBehind = sending !== undefined || unfinished !== undefined || cursor === 0n;
+    if (isBehind || hasChanged(group.collection, group.selection, cursor)) return cursor;
+    return this.parts.catalog.revision;
   }
 
   /** Calls `listener` once the streams have been served that have something to send now. */
@@ -143,7 +161,9 @@ export class WatchHub implements Closeable {
     const beginning = beginningOf(token, request.selection.key, catalog);
     const group = this.#groupOf(request);
     const id = `${random.id().slice(0, 8)}-${this.#nextNumber++}`;
-    const stream = new WatchStream({ events: this.#streamEvents, group, sink, beginning, id });
+    const { reader } = request;
+    const stream = new WatchStream({ events: this.#streamEvents, group, sink, beginning, id, reader });
+    stream.sinceWallMs = clock.wall();
     stream.lastSent = this.#byLastSent.push(stream);
     stream.lastSentMs = clock.now();
     group.streams.add(stream);

@@ -1,7 +1,7 @@
 import type { Node } from '../../base/linked-list.js';
 import type { Collection } from '../../catalog/collection.js';
 import { delta, listen, type Selection, type Span } from '../../catalog/selection.js';
-import type { ResetReason } from '../../gen/rollcall/v1/watch.js';
+import type { ResetReason, WatcherIdentity } from '../../gen/rollcall/v1/watch.js';
 import type { Item } from '../../model/item.js';
 import type { Sink, SinkListener } from '../call/sink.js';
 import type { WatchCodec } from './codecs.js';
@@ -54,6 +54,16 @@ export interface WatchStreamEvents {
   released(stream: WatchStream): void;
 }
 
+/** Who reads a watch, for operators. */
+export interface WatchReader {
+  /** The identity that the caller gave. */
+  readonly identity: WatcherIdentity | undefined;
+  /** The name of its credential. */
+  readonly principal: string;
+  /** The IP address that the call came from. */
+  readonly address: string;
+}
+
 /** The parts of an open watch. */
 export interface WatchStreamParts {
   readonly events: WatchStreamEvents;
@@ -62,6 +72,7 @@ export interface WatchStreamParts {
   readonly beginning: Beginning;
   /** Names the stream to operators. */
   readonly id: string;
+  readonly reader: WatchReader;
 }
 
 /** One open watch: a cursor, and the bytes that its reader has not taken yet. */
@@ -88,8 +99,12 @@ export class WatchStream implements SinkListener {
   /** The place among the streams that wait for their reader. */
   waiting: Node<WatchStream> | undefined;
   waitingSinceMs = 0;
+  readonly reader: WatchReader;
+  /** Wall-clock milliseconds at which it was opened. */
+  sinceWallMs = 0;
 
-  constructor({ events, group, sink, beginning, id }: WatchStreamParts) {
+  constructor({ events, group, sink, beginning, id, reader }: WatchStreamParts) {
+    this.reader = reader;
     this.#events = events;
     this.group = group;
     this.sink = sink;

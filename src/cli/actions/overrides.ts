@@ -5,6 +5,10 @@ import { CommandFailed, Exit } from '../exits.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
 import { agoOf, everyPage, inTime, stateOf } from '../shown.js';
+import { awaitDelivery } from './watchers.js';
+
+/** How long `drain --wait` waits for requests under way once every watch has been sent the change. */
+const GRACE_S = 30;
 
 /** The flags of drain and disable. */
 export interface OverrideFlags {
@@ -30,7 +34,17 @@ export function instanceNamed(name: string): { service: string; id: string } {
 
 /** Drains an instance. */
 export async function drain(session: Session<OverrideFlags>, name: string): Promise<void> {
-  await setOverride(session, name, OverrideState.OVERRIDE_STATE_DRAIN, !session.flags.id);
+  const { client, namespace, signal, flags, say } = session;
+  const revision = await setOverride(session, name, OverrideState.OVERRIDE_STATE_DRAIN, !flags.id);
+  if (!flags.wait) return;
+  await awaitDelivery(client, { namespace, service: instanceNamed(name).service, revision }, signal, say);
+  const { grace = GRACE_S } = flags;
+  if (grace > 0) say(`${grace} s for the requests under way\n`);
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, grace * 1_000);
+    signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true });
+  });
+  if (signal.aborted) throw new CommandFailed('ended before the requests under way had their time');
 }
 
 /** Disables an instance. */
@@ -43,7 +57,7 @@ async function setOverride(
   name: string,
   state: OverrideState,
   ofRun: boolean,
-): Promise<void> {
+): Promise<bigint> {
   const names = { namespace, ...instanceNamed(name) };
   const run = ofRun ? (await client.registry.getInstance(names, { signal })).instance!.incarnation : undefined;
   const { comment, for: forS, weight, force = false } = flags;
@@ -65,6 +79,7 @@ async function setOverride(
     const holds = run === undefined ? 'for every process with this id' : 'for this run of the process';
     return `${name} ${now}, ${holds}, revision ${answer.revision}\n`;
   });
+  return answer.revision;
 }
 
 /** Ends the override of an instance. */

@@ -20,9 +20,10 @@ export function configSelection(namespace: string, filters: readonly GroupFilter
     byGroup.set(group, merged);
   }
   const scopes = filters && [...byGroup.keys()].sort();
-  const matches = ({ scope, name }: ConfigItem): boolean => {
+  const covers = (scope: string, name: string): boolean => {
     const wanted = byGroup.get(scope);
-    if (!wanted || wanted.whole || wanted.keys.has(name)) return true;
+    if (!wanted) return filters === undefined;
+    if (wanted.whole || wanted.keys.has(name)) return true;
     for (const prefix of wanted.prefixes) if (name.startsWith(prefix)) return true;
     return false;
   };
@@ -34,7 +35,8 @@ export function configSelection(namespace: string, filters: readonly GroupFilter
     key: hashSelection(['WatchConfig', namespace, normal ?? 'all']),
     namespace,
     scopes,
-    wants: matches,
-    ignores: (item) => !matches(item),
+    covers,
+    wants: ({ scope, name }) => covers(scope, name),
+    ignores: ({ scope, name }) => !covers(scope, name),
   };
 }

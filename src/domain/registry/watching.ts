@@ -14,6 +14,7 @@ export function serviceSelection(
     key: hashSelection(['WatchServices', namespace, scopes ?? 'all', filter.key]),
     namespace,
     scopes,
+    covers: (scope) => !scopes || scopes.includes(scope),
     wants: (item) => filter.matches(item.instance) && filter.shows(item),
     ignores: () => false,
   };

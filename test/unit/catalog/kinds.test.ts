@@ -24,6 +24,7 @@ const everything: Selection<NoteItem> = {
   key: 'notes',
   namespace: 'default',
   scopes: undefined,
+  covers: () => true,
   wants: () => true,
   ignores: () => false,
 };

@@ -16,6 +16,7 @@ import { matcher } from '../../../../src/domain/registry/filter.js';
 import { serviceSelection } from '../../../../src/domain/registry/watching.js';
 import type { Change, Entry, RevisionBatch } from '../../../../src/store/store.js';
 import { Dice } from '../../../support/dice.js';
+import { NO_READER } from '../../../support/stage.js';
 import { type Flat, flat } from '../../../support/progress.js';
 import { SimProcess, tallyingTelemetry } from '../../../sim/process.js';
 import { World } from '../../../sim/world.js';
@@ -198,7 +199,10 @@ function read(server: Server, client: Client, arrive: number): void {
   });
   const selection = serviceSelection('default', undefined, filter);
   const collection = server.catalog.instances;
-  server.hub.open({ collection, selection, codec: servicesCodec(filter), resumeToken: client.token }, sink);
+  server.hub.open(
+    { collection, selection, codec: servicesCodec(filter), resumeToken: client.token, reader: NO_READER },
+    sink,
+  );
   closed();
 }
 
