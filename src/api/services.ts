@@ -35,6 +35,8 @@ export const SERVICES = {
       getInstance: 'read',
       listServices: 'read',
       listNamespaces: 'read',
+      listInstances: 'read',
+      deregisterInstances: 'register',
       setInstanceOverride: 'operate',
       clearInstanceOverride: 'operate',
       listInstanceOverrides: 'read',

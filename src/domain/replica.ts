@@ -4,6 +4,7 @@ import type { Random } from '../base/random.js';
 import type { Telemetry } from '../base/telemetry.js';
 import { Addresses } from '../catalog/addresses.js';
 import { Catalog } from '../catalog/catalog.js';
+import { InstanceOrder } from '../catalog/instance-order.js';
 import { Commits } from '../catalog/commits.js';
 import { AccessComparison } from './cluster/access-comparison.js';
 import { Freshness } from '../catalog/freshness.js';
@@ -33,6 +34,7 @@ import { Successors } from './health/successors.js';
 import { OverrideKeeper } from './overrides/override-keeper.js';
 import { Overrides } from './overrides/overrides.js';
 import { Discovery } from './registry/discovery.js';
+import { Lookup } from './registry/lookup.js';
 import { Registrations } from './registry/registrations.js';
 import { Takeovers } from './registry/takeovers.js';
 import { GarbageCollector } from './retention/garbage-collector.js';
@@ -73,6 +75,7 @@ export interface Replica extends Closeable {
   readonly registrations: Registrations;
   readonly heartbeats: Heartbeats;
   readonly discovery: Discovery;
+  readonly lookup: Lookup;
   readonly protection: ProtectionKeeper;
   readonly overrides: Overrides;
   readonly publishing: Publishing;
@@ -101,6 +104,7 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const catalog = new Catalog({ clock, telemetry: named('catalog') });
   const addresses = new Addresses();
+  const order = new InstanceOrder();
   const commits = new Commits({ store, catalog, clock, random, node, telemetry });
   const freshness = new Freshness({ health: () => store.health(), commits, catalog, clock });
   const sync = new StoreSync({ store, catalog, clock, random, telemetry: named('catalog') });
@@ -144,6 +148,7 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const closers = new Closers();
   addresses.start(catalog, closers.addSignal());
+  order.start(catalog, closers.addSignal());
   for (const part of [judge, protection, overrideKeeper, takeovers]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
@@ -168,6 +173,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     registrations: new Registrations({ catalog, commits, addresses, random, telemetry: named('registry') }),
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
+    lookup: new Lookup(order),
     protection,
     overrides: new Overrides({ catalog, commits, telemetry: named('overrides') }),
     publishing: new Publishing({ catalog, commits, versions, clock, counters }),

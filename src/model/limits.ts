@@ -99,6 +99,17 @@ export const LIMITS = {
     unit: 'prefixes',
     reason: 'Per filter. Every change is matched against all of them.',
   },
+  FILTERS: {
+    value: 8,
+    unit: 'filters',
+    reason: 'Alternatives and exclusions of one filter: each is matched against every instance.',
+  },
+  LISTED_INSTANCES: {
+    value: 5_000,
+    unit: 'instances',
+    reason: 'Those that one page of ListInstances looks at: some milliseconds.',
+  },
+  DEREGISTER_ITEMS: { value: 1_000, unit: 'items', reason: 'As many as in a heartbeat. Each is a write.' },
   WATCHES: {
     value: 20_000,
     unit: 'streams',

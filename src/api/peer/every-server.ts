@@ -17,7 +17,7 @@ export interface EveryPart<Response> {
   readonly unanswered: readonly string[];
 }
 
-/** What a type of message of a fan-out must be able to do. */
+/** A type of message that can be sent and read. */
 type Coded<T> = Parameters<typeof decodeRequest<T>>[0] & Parameters<typeof encodeMessage<T>>[0];
 
 /** The parts that a fan-out needs. */

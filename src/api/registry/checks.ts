@@ -130,7 +130,7 @@ function checkId(check: Checker, given: Instance, address: string): string {
 }
 
 /** Returns the address in its canonical form. Empty is allowed. */
-function checkAddress(check: Checker, field: string, given: string): string {
+export function checkAddress(check: Checker, field: string, given: string): string {
   const verdict = given === '' ? { address: '' } : readAddress(given);
   if ('address' in verdict) return verdict.address;
   check.refuse(field, verdict.refusal);
@@ -217,17 +217,34 @@ export function checkDiscover(request: DiscoverRequest): {
   return { namespace, service, filter: matcher(request.filter), subset: request.subset, read };
 }
 
-function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
+/** Checks a filter, with its alternatives and exclusions. */
+export function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
   if (!filter) return;
-  checkTags(check, 'filter.tags', filter.tags);
-  check.labels('filter.metadata', filter.metadata);
-  check.chars('filter.version', filter.version, LIMITS.LABEL_CHARS.value);
-  checkLocality(check, 'filter.locality', filter.locality);
+  checkFilterParts(check, 'filter', filter);
+  for (const [field, filters] of [
+    ['filter.any_of', filter.anyOf],
+    ['filter.none_of', filter.noneOf],
+  ] as const) {
+    check.count(field, filters.length, LIMITS.FILTERS.value, 'filters');
+    filters.slice(0, LIMITS.FILTERS.value).forEach((one, i) => {
+      checkFilterParts(check, `${field}[${i}]`, one);
+      if (one.healthStates.length > 0)
+        check.refuse(`${field}[${i}].health_states`, 'must be empty: they stand in `filter`');
+      if (one.anyOf.length + one.noneOf.length > 0) check.refuse(`${field}[${i}]`, 'must not have filters of its own');
+    });
+  }
   check.count('filter.health_states', filter.healthStates.length, LIMITS.LABEL_PAIRS.value, 'states');
   filter.healthStates.forEach((state, i) => {
     check.enumValue(`filter.health_states[${i}]`, state, Health);
     if (state === Health.HEALTH_UNSPECIFIED) check.refuse(`filter.health_states[${i}]`, 'must not be unspecified');
   });
+}
+
+function checkFilterParts(check: Checker, field: string, { tags, metadata, version, locality }: InstanceFilter): void {
+  checkTags(check, `${field}.tags`, tags);
+  check.labels(`${field}.metadata`, metadata);
+  check.chars(`${field}.version`, version, LIMITS.LABEL_CHARS.value);
+  checkLocality(check, `${field}.locality`, locality);
 }
 
 export function checkWatchServices(request: WatchServicesRequest): {

@@ -3,15 +3,20 @@ import type { ServiceCounts, Visible } from '../../domain/registry/discovery.js'
 import type { Replica } from '../../domain/replica.js';
 import { Health } from '../../gen/rollcall/v1/instance.js';
 import type {
+  DeregisterInstancesResponse,
+  DeregisterResult,
   DiscoverResponse,
   HeartbeatResponse,
   ListInstanceOverridesResponse,
+  ListInstancesResponse,
   ListNamespacesResponse,
   ListServicesResponse,
   RegisterResponse,
   RegistryServiceDefinition,
   ServiceSummary,
 } from '../../gen/rollcall/v1/registry_service.js';
+import type { InstanceRef } from '../../domain/registry/registrations.js';
+import { RollcallError } from '../../model/errors.js';
 import { withoutNames } from '../../model/actor.js';
 import type { OverrideItem } from '../../model/override.js';
 import { toDuration } from '../../model/time.js';
@@ -31,12 +36,17 @@ import {
   checkWatchServices,
 } from './checks.js';
 import { encodeDiscover } from './codec.js';
+import { checkDeregisterInstances, checkListInstances, listToken } from './lookup.js';
 import { checkClearOverride, checkListOverrides, checkSetOverride } from './overrides.js';
 import { allowedBeats, type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
 
+/** The most removals of one call that are on their way to the store: one group of its transactions. */
+const REMOVALS_AT_A_TIME = 100;
+const NOT_ALLOWED = 'the caller may not remove instances of this service';
+
 /** The handlers of RegistryService. */
 export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
-  const { registrations, heartbeats, discovery, overrides, freshness, catalog } = replica;
+  const { registrations, heartbeats, discovery, lookup, overrides, freshness, catalog } = replica;
 
   /** Answers now if the catalog is fresh enough, which is the common case. Otherwise it waits until the catalog is. */
   const reading = <T>(read: ReadOptions, answer: () => T): T | Promise<T> => {
@@ -155,6 +165,52 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
           }));
           return { namespaces, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
         }),
+    ),
+
+    listInstances: unary(
+      checkListInstances,
+      (query, may) => {
+        may.anything();
+        return { ...query, rights: may.rights };
+      },
+      ({ search, selection, read, rights }) =>
+        reading(read, (): ListInstancesResponse => {
+          const sees = (namespace: string, service: string): boolean => rights.service('read', namespace, service);
+          const { instances, next } = lookup.find(search, sees);
+          const stamp = readFields(freshness.stamp());
+          const nextPageToken = next ? listToken(next, stamp.revision, selection) : '';
+          return { instances: [...instances], nextPageToken, ...stamp };
+        }),
+    ),
+
+    deregisterInstances: unary(
+      checkDeregisterInstances,
+      ({ refs, claim }, may) => {
+        const allowed = refs.map(({ namespace, service }) => may.hasService(namespace, service));
+        if (!allowed.includes(true)) may.known();
+        may.noteRefused(allowed.filter((one) => !one).length);
+        refs.forEach(({ namespace, service }, i) => allowed[i] && may.service(namespace, service));
+        return { refs, claim, allowed };
+      },
+      async ({ refs, claim, allowed }, call): Promise<DeregisterInstancesResponse> => {
+        const signature = signedBy(call, claim);
+        const remove = async (ref: InstanceRef, i: number): Promise<DeregisterResult> => {
+          const { service, id } = ref;
+          if (!allowed[i]) return { service, id, revision: 0n, reason: 'NOT_ALLOWED', message: NOT_ALLOWED };
+          try {
+            return { service, id, revision: await registrations.deregister(ref, signature), reason: '', message: '' };
+          } catch (error) {
+            if (!(error instanceof RollcallError)) throw error;
+            return { service, id, revision: 0n, reason: error.reason, message: error.message };
+          }
+        };
+        const results: DeregisterResult[] = [];
+        for (let at = 0; at < refs.length; at += REMOVALS_AT_A_TIME)
+          results.push(
+            ...(await Promise.all(refs.slice(at, at + REMOVALS_AT_A_TIME).map((ref, i) => remove(ref, at + i)))),
+          );
+        return { results };
+      },
     ),
 
     setInstanceOverride: unary(

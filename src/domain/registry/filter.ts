@@ -21,6 +21,23 @@ export function matcher(filter: InstanceFilter | undefined): Matcher {
 }
 
 function prepared(filter: InstanceFilter | undefined): Matcher {
+  const alternatives = (filter?.anyOf ?? []).map(prepared);
+  const exclusions = (filter?.noneOf ?? []).map(prepared);
+  const own = preparedParts(filter);
+  if (alternatives.length === 0 && exclusions.length === 0) return own;
+  const keysOf = (matchers: readonly Matcher[]): string[] => [...new Set(matchers.map(({ key }) => key))].sort();
+  return {
+    ...own,
+    key: JSON.stringify([own.key, keysOf(alternatives), keysOf(exclusions)]),
+    matches: (instance) =>
+      own.matches(instance) &&
+      (alternatives.length === 0 || alternatives.some((one) => one.matches(instance))) &&
+      !exclusions.some((one) => one.matches(instance)),
+  };
+}
+
+/** The filter without its alternatives and exclusions. */
+function preparedParts(filter: InstanceFilter | undefined): Matcher {
   const tags = [...new Set(filter?.tags)].sort();
   const metadata = [...(filter?.metadata ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
   const version = filter?.version ?? '';
