@@ -14,6 +14,7 @@ const layers = [
   ['domain/registry', domain],
   ['domain/health', domain],
   ['domain/cluster', [...domain, 'domain/health']],
+  ['domain/history', domain],
   ['domain/overrides', [...domain, 'domain/health']],
   ['domain/config', domain],
   ['domain/retention', domain],

@@ -5,6 +5,7 @@ import type { Inspector } from '../domain/config/inspection/inspector.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
+import { Explanations } from './admin/why.js';
 import { Watchers } from './admin/watchers.js';
 import { AuditEvents } from './admin/audit.js';
 import { adminHandlers } from './admin/handlers.js';
@@ -80,11 +81,12 @@ export function openApi(
   const localParts = new LocalParts();
   const auditEvents = new AuditEvents(parts.audit, replica, localParts);
   const watchers = new Watchers(replica, hub, localParts);
+  const explanations = new Explanations(replica, localParts);
   return {
     methods: [
       ...bind(SERVICES.registry, registryHandlers(replica, hub)),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
-      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents, watchers)),
+      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents, watchers, explanations)),
       ...peerMethods(replica, localParts),
     ],
     watches: () => hub.size,

@@ -65,6 +65,8 @@ export const SERVICES = {
       listAuditEvents: 'operate',
       releaseProtection: 'operate',
       forgetMember: 'operate',
+      why: 'read',
+      listTransitions: 'read',
       listWatchers: 'operate',
       getDelivery: 'operate',
     },

@@ -1,5 +1,5 @@
 /** The most changes of a character, or swaps of two neighbours, in a name that is taken for a misspelling. */
-const CHANGES_MAX = 2;
+export const CHANGES_MAX = 2;
 
 /** The known name that is meant by a misspelled one; `undefined` if none is near. */
 function nearest(name: string, known: readonly string[]): string | undefined {
@@ -19,7 +19,7 @@ export function didYouMean(name: string, known: readonly string[]): string {
 }
 
 /** The number of inserted, deleted, replaced or swapped characters between two words. */
-function distance(a: string, b: string): number {
+export function distance(a: string, b: string): number {
   const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
   for (let i = 1; i <= a.length; i++) {
     const row = [i];

@@ -17,6 +17,10 @@ export const Exit = {
   CHECK_FAILED: 7,
   /** Differences were found by a command that looks for them. */
   DIFFERENT: 8,
+  /** `why`: the instance is registered, and not shown to clients. */
+  HIDDEN: 9,
+  /** `why`: the instance was removed. */
+  REMOVED: 10,
   /** A second signal ended the process at once. */
   SIGNAL: 130,
 } as const;

@@ -8,6 +8,7 @@ import { localCommands } from './commands/local.js';
 import { overrideCommands } from './commands/overrides.js';
 import { registryCommands } from './commands/registry.js';
 import { watcherCommands } from './commands/watchers.js';
+import { whyCommands } from './commands/why.js';
 import { CommandFailed, Exit } from './exits.js';
 import { example } from './output.js';
 
@@ -17,6 +18,7 @@ const GROUPS: readonly (readonly [title: string, add: (program: Command) => void
   ['Services:', registryCommands],
   ['Configs:', configCommands],
   ['Operators:', adminCommands],
+  ['Operators:', whyCommands],
   ['Operators:', overrideCommands],
   ['Operators:', watcherCommands],
   ['This command line:', contextCommands],

@@ -13,6 +13,7 @@ import { ForeignDeleteRepair } from '../catalog/sync/foreign-delete-repair.js';
 import { prepareStore } from '../catalog/sync/schema.js';
 import { StoreSync } from '../catalog/sync/store-sync.js';
 import type { Store } from '../store/store.js';
+import { History } from './history/history.js';
 import { LostMembers } from './cluster/lost-members.js';
 import { Membership } from './cluster/membership.js';
 import { PeerProofs } from './cluster/peer-proofs.js';
@@ -78,6 +79,8 @@ export interface Replica extends Closeable {
   readonly lookup: Lookup;
   readonly protection: ProtectionKeeper;
   readonly overrides: Overrides;
+  /** The transitions of instances, protections and members. */
+  readonly history: History;
   readonly publishing: Publishing;
   readonly versions: Versions;
   readonly table: LivenessTable;
@@ -137,6 +140,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
   const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
   const overrideKeeper = new OverrideKeeper({ ...health, telemetry: named('overrides') });
+  const history = new History({ catalog, clock, addresses, node, log: telemetry.log.child('history') });
   const versions = new Versions(catalog, commits, clock);
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
   const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });
@@ -149,7 +153,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const closers = new Closers();
   addresses.start(catalog, closers.addSignal());
   order.start(catalog, closers.addSignal());
-  for (const part of [judge, protection, overrideKeeper, takeovers]) closers.add(part).start();
+  for (const part of [judge, protection, overrideKeeper, takeovers, history]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
     sync.start();
@@ -175,6 +179,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     discovery: new Discovery(catalog, counters),
     lookup: new Lookup(order),
     protection,
+    history,
     overrides: new Overrides({ catalog, commits, telemetry: named('overrides') }),
     publishing: new Publishing({ catalog, commits, versions, clock, counters }),
     versions,

@@ -13,6 +13,7 @@ import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
 import { type AuditEvents, checkListAuditEvents } from './audit.js';
 import { checkGetDelivery, checkListWatchers, type Watchers } from './watchers.js';
+import { checkListTransitions, checkWhy, type Explanations } from './why.js';
 import { type About, publicPartOf, statusOf } from './status.js';
 
 /** The handlers of AdminService. */
@@ -22,6 +23,7 @@ export function adminHandlers(
   about: About,
   auditEvents: AuditEvents,
   watchers: Watchers,
+  explanations: Explanations,
 ): Handlers<AdminServiceDefinition> {
   return {
     getStatus: unary(
@@ -63,6 +65,26 @@ export function adminHandlers(
         if (!replica.lostMembers) throw nodeNotFound(node);
         return { revision: await replica.lostMembers.forget(node) };
       },
+    ),
+
+    why: unary(
+      checkWhy,
+      (request, may) => {
+        may.service(request.namespace, request.service);
+        return { request, rights: may.rights };
+      },
+      ({ request, rights }) => explanations.why(request, rights),
+    ),
+
+    listTransitions: unary(
+      checkListTransitions,
+      (query, may) => {
+        const { namespace, service } = query.request;
+        if (service === '') may.anything();
+        else may.service(namespace, service);
+        return { query, rights: may.rights };
+      },
+      ({ query, rights }) => explanations.list(query, rights),
     ),
 
     listWatchers: unary(

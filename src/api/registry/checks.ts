@@ -207,14 +207,18 @@ export function checkDiscover(request: DiscoverRequest): {
   const namespace = check.namespace(request.namespace);
   const service = check.name('service', request.service, SERVICE);
   checkFilter(check, request.filter);
-  if (request.subset) {
-    check.range('subset.size', request.subset.size, 1, LIMITS.SUBSET_SIZE.value);
-    if (request.subset.key === '') check.refuse('subset.key', 'is required');
-    check.bytes('subset.key', request.subset.key, LIMITS.SUBSET_KEY_BYTES.value);
-  }
+  checkSubset(check, request.subset);
   const read = checkRead(check, request);
   check.done();
   return { namespace, service, filter: matcher(request.filter), subset: request.subset, read };
+}
+
+/** Checks a subset. */
+export function checkSubset(check: Checker, subset: Subset | undefined): void {
+  if (!subset) return;
+  check.range('subset.size', subset.size, 1, LIMITS.SUBSET_SIZE.value);
+  if (subset.key === '') check.refuse('subset.key', 'is required');
+  check.bytes('subset.key', subset.key, LIMITS.SUBSET_KEY_BYTES.value);
 }
 
 /** Checks a filter, with its alternatives and exclusions. */

@@ -109,6 +109,13 @@ export class LivenessTable {
     return entry ? this.clock.nowMs - entry.changeStampMs : 0;
   }
 
+  /** How long ago this process heard the standing incarnation beat. `undefined` if it never did. */
+  ageMs(key: string): number | undefined {
+    const entry = this.#entries.get(key);
+    if (!entry || entry.beatIncarnation !== entry.item.record.instance!.incarnation) return undefined;
+    return Math.max(this.clock.nowMs - entry.beatStampMs, 0);
+  }
+
   /** Beats may have been lost: every TTL begins again after the grace. */
   disturb(): void {
     this.#disturbedUntilMs = this.clock.stamp() + GRACE_MS;

@@ -15,7 +15,14 @@ import { METHODS, pathOf } from '../../../support/wire.js';
 
 /** The handlers of AdminService, with a `run` that only says what it was given. */
 const echo: Handlers<AdminServiceDefinition> = {
-  ...adminHandlers(undefined as never, undefined as never, undefined as never, undefined as never, undefined as never),
+  ...adminHandlers(
+    undefined as never,
+    undefined as never,
+    undefined as never,
+    undefined as never,
+    undefined as never,
+    undefined as never,
+  ),
   releaseProtection: unary(
     ({ service }) => ({ service }),
     asksNothing,

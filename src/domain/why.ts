@@ -1,0 +1,287 @@
+import { CHANGES_MAX, distance } from '../base/near.js';
+import { OVERRIDE, recordedProtection } from '../catalog/kinds.js';
+import { ActorKind, type Cause, TestimonyKind } from '../gen/rollcall/v1/cause.js';
+import { type Ground, GroundKind, Presence } from '../gen/rollcall/v1/admin_service.js';
+import {
+  HealthReason,
+  type Instance,
+  type InstanceFilter,
+  RemovalReason,
+  ReportedState,
+} from '../gen/rollcall/v1/instance.js';
+import type { Subset } from '../gen/rollcall/v1/registry_service.js';
+import { type InstanceItem, reportedState } from '../model/instance.js';
+import { fromDuration, fromTimestamp, toTimestamp } from '../model/time.js';
+import { matcher } from './registry/filter.js';
+import type { Replica } from './replica.js';
+
+/** The most instances that are looked at for similar names, and the most that are named. */
+const LOOKED_AT_MAX = 5_000;
+const SIMILAR_MAX = 5;
+
+/** A question about one instance. */
+export interface Question {
+  readonly namespace: string;
+  readonly service: string;
+  readonly id: string;
+  /** `undefined`: whichever has the id. */
+  readonly incarnation: string | undefined;
+  readonly filter: InstanceFilter | undefined;
+  readonly subset: Subset | undefined;
+  /** Returns true if the answer of Discover is too large for clients. */
+  readonly tooLarge: () => boolean;
+  /** Returns true if a server has heard the instance within its ttl. */
+  readonly wasHeard: boolean;
+  readonly sees: (namespace: string, service: string) => boolean;
+}
+
+/** The answer, as far as this replica knows it. */
+export interface Reasons {
+  readonly presence: Presence;
+  readonly instance: Instance | undefined;
+  /** The deciding one first. */
+  readonly grounds: readonly Ground[];
+  readonly similar: readonly string[];
+}
+
+type Parts = Pick<Replica, 'catalog' | 'discovery' | 'freshness' | 'judge' | 'lostMembers' | 'history'>;
+
+const ground = (kind: GroundKind, ok: boolean, text: string, since?: number, revision = 0n): Ground => ({
+  ...{ kind, ok, text, revision },
+  since: since === undefined ? undefined : toTimestamp(since),
+});
+
+/** Why an instance is shown to a client, or not. */
+export function reasonsFor(parts: Parts, question: Question): Reasons {
+  const { namespace, service, id } = question;
+  const item = parts.catalog.instances.get(namespace, service, id);
+  const around = surroundings(parts);
+  if (!item) {
+    const text = `${service}/${id} is not known in namespace ${namespace}; if it ever was registered, its tombstone has been deleted`;
+    return {
+      ...{ presence: Presence.PRESENCE_UNKNOWN, instance: undefined },
+      grounds: [ground(GroundKind.GROUND_KIND_NEVER_SEEN, false, text), ...around],
+      similar: similarTo(parts, question),
+    };
+  }
+  if (item.removedAtMs !== undefined)
+    return {
+      ...{ presence: Presence.PRESENCE_REMOVED, instance: undefined, similar: [] },
+      grounds: [removal(parts, item), ...around],
+    };
+  const tests = [...testsOf(parts, item, question)];
+  const failed = tests.filter(({ ok }) => !ok);
+  const hides = failed.find(({ kind }) => kind !== GroundKind.GROUND_KIND_WEIGHT_ZERO);
+  const isLate = item.expectsHeartbeats && !item.record.silent && !question.wasHeard;
+  const decides = failed[0] ?? (isLate ? around[0] : undefined);
+  const others = [...tests, ...around].filter((one) => one !== decides);
+  return {
+    presence: hides ? Presence.PRESENCE_HIDDEN : Presence.PRESENCE_SHOWN,
+    instance: item.instance,
+    grounds: decides ? [decides, ...others] : others,
+    similar: [],
+  };
+}
+
+/** The tests that an instance passes or fails, in the order in which they decide. The last one says that it is healthy. */
+function* testsOf({ catalog, discovery }: Parts, item: InstanceItem, question: Question): Generator<Ground> {
+  const { record, instance, modRevision } = item;
+  const { namespace, service, id, incarnation, filter, subset } = question;
+  const stored = record.instance!;
+  const since = fromTimestamp(stored.changeTime ?? { seconds: 0n, nanos: 0 });
+  const own = instance.registrationRevision;
+  if (incarnation !== undefined && incarnation !== stored.incarnation)
+    yield ground(
+      GroundKind.GROUND_KIND_SUPERSEDED,
+      false,
+      `another process has the id: incarnation ${stored.incarnation}, at ${stored.address}:${stored.port}`,
+      fromTimestamp(stored.registerTime ?? stored.changeTime!),
+      own,
+    );
+  const missing = filter && mismatchOf(instance, filter);
+  if (filter)
+    yield ground(
+      GroundKind.GROUND_KIND_FILTER,
+      !missing,
+      missing ? `the filter does not match: ${missing}` : 'the filter matches',
+    );
+  const override = catalog.of(OVERRIDE).get(namespace, service, id);
+  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
+  const isShown = matcher(filter).shows(item);
+  const setAt = override && fromTimestamp(override.record.setTime ?? { seconds: 0n, nanos: 0 });
+  const decided = override ? `${override.record.comment}${until(override.expiresAtMs)}` : '';
+  switch (instance.healthReason) {
+    case HealthReason.HEALTH_REASON_DISABLED:
+      yield ground(
+        GroundKind.GROUND_KIND_DISABLED,
+        isShown,
+        `an operator disabled it: ${decided}`,
+        setAt,
+        override!.revision,
+      );
+      break;
+    case HealthReason.HEALTH_REASON_DRAINED:
+      yield ground(
+        GroundKind.GROUND_KIND_DRAINED,
+        isShown,
+        `an operator drains it: ${decided}`,
+        setAt,
+        override!.revision,
+      );
+      break;
+    case HealthReason.HEALTH_REASON_SILENT: {
+      const protection = recordedProtection(catalog.instances.scope(namespace, service));
+      if (item.shownByProtection && !asked)
+        yield ground(
+          GroundKind.GROUND_KIND_PROTECTED,
+          true,
+          `the service is protected, as many of its instances fell silent in one event: ${protection!.record.before} were up before`,
+          fromTimestamp(protection!.record.time ?? stored.changeTime!),
+          protection!.revision,
+        );
+      yield ground(
+        GroundKind.GROUND_KIND_SILENT,
+        isShown,
+        `no heartbeat for its ttl${wordsOf(record.cause)}`,
+        since,
+        own,
+      );
+      break;
+    }
+    case HealthReason.HEALTH_REASON_REPORTED: {
+      const state = ReportedState[reportedState(stored)].replace('REPORTED_STATE_', '');
+      const note = stored.reported?.note ? ` (${stored.reported.note})` : '';
+      yield ground(GroundKind.GROUND_KIND_REPORTED, isShown, `its process reports ${state}${note}`, since, own);
+      break;
+    }
+    default:
+      if (!isShown) yield ground(GroundKind.GROUND_KIND_FILTER, false, 'the filter asks for other states of health');
+  }
+  if (subset) {
+    const { instances } = discovery.discover(namespace, service, matcher(filter), subset);
+    const isIn = instances.some((one) => one.id === id);
+    const all = discovery.discover(namespace, service, matcher(filter), undefined).instances.length;
+    const text = `the subset of ${instances.length} of ${all} for ${JSON.stringify(subset.key)} ${isIn ? 'has it' : 'has others'}`;
+    yield ground(GroundKind.GROUND_KIND_SUBSET, isIn, text);
+  }
+  if (question.tooLarge())
+    yield ground(
+      GroundKind.GROUND_KIND_ANSWER_TOO_LARGE,
+      false,
+      'the answer of Discover exceeds 3 MiB, so clients get an error: they need a subset, a filter or a watch',
+    );
+  if (instance.weight === 0)
+    yield ground(
+      GroundKind.GROUND_KIND_WEIGHT_ZERO,
+      false,
+      'its weight is 0: it is listed, and gets no traffic',
+      since,
+      own,
+    );
+  const isHealthy = item.isUp;
+  if (isHealthy) yield ground(GroundKind.GROUND_KIND_HEALTHY, true, 'it is registered and healthy', since, modRevision);
+}
+
+const until = (expiresAtMs: number | undefined): string =>
+  expiresAtMs === undefined ? '' : `, until ${new Date(expiresAtMs).toISOString()}`;
+
+/** The answers behind a verdict, in words. */
+function wordsOf(cause: Cause | undefined): string {
+  if (!cause) return '';
+  const answers = cause.testimonies.map(({ node, kind, age }) => {
+    if (kind === TestimonyKind.TESTIMONY_KIND_HEARD) return `${node} had heard it`;
+    return age
+      ? `${node} had heard it ${(fromDuration(age) / 1_000).toFixed(1)} s before`
+      : `${node} had never heard it`;
+  });
+  return `; decided by ${cause.decidedBy}: ${answers.join(', ')}`;
+}
+
+function removal({ history }: Parts, { record, removedAtMs, revision, namespace, scope, name }: InstanceItem): Ground {
+  const { actor, comment, reason } = record.tombstone!;
+  const [last] = history.ring.ofInstance(namespace, scope, name).filter((entry) => entry.id === name);
+  const more = comment || last?.comment;
+  if (reason === RemovalReason.REMOVAL_REASON_EXPIRED) {
+    const text = `it stayed silent and was removed${wordsOf(record.cause)}${more ? `; ${more}` : ''}`;
+    return ground(GroundKind.GROUND_KIND_EXPIRED, false, text, removedAtMs, revision);
+  }
+  const by = actor?.kind === ActorKind.ACTOR_KIND_OPERATOR ? 'an operator' : 'its process';
+  const text = `it was deregistered by ${by}${more ? `: ${more}` : ''}`;
+  return ground(GroundKind.GROUND_KIND_DEREGISTERED, false, text, removedAtMs, revision);
+}
+
+/** The first part of a filter that an instance does not have. `undefined` if it has all. */
+function mismatchOf(instance: Instance, filter: InstanceFilter): string | undefined {
+  const { tags, metadata, version, locality, anyOf, noneOf } = filter;
+  for (const tag of tags) if (!instance.tags.includes(tag)) return `it does not have the tag ${JSON.stringify(tag)}`;
+  for (const [key, value] of metadata)
+    if (instance.metadata.get(key) !== value)
+      return `its metadata ${key} is ${JSON.stringify(instance.metadata.get(key) ?? '')}`;
+  if (version && instance.version !== version) return `its version is ${JSON.stringify(instance.version)}`;
+  for (const part of ['region', 'zone', 'subZone'] as const)
+    if (locality?.[part] && instance.locality?.[part] !== locality[part])
+      return `its ${part} is ${JSON.stringify(instance.locality?.[part] ?? '')}`;
+  if (anyOf.length > 0 && !anyOf.some((one) => matcher(one).matches(instance)))
+    return 'none of the alternatives matches';
+  const excluded = noneOf.findIndex((one) => matcher(one).matches(instance));
+  return excluded < 0 ? undefined : `the exclusion ${excluded + 1} matches`;
+}
+
+/** The conditions of this server and its cluster for which its picture may be old. */
+function surroundings({ freshness, judge, lostMembers, catalog }: Parts): Ground[] {
+  const grounds: Ground[] = [];
+  const { staleForMs } = freshness.stamp();
+  if (staleForMs !== undefined)
+    grounds.push(
+      ground(
+        GroundKind.GROUND_KIND_STORE_OUT,
+        false,
+        `the store does not answer this server: what it shows is ${Math.round(staleForMs / 1_000)} s old`,
+      ),
+    );
+  for (const { node, sinceMs } of lostMembers?.lost ?? [])
+    grounds.push(
+      ground(GroundKind.GROUND_KIND_MEMBER_LOST, false, `the server ${node} left without a goodbye`, sinceMs),
+    );
+  for (const { reason, sinceMs, untilMs } of judge.postponements()) {
+    if (reason === 'STORE_UNREACHABLE') continue;
+    const isStart = reason === 'GRACE' || reason === 'STARTING';
+    const kind = isStart ? GroundKind.GROUND_KIND_JUST_STARTED : GroundKind.GROUND_KIND_VERDICTS_POSTPONED;
+    const words = isStart
+      ? `every ttl begins again after a start or the loss of a server${until(untilMs)}`
+      : `silent instances are not judged: ${reason}`;
+    grounds.push(ground(kind, false, words, sinceMs, catalog.revision));
+  }
+  return grounds;
+}
+
+/** Instances that may be meant: of other namespaces, in another case, or with a name that differs a little. */
+function similarTo({ catalog }: Parts, { namespace, service, id, sees }: Question): string[] {
+  const found = new Map<string, number>();
+  const note = (changes: number, of: string, scope: string, name: string): void => {
+    if (sees(of, scope)) found.set(`${of}/${scope}/${name}`, changes);
+  };
+  let looked = 0;
+  for (const [of, { scopes }] of catalog.instances.namespaces()) {
+    for (const [scope, { value }] of scopes) {
+      if (value.liveCount === 0) continue;
+      const ofService = changesBetween(scope, service);
+      if (ofService > CHANGES_MAX) continue;
+      for (const { name } of value.live()) {
+        if (looked++ > LOOKED_AT_MAX) break;
+        const ofId = changesBetween(name, id);
+        if (ofId <= CHANGES_MAX) note(ofService + ofId + (of === namespace ? 0 : 1), of, scope, name);
+      }
+    }
+  }
+  return [...found]
+    .sort(([a, x], [b, y]) => x - y || (a < b ? -1 : 1))
+    .slice(0, SIMILAR_MAX)
+    .map(([name]) => name);
+}
+
+/** The changes between two names, whatever their case; more than CHANGES_MAX if their lengths alone differ by more. */
+function changesBetween(a: string, b: string): number {
+  if (Math.abs(a.length - b.length) > CHANGES_MAX) return CHANGES_MAX + 1;
+  return distance(a.toLowerCase(), b.toLowerCase());
+}
