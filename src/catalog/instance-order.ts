@@ -7,6 +7,9 @@ import { INSTANCE } from './kinds.js';
 /** A place in the order: the names of an instance, or the beginning of them. */
 export type Place = readonly [namespace: string, service?: string, id?: string];
 
+/** Comes behind every id. */
+const BEHIND = '\u{10ffff}';
+
 /** Names are parted by a character that none of them has, and that comes before all others. */
 const keyOf = (place: Place): string => place.join('\0');
 
@@ -19,9 +22,21 @@ export class InstanceOrder {
     catalog.subscribe('other', (change) => this.#take(change), signal);
   }
 
-  /** The instances behind a place, in order. The tree must not change while they are read. */
-  *after(place: Place): Generator<InstanceItem> {
-    for (const [, item] of this.#items.entries(keyOf(place))) yield item;
+  /** The instances behind a place, in order, of the services that `sees` names. The tree must not change while they are read. */
+  *after(place: Place, sees: (namespace: string, service: string) => boolean): Generator<InstanceItem> {
+    for (let from: string | undefined = keyOf(place); from !== undefined;) {
+      const entries = this.#items.entries(from);
+      from = undefined;
+      let last: InstanceItem | undefined;
+      for (const [, item] of entries) {
+        const isSameService = last?.scope === item.scope && last.namespace === item.namespace;
+        if (!isSameService && !sees(item.namespace, item.scope)) {
+          from = keyOf([item.namespace, item.scope, BEHIND]);
+          break;
+        }
+        yield (last = item);
+      }
+    }
   }
 
   #take(change: CatalogChange): void {

@@ -55,14 +55,19 @@ type Names = (typeof PLACES)[Place];
 const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   Register: ({ namespace, service }) => ({ instance: { namespace, service, id: 'i', address: '10.0.0.1', port: 1 } }),
   Deregister: ({ namespace, service }) => ({ namespace, service, id: 'none' }),
+  DeregisterInstances: ({ namespace, service }) => ({ instances: [{ namespace, service, id: 'none' }] }),
   Heartbeat: ({ namespace, service }) => ({ instances: [{ namespace, service, id: 'i' }] }),
   StreamHeartbeats: ({ namespace, service }) => ({ instances: [{ namespace, service, id: 'i' }] }),
   Discover: ({ namespace, service }) => ({ namespace, service }),
   GetInstance: ({ namespace, service }) => ({ namespace, service, id: 'i' }),
   'WatchServices (some)': ({ namespace, service }) => ({ namespace, services: [service] }),
   'WatchServices (all)': ({ namespace }) => ({ namespace, all: true }),
+  ListInstances: ({ namespace, service }) => ({ namespace, service }),
   ListServices: ({ namespace }) => ({ namespace }),
   ListNamespaces: () => ({}),
+  SetInstanceOverride: ({ namespace, service }) => ({ namespace, service, id: 'none', weight: 1, comment: 'test' }),
+  ClearInstanceOverride: ({ namespace, service }) => ({ namespace, service, id: 'none' }),
+  ListInstanceOverrides: ({ namespace, service }) => ({ namespace, service }),
   PublishConfig: ({ namespace, key }) => ({ namespace, configs: [{ key, text: String(Math.random()) }] }),
   DeleteConfig: ({ namespace, key }) => ({ namespace, key: `${key}-none` }),
   RollbackConfig: ({ namespace, key }) => ({ namespace, key, version: '999' }),
@@ -76,6 +81,10 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   'WatchConfig (all)': ({ namespace }) => ({ namespace, all: true }),
   GetStatus: () => ({}),
   GetSelf: () => ({}),
+  Why: ({ namespace, service }) => ({ namespace, service, id: 'i' }),
+  ListTransitions: ({ namespace }) => ({ namespace }),
+  ListWatchers: ({ namespace }) => ({ namespace }),
+  GetDelivery: ({ namespace, service }) => ({ namespace, service, revision: '1' }),
   ReleaseProtection: ({ namespace, service }) => ({ namespace, service }),
   ForgetMember: () => ({ node: 'none' }),
   LastHeard: () => ({}),
@@ -93,6 +102,8 @@ const REFUSALS = ['NOT_ALLOWED', 'CREDENTIAL_REQUIRED'];
 function isLetThrough(call: string, { reason, answer }: CallOutcome): boolean {
   const [rejected] = (answer['rejected'] ?? []) as { reason: string }[];
   if (rejected?.reason === 'REJECTION_REASON_NOT_ALLOWED') return false;
+  const [result] = (answer['results'] ?? []) as { reason?: string }[];
+  if (result?.reason === 'NOT_ALLOWED') return false;
   if (call === 'GetStatus') return reason === '' && 'counts' in answer;
   // Without a cluster a member is asked in vain, and a client proves nothing.
   if (METHODS.some(({ name, parent }) => name === call && parent.name === 'PeerService')) return false;

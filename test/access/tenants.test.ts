@@ -29,7 +29,7 @@ function tenant(word: string): Tenant {
 }
 
 const [red, blue] = [tenant('crimson'), tenant('azure')];
-const ROLES = 'roles: { owner: [read, register, "config:read", "config:write"] }\n';
+const ROLES = 'roles: { owner: [read, register, operate, "config:read", "config:write"] }\n';
 
 const random = <T>(of: readonly T[]): T => of[Math.floor(Math.random() * of.length)]!;
 const nameOf = ({ word }: Tenant): string => `${word}-${Math.floor(Math.random() * SERVICES)}`;
@@ -66,6 +66,25 @@ function randomCall(self: Tenant, other: Tenant, tokens: Map<string, string[]>):
     ['Discover', { namespace, service }],
     ['GetInstance', { namespace, service, id: `${owner.word}-i` }],
     ['ListServices', { namespace, pageSize: random([0, 1, 10, 1000]), pageToken: token }],
+    [
+      'ListInstances',
+      {
+        ...random<JsonObject>([{}, { namespace: 'shared' }, { namespace: 'shared', service }]),
+        address: random(['', `${owner.word}.example`]),
+        pageToken: token,
+      },
+    ],
+    [
+      'DeregisterInstances',
+      { instances: [self, other].map((one) => ({ namespace, service: nameOf(one), id: 'none' })) },
+    ],
+    ['SetInstanceOverride', { namespace, service, id: `${owner.word}-i`, weight: 7, comment: self.word, force: true }],
+    ['ClearInstanceOverride', { namespace, service, id: `${owner.word}-i` }],
+    ['ListInstanceOverrides', random<JsonObject>([{}, { namespace: 'shared' }, { namespace: 'shared', service }])],
+    ['Why', { namespace, service: random([service, `${owner.word}-x1`]), id: random([`${owner.word}-i`, 'i']) }],
+    ['ListTransitions', { ...random<JsonObject>([{}, { namespace: 'shared' }]), pageToken: token }],
+    ['ListWatchers', { namespace, pageToken: token }],
+    ['GetDelivery', { namespace, service, revision: '5' }],
     ['ListNamespaces', { pageSize: random([0, 1, 10]), pageToken: token }],
     [
       'WatchServices',
@@ -140,7 +159,8 @@ async function run(t: TestContext, args: readonly string[]): Promise<void> {
       // A refusal repeats names of the request.
       const asked = JSON.stringify(request);
       const heard = `${textsOf(answer)} ${message}`;
-      const isFromRequest = asked.includes(other.word) && (reason !== '' || name === 'Heartbeat');
+      const repeats = ['Heartbeat', 'DeregisterInstances'].includes(name);
+      const isFromRequest = asked.includes(other.word) && (reason !== '' || repeats);
       assert.ok(isFromRequest || !heard.includes(other.word), `${name} ${asked}: ${heard}`);
       if (isFromRequest)
         assert.ok(['NOT_ALLOWED', 'INVALID_REQUEST', ''].includes(reason), `${name} ${asked}: ${heard}`);

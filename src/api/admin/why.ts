@@ -28,7 +28,7 @@ import { encodeDiscover } from '../registry/codec.js';
 
 /** The transitions of a Why that asks for no number. */
 const LIMIT_DEFAULT = 50;
-/** The position of a transition: its revision, and the key of its record. */
+/** A revision in a page token. */
 const REVISION = /^\d{1,16}$/;
 
 /** Checks a Why and fills the defaults. */
@@ -49,9 +49,8 @@ export function checkWhy(request: WhyRequest): WhyRequest {
 export interface TransitionsQuery {
   readonly request: ListTransitionsRequest;
   readonly size: number;
-  /** The position behind which the page begins; 0 for the first one. */
+  /** The page begins behind this revision; 0: at the newest. */
   readonly revision: number;
-  readonly key: string;
   readonly selection: string;
 }
 
@@ -66,10 +65,10 @@ export function checkListTransitions(request: ListTransitionsRequest): Transitio
   if (id !== '' && service === '') check.refuse('service', 'is required with id');
   const selection = hashSelection(['ListTransitions', namespace, service, id]);
   const { size, after } = check.page(request, selection);
-  const [revision = '0', key = ''] = after;
+  const [revision = '0'] = after;
   if (!REVISION.test(revision)) check.refuse('page_token', 'is not a next_page_token of this list');
   check.done();
-  return { request, size, revision: Number(revision), key, selection };
+  return { request, size, revision: Number(revision), selection };
 }
 
 /** The grounds of what is shown, and the transitions that led there. */
@@ -121,8 +120,10 @@ export class Explanations {
   async list({ request, size, selection }: TransitionsQuery, rights: Rights): Promise<ListTransitionsResponse> {
     const { parts, unanswered } = await this.#transitions.ask(request);
     const all = merged(parts.flatMap(({ part }) => part.transitions));
-    const page = all.slice(0, size);
-    const hasMore = all.length > size || parts.some(({ part }) => part.nextPageToken !== '');
+    // A page ends between two revisions, so that its token names no object: the caller may not see the last one.
+    const end = all.findIndex((one, i) => i >= size && one.revision !== all[i - 1]!.revision);
+    const page = end < 0 ? all : all.slice(0, end);
+    const hasMore = end >= 0 || parts.some(({ part }) => part.nextPageToken !== '');
     const last = page.at(-1);
     const seesMembers = rights.everywhere('operate');
     return {
@@ -131,7 +132,7 @@ export class Explanations {
         .map((one) =>
           rights.service('operate', one.namespace, one.service) ? one : { ...one, actor: withoutNames(one.actor) },
         ),
-      nextPageToken: hasMore && last ? encodePageToken({ after: [String(last.revision), keyOf(last)], selection }) : '',
+      nextPageToken: hasMore && last ? encodePageToken({ after: [String(last.revision)], selection }) : '',
       sources: parts.flatMap(({ part }) => part.sources),
       unanswered: [...unanswered],
     };
@@ -149,7 +150,7 @@ export class Explanations {
     };
   }
 
-  #localPage({ request, size, revision, key }: TransitionsQuery): ListTransitionsResponse {
+  #localPage({ request, size, revision }: TransitionsQuery): ListTransitionsResponse {
     const { ring } = this.replica.history;
     const { namespace, service, id } = request;
     const found =
@@ -161,9 +162,7 @@ export class Explanations {
     const transitions: Transition[] = [];
     for (const entry of found) {
       if (namespace !== '' && entry.namespace !== namespace) continue;
-      const isBehind =
-        revision === 0 || entry.revision < revision || (entry.revision === revision && nameOf(entry) > key);
-      if (!isBehind) continue;
+      if (revision !== 0 && entry.revision >= revision) continue;
       if (transitions.length >= size && entry.revision !== Number(transitions.at(-1)!.revision))
         return { transitions, nextPageToken: 'more', sources: [this.#source()], unanswered: [] };
       transitions.push(toMessage(entry));
@@ -195,8 +194,6 @@ export class Explanations {
 
 /** The names of the subject of a transition: of a revision, with the kind they are unique. */
 const keyOf = ({ namespace, service, id, node, kind }: Transition): string =>
-  [namespace, service, id, node, kind].join('/');
-const nameOf = ({ namespace, service, id, node, kind }: Entry): string =>
   [namespace, service, id, node, kind].join('/');
 
 /** The transitions of several servers, each once, newest first. */

@@ -27,7 +27,10 @@ export interface Found {
   readonly next: Place | undefined;
 }
 
-/** Finds instances, page by page. A page looks at LISTED_INSTANCES at most. */
+/**
+ * Finds instances, page by page. A page looks at LISTED_INSTANCES at most, all of services that the caller sees: the place behind
+ * which the next page begins is in its token, and must not name another one.
+ */
 export class Lookup {
   constructor(private readonly order: InstanceOrder) {}
 
@@ -37,13 +40,13 @@ export class Lookup {
     let bytes = 0;
     let looked = 0;
     let last: Place | undefined;
-    for (const item of this.order.after(after ?? firstOf(namespace, service))) {
+    for (const item of this.order.after(after ?? firstOf(namespace, service), sees)) {
       if (after && item.namespace === after[0] && item.scope === after[1] && item.name === after[2]) continue;
       if (namespace !== undefined && item.namespace !== namespace) break;
       if (service !== undefined && item.scope !== service) break;
       if (looked >= LIMITS.LISTED_INSTANCES.value) return { instances, next: last };
       looked++;
-      if (sees(item.namespace, item.scope) && isWanted(item, search)) {
+      if (isWanted(item, search)) {
         if (instances.length >= size || (instances.length > 0 && bytes + item.bytes > LIMITS.PAGE_BYTES.value))
           return { instances, next: last };
         bytes += item.bytes;
