@@ -241,7 +241,7 @@ function surroundings({ freshness, judge, lostMembers, catalog }: Parts): Ground
     );
   for (const { node, sinceMs } of lostMembers?.lost ?? [])
     grounds.push(
-      ground(GroundKind.GROUND_KIND_MEMBER_LOST, false, `the server ${node} left without a goodbye`, sinceMs),
+      ground(GroundKind.GROUND_KIND_MEMBER_LOST, false, `the server ${node} left without a clean departure`, sinceMs),
     );
   for (const { reason, sinceMs, untilMs } of judge.postponements()) {
     if (reason === 'STORE_UNREACHABLE') continue;

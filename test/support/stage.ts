@@ -32,6 +32,8 @@ import { World } from '../sim/world.js';
 
 /** The fields of an instance that a test cares for. */
 export interface Given {
+  readonly namespace?: string;
+  readonly weight?: number;
   readonly service?: string;
   readonly id?: string;
   readonly incarnation?: string;

@@ -3,7 +3,7 @@ import { example } from '../output.js';
 import { keyValue, remote, several, wholeNumber } from '../session.js';
 import type { WhyFlags } from '../actions/why.js';
 
-/** Commands that answer why something is as it is. */
+/** Commands that show why clients see what they see. */
 export function whyCommands(program: Command): void {
   remote<WhyFlags>(
     program

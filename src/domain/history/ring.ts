@@ -3,7 +3,7 @@ import type { Actor, Cause } from '../../gen/rollcall/v1/cause.js';
 import type { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import type { TransitionKind } from '../../gen/rollcall/v1/transition.js';
 
-/** A transition as it is kept. */
+/** A transition in the ring. */
 export interface Entry {
   /** A safe integer: a bigint would cost more memory. */
   readonly revision: number;

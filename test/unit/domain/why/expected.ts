@@ -1,0 +1,41 @@
+/** For each situation of situations.ts: the presence, and the kind of the ground that decides. */
+export const EXPECTED: Readonly<Record<string, readonly [presence: string, ground: string, words?: RegExp]>> = {
+  healthy: ['SHOWN', 'HEALTHY'],
+  silent: ['HIDDEN', 'SILENT', /no heartbeat for its ttl; decided by stage: stage had heard it 5\.\d s before/],
+  'silent, and never heard': ['HIDDEN', 'SILENT', /stage had never heard it/],
+  protected: ['SHOWN', 'PROTECTED', /8 were up before/],
+  'of a protected service, and disabled': ['HIDDEN', 'DISABLED'],
+  'without the tag of the client': ['HIDDEN', 'FILTER', /does not have the tag "v2"/],
+  'of another version than the client wants': ['HIDDEN', 'FILTER', /its version is "1"/],
+  'excluded by the client': ['HIDDEN', 'FILTER', /the exclusion 1 matches/],
+  'of a health that the client does not ask for': ['HIDDEN', 'FILTER', /other states of health/],
+  'drained by an operator': ['HIDDEN', 'DRAINED', /new disk/],
+  'disabled by an operator': ['HIDDEN', 'DISABLED', /bad memory, until /],
+  'disabled, and silent below': ['HIDDEN', 'DISABLED'],
+  'drained by itself': ['HIDDEN', 'REPORTED', /reports DRAINING \(bye\)/],
+  starting: ['HIDDEN', 'REPORTED', /reports STARTING/],
+  'unhealthy by its own word': ['HIDDEN', 'REPORTED', /reports UNHEALTHY/],
+  degraded: ['SHOWN', 'REPORTED', /reports DEGRADED/],
+  expired: ['REMOVED', 'EXPIRED', /stayed silent and was removed; decided by stage/],
+  'expired, and replaced at its address': ['REMOVED', 'EXPIRED', /p9 has its address and port now/],
+  'deregistered by an operator': ['REMOVED', 'DEREGISTERED', /by an operator: wrong host/],
+  'deregistered by itself': ['REMOVED', 'DEREGISTERED', /by its process/],
+  superseded: ['HIDDEN', 'SUPERSEDED', /incarnation b/],
+  'never seen': ['UNKNOWN', 'NEVER_SEEN'],
+  'of another namespace': ['UNKNOWN', 'NEVER_SEEN'],
+  'in another case': ['UNKNOWN', 'NEVER_SEEN'],
+  misspelled: ['UNKNOWN', 'NEVER_SEEN'],
+  'of weight 0': ['SHOWN', 'WEIGHT_ZERO'],
+  'in an answer that is too large': ['HIDDEN', 'ANSWER_TOO_LARGE'],
+  'outside of the subset': ['HIDDEN', 'SUBSET', /the subset of 1 of 3 for "a client" has others/],
+  'late, while the store is out': ['SHOWN', 'STORE_OUT'],
+  'late, just after a start': ['SHOWN', 'JUST_STARTED'],
+  'late, while a member does not answer': ['SHOWN', 'VERDICTS_POSTPONED', /PEER_UNREACHABLE/],
+};
+
+/** The similar names that are proposed. */
+export const SIMILAR: Readonly<Record<string, readonly string[]>> = {
+  'of another namespace': ['other/pay/p1'],
+  'in another case': ['default/pay/p1'],
+  misspelled: ['default/pay/p1'],
+};
