@@ -5,6 +5,7 @@ import type { Inspector } from '../domain/config/inspection/inspector.js';
 import type { Replica, Surroundings } from '../domain/replica.js';
 import { type About } from './admin/status.js';
 import { LIMITS } from '../model/limits.js';
+import { LivenessLists } from './admin/liveness.js';
 import { Explanations } from './admin/why.js';
 import { Watchers } from './admin/watchers.js';
 import { AuditEvents } from './admin/audit.js';
@@ -79,14 +80,17 @@ export function openApi(
   const stop = new AbortController();
   replica.membership?.onRewrite((reachedWatches) => hub.whenServed(reachedWatches), stop.signal);
   const localParts = new LocalParts();
-  const auditEvents = new AuditEvents(parts.audit, replica, localParts);
-  const watchers = new Watchers(replica, hub, localParts);
-  const explanations = new Explanations(replica, localParts);
+  const asked = {
+    auditEvents: new AuditEvents(parts.audit, replica, localParts),
+    watchers: new Watchers(replica, hub, localParts),
+    explanations: new Explanations(replica, localParts),
+    livenessLists: new LivenessLists(replica, parts.clock, localParts),
+  };
   return {
     methods: [
       ...bind(SERVICES.registry, registryHandlers(replica, hub)),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
-      ...bind(SERVICES.admin, adminHandlers(replica, hub, about, auditEvents, watchers, explanations)),
+      ...bind(SERVICES.admin, adminHandlers({ ...asked, replica, hub, about, clock: parts.clock })),
       ...peerMethods(replica, localParts),
     ],
     watches: () => hub.size,

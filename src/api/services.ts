@@ -67,6 +67,8 @@ export const SERVICES = {
       forgetMember: 'operate',
       why: 'read',
       listTransitions: 'read',
+      watchTransitions: 'read',
+      listLiveness: 'read',
       listWatchers: 'operate',
       getDelivery: 'operate',
     },

@@ -12,7 +12,7 @@ import {
 import type { Subset } from '../gen/rollcall/v1/registry_service.js';
 import { type InstanceItem, reportedState } from '../model/instance.js';
 import { fromDuration, fromTimestamp, toTimestamp } from '../model/time.js';
-import { matcher } from './registry/filter.js';
+import { matcher, meets } from './registry/filter.js';
 import type { Replica } from './replica.js';
 
 /** The most instances that are looked at for similar names, and the most that are named. */
@@ -221,9 +221,8 @@ function mismatchOf(instance: Instance, filter: InstanceFilter): string | undefi
   for (const part of ['region', 'zone', 'subZone'] as const)
     if (locality?.[part] && instance.locality?.[part] !== locality[part])
       return `its ${part} is ${JSON.stringify(instance.locality?.[part] ?? '')}`;
-  if (anyOf.length > 0 && !anyOf.some((one) => matcher(one).matches(instance)))
-    return 'none of the alternatives matches';
-  const excluded = noneOf.findIndex((one) => matcher(one).matches(instance));
+  if (anyOf.length > 0 && !anyOf.some((one) => meets(instance, one))) return 'none of the alternatives matches';
+  const excluded = noneOf.findIndex((one) => meets(instance, one));
   return excluded < 0 ? undefined : `the exclusion ${excluded + 1} matches`;
 }
 

@@ -83,6 +83,8 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   GetSelf: () => ({}),
   Why: ({ namespace, service }) => ({ namespace, service, id: 'i' }),
   ListTransitions: ({ namespace }) => ({ namespace }),
+  WatchTransitions: ({ namespace }) => ({ namespace }),
+  ListLiveness: ({ namespace }) => ({ namespace }),
   ListWatchers: ({ namespace }) => ({ namespace }),
   GetDelivery: ({ namespace, service }) => ({ namespace, service, revision: '1' }),
   ReleaseProtection: ({ namespace, service }) => ({ namespace, service }),

@@ -83,6 +83,7 @@ function randomCall(self: Tenant, other: Tenant, tokens: Map<string, string[]>):
     ['ListInstanceOverrides', random<JsonObject>([{}, { namespace: 'shared' }, { namespace: 'shared', service }])],
     ['Why', { namespace, service: random([service, `${owner.word}-x1`]), id: random([`${owner.word}-i`, 'i']) }],
     ['ListTransitions', { ...random<JsonObject>([{}, { namespace: 'shared' }]), pageToken: token }],
+    ['ListLiveness', { ...random<JsonObject>([{}, { namespace: 'shared' }]), pageToken: token }],
     ['ListWatchers', { namespace, pageToken: token }],
     ['GetDelivery', { namespace, service, revision: '5' }],
     ['ListNamespaces', { pageSize: random([0, 1, 10]), pageToken: token }],

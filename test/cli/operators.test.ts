@@ -1,10 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { Liveness } from '../../src/gen/rollcall/v1/instance.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { CommandLine } from '../support/cli.js';
-import { startEtcd } from '../support/etcd.js';
-import { call, eventually, onEtcd, type ServerProcess, startServer, startWith } from '../support/server.js';
+import { ListLivenessRequest, type ListLivenessResponse } from '../../src/gen/rollcall/v1/admin_service.js';
+import { freePorts, startEtcd } from '../support/etcd.js';
+import {
+  call,
+  eventually,
+  onEtcd,
+  type ServerProcess,
+  startServer,
+  startWith,
+  temporaryFolder,
+} from '../support/server.js';
 
 const register = (server: ServerProcess, id: string): Promise<unknown> =>
   call(
@@ -86,4 +96,36 @@ test('O3: three servers agree about an override, watchers are listed over all of
   assert.equal((await waiting.ended).code, 0);
   for (const watch of watches) watch.process.kill('SIGTERM');
   await Promise.all(watches.map((watch) => watch.ended));
+});
+
+test('events are followed, over a restart of the server too, and heartbeats are seen by the server that heard them', async (t) => {
+  const folder = temporaryFolder();
+  const [port] = await freePorts(1);
+  const start = (): Promise<ServerProcess> => startServer(t, folder, [], '--grpc-port', String(port));
+  const server = await start();
+  const cli = new CommandLine(t, server.address);
+  const events = cli.start(['events', '--follow']);
+  const beating = cli.start(['register', 'pay', '--id', 'b', '--address', '10.0.0.1', '--port', '1', '--ttl', '2']);
+  await eventually(() => /registered {2}pay\/b {2}HEALTHY/.test(events.printed.stdout));
+  await register(server, 's');
+  await eventually(() => /registered {2}pay\/s {2}HEALTHY/.test(events.printed.stdout));
+  // The first heartbeat comes after a third of the ttl. Answers are shared for a second.
+  await eventually(async () => {
+    const { instances } = await call<ListLivenessResponse>(server.admin, 'listLiveness', ListLivenessRequest.create());
+    const heard = instances.map(({ id, heard: [by] }) => [id, by!.age !== undefined]);
+    return isDeepStrictEqual(heard, [
+      ['b', true],
+      ['s', false],
+    ]);
+  });
+  await server.kill();
+  await eventually(() => events.printed.stderr.includes('no server answers'));
+  const again = await start();
+  await eventually(() => events.printed.stderr.includes('may be missing'), 30_000);
+  await register(again, 's2');
+  await eventually(() => /registered {2}pay\/s2 {2}HEALTHY/.test(events.printed.stdout));
+  for (const one of [beating, events]) {
+    one.process.kill('SIGTERM');
+    assert.equal((await one.ended).code, 0);
+  }
 });

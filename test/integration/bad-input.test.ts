@@ -6,6 +6,7 @@ import { create, type DescMethod, ScalarType, toBinary } from '@bufbuild/protobu
 import { status } from '@grpc/grpc-js';
 import { ConfigFormat } from '../../src/gen/rollcall/v1/config.js';
 import { Health, HealthReason, ReportedState } from '../../src/gen/rollcall/v1/instance.js';
+import { OverrideState } from '../../src/gen/rollcall/v1/override.js';
 import { encodePageToken, hashSelection } from '../../src/model/tokens.js';
 import {
   address,
@@ -72,7 +73,17 @@ const version = all(notNegative, rows(failed(INT64.max, status.NOT_FOUND, 'CONFI
 const locality = { region: line(128), zone: line(128), sub_zone: line(128) };
 const reported = { state: enumeration, note: prose(256) };
 const watcher = { name: line(128), version: line(128), instance_id: line(128), labels: labels(16, line(128)) };
+const criteria = {
+  tags: list(64, all(required, line(128))),
+  metadata: labels(64, prose(1_024)),
+  version: line(128),
+  ...under('locality', locality),
+};
 const filter = {
+  ...under('any_of', criteria),
+  ...under('none_of', criteria),
+  any_of: each(times(9, () => ({}))),
+  none_of: each(times(9, () => ({}))),
   tags: list(64, all(required, line(128))),
   metadata: labels(64, prose(1_024)),
   version: line(128),
@@ -208,6 +219,125 @@ const REQUESTS: Record<string, Requests> = {
     rules: { namespace, page_size: pageSize, page_token: pageToken, min_revision: minRevision },
   },
   ListNamespaces: { good: {}, rules: { page_size: pageSize, page_token: pageToken, min_revision: minRevision } },
+  ListInstances: {
+    good: { namespace: 'default', service: 'pay', filter: {} },
+    rules: {
+      namespace: all(namespace, rows(refused('', 'namespace'))),
+      service: scope,
+      address,
+      ...under('filter', filter),
+      page_size: pageSize,
+      page_token: pageToken,
+      min_revision: minRevision,
+    },
+  },
+  DeregisterInstances: {
+    good: { instances: [{ service: 'pay', id: 'p1' }] },
+    rules: {
+      instances: each(
+        [],
+        times(1_001, (i) => ({ service: 'pay', id: `p${i}` })),
+      ),
+      'instances.namespace': namespace,
+      'instances.service': all(required, scope),
+      'instances.id': all(required, instanceId),
+      'instances.incarnation': all(required, runId),
+      author: line(128),
+      comment: prose(1_024),
+    },
+  },
+  SetInstanceOverride: {
+    good: {
+      ...{ service: 'pay', id: 'p1', state: OverrideState.OVERRIDE_STATE_DRAIN, comment: 'why' },
+      expireAfter: { seconds: 60n },
+    },
+    rules: {
+      namespace,
+      service: all(required, scope),
+      id: all(required, instanceId),
+      incarnation: all(required, runId),
+      state: all(required, enumeration),
+      weight: range(0, 10_000),
+      'expire_after.seconds': rows(
+        ...[0n, -1n, 2_592_001n, INT64.min, INT64.max].map((seconds) => refused(seconds, 'expire_after')),
+      ),
+      'expire_after.nanos': range(0, 999_999_999),
+      comment: all(required, prose(1_024)),
+      author: line(128),
+      expected_revision: notNegative,
+    },
+  },
+  ClearInstanceOverride: {
+    good: { service: 'pay', id: 'p1' },
+    rules: {
+      namespace,
+      service: all(required, scope),
+      id: all(required, instanceId),
+      expected_revision: notNegative,
+      comment: prose(1_024),
+      author: line(128),
+    },
+  },
+  ListInstanceOverrides: {
+    good: {},
+    rules: { namespace, service: scope, page_size: pageSize, page_token: pageToken, min_revision: minRevision },
+  },
+  Why: {
+    good: { service: 'pay', id: 'p1', subset: { size: 1, key: 'me' }, filter: {} },
+    rules: {
+      namespace,
+      service: all(required, scope),
+      id: all(required, instanceId),
+      incarnation: all(required, runId),
+      ...under('filter', filter),
+      'subset.size': range(1, 10_000),
+      'subset.key': all(required, prose(256)),
+      limit: range(0, 1_000),
+    },
+  },
+  ListTransitions: {
+    good: { namespace: 'default', service: 'pay', id: 'p1' },
+    rules: {
+      namespace: all(namespace, rows(refused('', 'namespace'))),
+      service: all(scope, rows(refused('', 'service'))),
+      id: instanceId,
+      page_size: pageSize,
+      page_token: pageToken,
+    },
+  },
+  WatchTransitions: {
+    good: { namespace: 'default', service: 'pay', id: 'p1' },
+    rules: {
+      namespace: all(namespace, rows(refused('', 'namespace'))),
+      service: all(scope, rows(refused('', 'service'))),
+      id: instanceId,
+      token: pageToken,
+    },
+  },
+  ListLiveness: {
+    good: { namespace: 'default', service: 'pay' },
+    rules: {
+      namespace: all(namespace, rows(refused('', 'namespace'))),
+      service: scope,
+      page_size: pageSize,
+      page_token: pageToken,
+    },
+  },
+  ListWatchers: {
+    good: { key: 'app' },
+    rules: {
+      namespace,
+      service: rows(refused('pay', 'service')),
+      group: scope,
+      key: configKey,
+      page_size: pageSize,
+      page_token: pageToken,
+    },
+  },
+  GetDelivery: {
+    good: { service: 'pay', revision: 1n },
+    rules: { namespace, service: all(required, scope), revision: all(each(0n), notNegative) },
+  },
   PublishConfig: {
     good: { configs: [draft('debug: true')] },
     rules: {
@@ -338,15 +468,18 @@ const FREE: Record<string, string> = {
     ),
   ),
   ...Object.fromEntries(
-    ['Discover', 'GetInstance', 'ListServices', 'ListNamespaces', 'GetConfig', 'ListConfigs', 'ListConfigVersions'].map(
-      (method) => [`${method}.barrier`, 'either value is a request of its own'],
-    ),
+    [
+      ...['Discover', 'GetInstance', 'ListInstances', 'ListServices', 'ListNamespaces', 'ListInstanceOverrides'],
+      ...['GetConfig', 'ListConfigs', 'ListConfigVersions'],
+    ].map((method) => [`${method}.barrier`, 'either value is a request of its own']),
   ),
+  'SetInstanceOverride.force': 'either value is a request of its own',
   'ListAuditEvents.failures_only': 'either value is a request of its own',
   ...Object.fromEntries(
     [
       ...['incarnation', 'health', 'health_reason', 'revision'],
       ...['register_time.seconds', 'register_time.nanos', 'change_time.seconds', 'change_time.nanos'],
+      'registration_revision',
     ].map((field) => [`Register.instance.${field}`, 'set by the server, and ignored in a request']),
   ),
 };
@@ -439,7 +572,16 @@ test('every field of every request has a rule in the table, or a reason to have 
     Object.keys(rules).map((field) => `${method}.${field}`),
   );
   const known = [...ruled.filter((field) => field !== 'Register.instance'), ...Object.keys(FREE)];
-  assert.deepEqual(known.sort(), fields.sort());
+  const without = (all: readonly string[], others: readonly string[]): string[] => {
+    const set = new Set(others);
+    return all.filter((one) => !set.has(one));
+  };
+  assert.deepEqual(
+    [without(fields, known), without(known, fields)],
+    [[], []],
+    'those without a rule, and rules without a field',
+  );
+  assert.equal(new Set(known).size, known.length, 'each has one rule');
 });
 
 test('a bad value is refused with the right code, its field is named, and nothing is stored', async (t) => {

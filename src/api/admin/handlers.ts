@@ -1,3 +1,4 @@
+import type { Clock } from '../../base/clock.js';
 import { nodeNotFound } from '../../domain/cluster/lost-members.js';
 import type { Replica } from '../../domain/replica.js';
 import type { AdminServiceDefinition } from '../../gen/rollcall/v1/admin_service.js';
@@ -7,24 +8,32 @@ import type { GetSelfResponse, Grant } from '../../gen/rollcall/v1/admin_service
 import { LIMITS } from '../../model/limits.js';
 import { toTimestamp } from '../../model/time.js';
 import type { Call } from '../call/call.js';
-import { type Handlers, needs, unary } from '../call/method.js';
+import { type Handlers, needs, serverStream, unary } from '../call/method.js';
 import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
 import { type AuditEvents, checkListAuditEvents } from './audit.js';
 import { checkGetDelivery, checkListWatchers, type Watchers } from './watchers.js';
+import { checkListLiveness, type LivenessLists } from './liveness.js';
+import { checkWatchTransitions, TransitionStream } from './transition-stream.js';
 import { checkListTransitions, checkWhy, type Explanations } from './why.js';
 import { type About, publicPartOf, statusOf } from './status.js';
 
+/** Everything that the handlers of AdminService ask. */
+export interface AdminParts {
+  readonly replica: Replica;
+  readonly hub: WatchHub;
+  readonly about: About;
+  readonly clock: Clock;
+  readonly auditEvents: AuditEvents;
+  readonly watchers: Watchers;
+  readonly explanations: Explanations;
+  readonly livenessLists: LivenessLists;
+}
+
 /** The handlers of AdminService. */
-export function adminHandlers(
-  replica: Replica,
-  hub: WatchHub,
-  about: About,
-  auditEvents: AuditEvents,
-  watchers: Watchers,
-  explanations: Explanations,
-): Handlers<AdminServiceDefinition> {
+export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinition> {
+  const { replica, hub, about, clock, auditEvents, watchers, explanations, livenessLists } = parts;
   return {
     getStatus: unary(
       () => undefined,
@@ -85,6 +94,30 @@ export function adminHandlers(
         return { query, rights: may.rights };
       },
       ({ query, rights }) => explanations.list(query, rights),
+    ),
+
+    watchTransitions: serverStream(
+      checkWatchTransitions,
+      needs(({ request: { namespace, service } }, may) => {
+        if (service === '') may.anything();
+        else may.service(namespace, service);
+      }),
+      (query, sink, call) => {
+        replica.catalog.assertReady();
+        const stream = new TransitionStream(replica, clock, query);
+        stream.serve(sink, call).catch((error: unknown) => sink.fail(error));
+      },
+    ),
+
+    listLiveness: unary(
+      checkListLiveness,
+      (query, may) => {
+        const { namespace, service } = query.request;
+        if (service === '') may.anything();
+        else may.service(namespace, service);
+        return { query, rights: may.rights };
+      },
+      ({ query, rights }) => livenessLists.list(query, rights),
     ),
 
     listWatchers: unary(

@@ -1,7 +1,6 @@
 import type { Rights } from '../../access/rights.js';
 import type { Replica } from '../../domain/replica.js';
 import { reasonsFor } from '../../domain/why.js';
-import type { Entry } from '../../domain/history/ring.js';
 import { matcher } from '../../domain/registry/filter.js';
 import {
   AdminServiceDefinition,
@@ -12,7 +11,6 @@ import {
   WhyResponse,
 } from '../../gen/rollcall/v1/admin_service.js';
 import type { Transition } from '../../gen/rollcall/v1/transition.js';
-import { withoutNames } from '../../model/actor.js';
 import { RollcallError } from '../../model/errors.js';
 import { instanceKey } from '../../model/instance.js';
 import { LIMITS } from '../../model/limits.js';
@@ -24,6 +22,7 @@ import { readFields } from '../call/reads.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
 import { checkFilter, checkSubset } from '../registry/checks.js';
+import { checkScope, shownTo, toTransition } from './transitions.js';
 import { encodeDiscover } from '../registry/codec.js';
 
 /** The transitions of a Why that asks for no number. */
@@ -58,11 +57,7 @@ export interface TransitionsQuery {
 export function checkListTransitions(request: ListTransitionsRequest): TransitionsQuery {
   const check = new Checker();
   const { namespace, service, id } = request;
-  if (namespace !== '') check.namespace(namespace);
-  if (service !== '') check.name('service', service, SERVICE);
-  if (id !== '') check.name('id', id, INSTANCE_ID);
-  if (service !== '' && namespace === '') check.refuse('namespace', 'is required with service');
-  if (id !== '' && service === '') check.refuse('service', 'is required with id');
+  checkScope(check, request);
   const selection = hashSelection(['ListTransitions', namespace, service, id]);
   const { size, after } = check.page(request, selection);
   const [revision = '0'] = after;
@@ -106,11 +101,10 @@ export class Explanations {
       wasHeard: heard.some(({ age }) => age !== undefined && fromDuration(age) < ttlMs),
       sees: (of, scope) => rights.service('read', of, scope),
     });
-    const mayKnowWho = rights.service('operate', namespace, service);
     const transitions = merged(parts.flatMap(({ part }) => part.transitions)).slice(0, limit);
     return {
       ...{ presence, instance, grounds: [...grounds], similar: [...similar], heard, unanswered: [...unanswered] },
-      transitions: transitions.map((one) => (mayKnowWho ? one : { ...one, actor: withoutNames(one.actor) })),
+      transitions: transitions.flatMap((one) => shownTo(rights, one) ?? []),
       sources: parts.flatMap(({ part }) => part.sources),
       ...readFields(freshness.stamp()),
     };
@@ -125,13 +119,8 @@ export class Explanations {
     const page = end < 0 ? all : all.slice(0, end);
     const hasMore = end >= 0 || parts.some(({ part }) => part.nextPageToken !== '');
     const last = page.at(-1);
-    const seesMembers = rights.everywhere('operate');
     return {
-      transitions: page
-        .filter(({ namespace, service }) => (service === '' ? seesMembers : rights.service('read', namespace, service)))
-        .map((one) =>
-          rights.service('operate', one.namespace, one.service) ? one : { ...one, actor: withoutNames(one.actor) },
-        ),
+      transitions: page.flatMap((one) => shownTo(rights, one) ?? []),
       nextPageToken: hasMore && last ? encodePageToken({ after: [String(last.revision)], selection }) : '',
       sources: parts.flatMap(({ part }) => part.sources),
       unanswered: [...unanswered],
@@ -145,7 +134,7 @@ export class Explanations {
     return {
       ...WhyResponse.create(),
       heard: [{ node, age: ageMs === undefined ? undefined : toDuration(ageMs) }],
-      transitions: entries.map(toMessage),
+      transitions: entries.map(toTransition),
       sources: [this.#source({ namespace, service, id })],
     };
   }
@@ -165,7 +154,7 @@ export class Explanations {
       if (revision !== 0 && entry.revision >= revision) continue;
       if (transitions.length >= size && entry.revision !== Number(transitions.at(-1)!.revision))
         return { transitions, nextPageToken: 'more', sources: [this.#source()], unanswered: [] };
-      transitions.push(toMessage(entry));
+      transitions.push(toTransition(entry));
     }
     return { transitions, nextPageToken: '', sources: [this.#source()], unanswered: [] };
   }
@@ -202,13 +191,4 @@ function merged(all: readonly Transition[]): Transition[] {
   return [...unique.values()].sort(
     (a, b) => Number(b.revision - a.revision) || (keyOf(a) < keyOf(b) ? -1 : keyOf(a) > keyOf(b) ? 1 : 0),
   );
-}
-
-function toMessage(entry: Entry): Transition {
-  const { kind, namespace, service, id, incarnation, from, to, reason, actor, comment, cause, node } = entry;
-  return {
-    ...{ kind, namespace, service, id, incarnation, from, to, reason, actor, comment, cause, node },
-    revision: BigInt(entry.revision),
-    time: toTimestamp(entry.timeMs),
-  };
 }

@@ -4,6 +4,7 @@ import {
   Health,
   HealthReason,
   Instance,
+  type InstanceCriteria,
   type InstanceFilter,
   Liveness,
   Locality,
@@ -224,18 +225,13 @@ export function checkSubset(check: Checker, subset: Subset | undefined): void {
 /** Checks a filter, with its alternatives and exclusions. */
 export function checkFilter(check: Checker, filter: InstanceFilter | undefined): void {
   if (!filter) return;
-  checkFilterParts(check, 'filter', filter);
+  checkCriteria(check, 'filter', filter);
   for (const [field, filters] of [
     ['filter.any_of', filter.anyOf],
     ['filter.none_of', filter.noneOf],
   ] as const) {
     check.count(field, filters.length, LIMITS.FILTERS.value, 'filters');
-    filters.slice(0, LIMITS.FILTERS.value).forEach((one, i) => {
-      checkFilterParts(check, `${field}[${i}]`, one);
-      if (one.healthStates.length > 0)
-        check.refuse(`${field}[${i}].health_states`, 'must be empty: they stand in `filter`');
-      if (one.anyOf.length + one.noneOf.length > 0) check.refuse(`${field}[${i}]`, 'must not have filters of its own');
-    });
+    filters.slice(0, LIMITS.FILTERS.value).forEach((one, i) => checkCriteria(check, `${field}[${i}]`, one));
   }
   check.count('filter.health_states', filter.healthStates.length, LIMITS.LABEL_PAIRS.value, 'states');
   filter.healthStates.forEach((state, i) => {
@@ -244,7 +240,7 @@ export function checkFilter(check: Checker, filter: InstanceFilter | undefined):
   });
 }
 
-function checkFilterParts(check: Checker, field: string, { tags, metadata, version, locality }: InstanceFilter): void {
+function checkCriteria(check: Checker, field: string, { tags, metadata, version, locality }: InstanceCriteria): void {
   checkTags(check, `${field}.tags`, tags);
   check.labels(`${field}.metadata`, metadata);
   check.chars(`${field}.version`, version, LIMITS.LABEL_CHARS.value);

@@ -22,7 +22,7 @@ export function checkSetOverride(request: SetInstanceOverrideRequest): { request
   const state = check.enumValue('state', request.state, OverrideState);
   const { weight } = request;
   if (weight !== undefined) check.range('weight', weight, 0, WEIGHT_MAX);
-  if (state === OverrideState.OVERRIDE_STATE_UNSPECIFIED && weight === undefined)
+  if (request.state === OverrideState.OVERRIDE_STATE_UNSPECIFIED && weight === undefined)
     check.refuse('state', 'is required unless weight is set');
   if (request.comment.trim() === '') check.refuse('comment', 'is required: say why');
   const claim = check.claim(request);

@@ -4,11 +4,15 @@ import { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import { type Transition, TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { LIMITS } from '../../model/limits.js';
 import { fromDuration, fromTimestamp } from '../../model/time.js';
+import { CallError } from '../../client/call-error.js';
 import { Exit, type ExitCode } from '../exits.js';
 import { type Cell, list, plain, table, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { agoOf, stateOf } from '../shown.js';
 import { instanceNamed } from './overrides.js';
+
+/** The wait before the events are followed again. */
+const AGAIN_MS = 1_000;
 
 /** The flags of why. */
 export interface WhyFlags {
@@ -70,10 +74,13 @@ const sinceOf = ({ since, revision }: Ground): string =>
 
 /** Lists the newest transitions. */
 export async function listEvents(
-  { client, show, namespace, signal, flags: { limit = 50 } }: Session<{ limit?: number }>,
+  session: Session<{ limit?: number; follow?: boolean }>,
   service = '',
   id = '',
 ): Promise<void> {
+  const { client, show, namespace, signal, flags } = session;
+  const { limit = 50, follow = false } = flags;
+  if (follow) return followEvents(session, { namespace, service, id });
   const transitions: Transition[] = [];
   let pageToken = '';
   for (;;) {
@@ -90,20 +97,48 @@ export async function listEvents(
   }
 }
 
-function tableOf(transitions: readonly Transition[]): string {
-  return table(
-    ['TIME', 'REVISION', 'EVENT', 'OBJECT', 'HEALTH', 'BY', 'DETAILS'],
-    transitions.map((one): Cell[] => [
-      agoOf(one.time),
-      String(one.revision),
-      TransitionKind[one.kind].replace('TRANSITION_KIND_', '').toLowerCase().replaceAll('_', ' '),
-      plain(one.service === '' ? one.node : one.id === '' ? one.service : `${one.service}/${one.id}`),
-      healthOf(one),
-      plain([one.actor?.subject, one.actor?.address].filter(Boolean).join(' ') || one.actor?.node || '-'),
-      plain([one.comment, causeOf(one.cause)].filter(Boolean).join('; ')) || '-',
-    ]),
-  );
+/** Prints the transitions that a server sees, one line or document each, until the command is ended. */
+async function followEvents(
+  { client, show, signal, format }: Session<unknown>,
+  scope: { readonly namespace: string; readonly service: string; readonly id: string },
+): Promise<void> {
+  let token = '';
+  while (!signal.aborted) {
+    try {
+      for await (const message of client.admin.watchTransitions({ ...scope, token }, { signal })) {
+        token = message.token;
+        if (message.gap) warn(`events before these may be missing here; "rollcall events" lists them`);
+        if (message.transitions.length === 0) continue;
+        if (format === 'table') process.stdout.write(message.transitions.map(lineOf).join(''));
+        else await show('admin.watchTransitions', message, () => '');
+      }
+    } catch (error) {
+      if (!(error instanceof CallError) || !error.isPassing) throw error;
+      warn(`no server answers: ${error.message}`);
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
 }
+
+const lineOf = (one: Transition): string =>
+  `${new Date(fromTimestamp(one.time!)).toTimeString().slice(0, 8)}  ${cellsOf(one)
+    .map((cell) => (typeof cell === 'string' ? cell : cell.text))
+    .slice(1)
+    .join('  ')}\n`;
+
+function tableOf(transitions: readonly Transition[]): string {
+  return table(['TIME', 'REVISION', 'EVENT', 'OBJECT', 'HEALTH', 'BY', 'DETAILS'], transitions.map(cellsOf));
+}
+
+const cellsOf = (one: Transition): Cell[] => [
+  agoOf(one.time),
+  String(one.revision),
+  TransitionKind[one.kind].replace('TRANSITION_KIND_', '').toLowerCase().replaceAll('_', ' '),
+  plain(one.service === '' ? one.node : one.id === '' ? one.service : `${one.service}/${one.id}`),
+  healthOf(one),
+  plain([one.actor?.subject, one.actor?.address].filter(Boolean).join(' ') || one.actor?.node || '-'),
+  plain([one.comment, causeOf(one.cause)].filter(Boolean).join('; ')) || '-',
+];
 
 function healthOf({ from, to, reason }: Transition): string {
   const words = (health: Health): string => Health[health].replace('HEALTH_', '');

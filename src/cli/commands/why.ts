@@ -25,15 +25,19 @@ export function whyCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall why pay/p1', 'rollcall why pay/p1 --tag canary'));
 
-  remote<{ limit?: number }>(
+  remote<{ limit?: number; follow?: boolean }>(
     program
       .command('events [service] [id]')
       .summary('list what happened to instances')
       .description('Lists the newest transitions of instances, protections and servers, as all servers remember them.')
-      .option('--limit <count>', 'so many (default: 50)', wholeNumber(1, 100_000)),
+      .option('--limit <count>', 'so many (default: 50)', wholeNumber(1, 100_000))
+      .option('-f, --follow', 'print those of the server that answers from now on, until it is ended'),
     async (session, service, id) => {
       const { listEvents } = await import('../actions/why.js');
       await listEvents(session, service, id);
     },
-  ).addHelpText('after', example('rollcall events', 'rollcall events pay p1 --limit 10'));
+  ).addHelpText(
+    'after',
+    example('rollcall events', 'rollcall events pay p1 --limit 10', 'rollcall events --follow -n shop'),
+  );
 }

@@ -42,10 +42,15 @@ export interface HistoryParts {
  */
 export class History implements Closeable {
   readonly ring = new Ring(BOUNDS);
+  /** Names the ring: one of another process has another name. */
+  readonly id: string;
   readonly #stop = new AbortController();
+  readonly #listeners = new Set<() => void>();
   #since: CompleteSince = { revision: 0, timeMs: 0 };
 
-  constructor(private readonly parts: HistoryParts) {}
+  constructor(private readonly parts: HistoryParts) {
+    this.id = `${parts.node}@${parts.clock.wall()}`;
+  }
 
   start(): void {
     this.parts.catalog.subscribe('other', (change) => this.#take(change), this.#stop.signal);
@@ -53,6 +58,12 @@ export class History implements Closeable {
 
   close(): void {
     this.#stop.abort();
+  }
+
+  /** Calls `listener` after every change that brought transitions. Returns a function that stops it. */
+  onTransitions(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** The moment after which nothing is missing; of one instance, if names are given. */
@@ -78,6 +89,7 @@ export class History implements Closeable {
       this.ring.add(entry);
       this.#log(entry);
     }
+    if (entries.length > 0) for (const listener of this.#listeners) listener();
     // Several changes of one record appear as one in a listing, and those before it may be missing.
     if (cause === 'LISTING') this.#begin(revision);
   }

@@ -43,8 +43,13 @@ interface Chain {
   droppedUpTo: number;
 }
 
-interface Place {
+/** The place of an entry in the ring. */
+export interface Place {
   readonly entry: Entry;
+  /** Grows with each entry. */
+  readonly number: number;
+  /** True once the entry was dropped. */
+  isDropped: boolean;
   readonly chain: Chain;
   inAll: Node<Place>;
   inService: Node<Place> | undefined;
@@ -59,6 +64,7 @@ export class Ring {
   readonly #services = new Map<string, LinkedList<Place>>();
   readonly #chains = new Map<string, Chain>();
   #droppedUpTo = 0;
+  #nextNumber = 1;
 
   constructor(private readonly bounds: RingBounds) {}
 
@@ -75,7 +81,10 @@ export class Ring {
     const chainKey = chainOf(entry);
     let chain = this.#chains.get(chainKey);
     if (!chain) this.#chains.set(chainKey, (chain = { places: [], droppedUpTo: 0 }));
-    const place: Place = { entry, chain, inAll: undefined as never, inService: undefined };
+    const place: Place = {
+      ...{ entry, chain, number: this.#nextNumber++, isDropped: false },
+      ...{ inAll: undefined as never, inService: undefined },
+    };
     place.inAll = this.#all.push(place);
     if (entry.service !== '') {
       const name = serviceOf(entry);
@@ -115,6 +124,33 @@ export class Ring {
     yield* backwards(this.#all);
   }
 
+  /** The number of the newest entry that ever was; 0 if there was none. */
+  get newestNumber(): number {
+    return this.#nextNumber - 1;
+  }
+
+  /** The number of the oldest entry that is there; that of the next one if there is none. */
+  get oldestNumber(): number {
+    return this.#all.first?.value.number ?? this.#nextNumber;
+  }
+
+  /** The first place behind a number. `from`, a place at or before it that was there a while ago, saves the search. */
+  firstAfter(number: number, from: Place | undefined): Place | undefined {
+    let node = from && !from.isDropped ? from.inAll : undefined;
+    if (!node) {
+      node = this.#all.last;
+      while (node && node.value.number > number) node = node.prev;
+      if (!node) return this.#all.first?.value;
+    }
+    while (node && node.value.number <= number) node = node.next;
+    return node?.value;
+  }
+
+  /** The place behind another one. */
+  next({ inAll }: Place): Place | undefined {
+    return inAll.next?.value;
+  }
+
   clear(): void {
     for (let node = this.#all.first; node; node = this.#all.first) this.#drop(node.value);
     this.#chains.clear();
@@ -123,6 +159,7 @@ export class Ring {
 
   #drop(place: Place): void {
     const { entry, chain, inAll, inService } = place;
+    place.isDropped = true;
     this.#all.remove(inAll);
     if (inService) {
       const name = serviceOf(entry);

@@ -1,4 +1,4 @@
-import { type Instance, type InstanceFilter } from '../../gen/rollcall/v1/instance.js';
+import { type Instance, InstanceCriteria, type InstanceFilter } from '../../gen/rollcall/v1/instance.js';
 import { VISIBLE_BY_DEFAULT } from '../../model/health.js';
 import type { InstanceItem } from '../../model/instance.js';
 
@@ -21,33 +21,44 @@ export function matcher(filter: InstanceFilter | undefined): Matcher {
 }
 
 function prepared(filter: InstanceFilter | undefined): Matcher {
-  const alternatives = (filter?.anyOf ?? []).map(prepared);
-  const exclusions = (filter?.noneOf ?? []).map(prepared);
-  const own = preparedParts(filter);
-  if (alternatives.length === 0 && exclusions.length === 0) return own;
-  const keysOf = (matchers: readonly Matcher[]): string[] => [...new Set(matchers.map(({ key }) => key))].sort();
+  const own = criteria(filter ?? NO_CRITERIA);
+  const alternatives = (filter?.anyOf ?? []).map(criteria);
+  const exclusions = (filter?.noneOf ?? []).map(criteria);
+  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
+  const keysOf = (all: readonly Criteria[]): string[] => [...new Set(all.map(({ key }) => key))].sort();
+  const hasOthers = alternatives.length + exclusions.length > 0;
   return {
-    ...own,
-    key: JSON.stringify([own.key, keysOf(alternatives), keysOf(exclusions)]),
-    matches: (instance) =>
-      own.matches(instance) &&
-      (alternatives.length === 0 || alternatives.some((one) => one.matches(instance))) &&
-      !exclusions.some((one) => one.matches(instance)),
+    key: JSON.stringify([
+      own.key,
+      asked && [...asked].sort((a, b) => a - b),
+      ...(hasOthers ? [keysOf(alternatives), keysOf(exclusions)] : []),
+    ]),
+    shows: ({ instance: { health }, shownByProtection }) =>
+      asked ? asked.has(health) : shownByProtection || VISIBLE_BY_DEFAULT.includes(health),
+    matches: hasOthers
+      ? (instance) =>
+          own.matches(instance) &&
+          (alternatives.length === 0 || alternatives.some((one) => one.matches(instance))) &&
+          !exclusions.some((one) => one.matches(instance))
+      : own.matches,
   };
 }
 
-/** The filter without its alternatives and exclusions. */
-function preparedParts(filter: InstanceFilter | undefined): Matcher {
-  const tags = [...new Set(filter?.tags)].sort();
-  const metadata = [...(filter?.metadata ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
-  const version = filter?.version ?? '';
-  const { region = '', zone = '', subZone = '' } = filter?.locality ?? {};
-  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
+type Criteria = Pick<Matcher, 'key' | 'matches'>;
+const NO_CRITERIA = InstanceCriteria.create();
+
+/** Returns true if an instance matches an alternative or an exclusion. */
+export const meets = (instance: Instance, given: InstanceCriteria): boolean => criteria(given).matches(instance);
+
+/** Prepares the parts that do not ask for health. */
+function criteria(given: Omit<InstanceCriteria, '$type'>): Criteria {
+  const tags = [...new Set(given.tags)].sort();
+  const metadata = [...given.metadata].sort(([a], [b]) => (a < b ? -1 : 1));
+  const { version } = given;
+  const { region = '', zone = '', subZone = '' } = given.locality ?? {};
   const matchesAll = tags.length === 0 && metadata.length === 0 && !version && !region && !zone && !subZone;
   return {
-    key: JSON.stringify([tags, metadata, version, region, zone, subZone, asked && [...asked].sort((a, b) => a - b)]),
-    shows: ({ instance: { health }, shownByProtection }) =>
-      asked ? asked.has(health) : shownByProtection || VISIBLE_BY_DEFAULT.includes(health),
+    key: JSON.stringify([tags, metadata, version, region, zone, subZone]),
     matches: (instance) =>
       matchesAll ||
       (tags.every((tag) => instance.tags.includes(tag)) &&

@@ -15,14 +15,7 @@ import { METHODS, pathOf } from '../../../support/wire.js';
 
 /** The handlers of AdminService, with a `run` that only says what it was given. */
 const echo: Handlers<AdminServiceDefinition> = {
-  ...adminHandlers(
-    undefined as never,
-    undefined as never,
-    undefined as never,
-    undefined as never,
-    undefined as never,
-    undefined as never,
-  ),
+  ...adminHandlers({} as never),
   releaseProtection: unary(
     ({ service }) => ({ service }),
     asksNothing,

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { InstanceOrder } from '../../../../src/catalog/instance-order.js';
 import { matcher } from '../../../../src/domain/registry/filter.js';
 import { type Found, Lookup, type Search } from '../../../../src/domain/registry/lookup.js';
-import { Health, InstanceFilter } from '../../../../src/gen/rollcall/v1/instance.js';
+import { Health, InstanceCriteria, InstanceFilter } from '../../../../src/gen/rollcall/v1/instance.js';
 import { LIMITS } from '../../../../src/model/limits.js';
 import { Dice } from '../../../support/dice.js';
 import { addressFor } from '../../../support/addresses.js';
@@ -96,7 +96,7 @@ test('instances are found by address, health, tag and exclusion, and only where 
   assert.deepEqual(pagesOf(lookup, { address: addressFor('2') }), [['a/2']]);
   await stage.untilTrue(() => stage.instance('1', 'a')?.health === Health.HEALTH_UNHEALTHY, 10_000);
   assert.deepEqual(pagesOf(lookup, { healthStates: new Set([Health.HEALTH_HEALTHY]) }), [[]]);
-  const version = (of: string): InstanceFilter => InstanceFilter.fromPartial({ version: of });
+  const version = (of: string): InstanceCriteria => InstanceCriteria.fromPartial({ version: of });
   await stage.until(stage.register({ service: 'c', id: '4', version: '1' }));
   await stage.until(stage.register({ service: 'c', id: '5', version: '2' }));
   const filtered = (filter: Partial<InstanceFilter>): string[][] =>
@@ -113,7 +113,7 @@ test('instances are found by address, health, tag and exclusion, and only where 
 
 test('the order of alternatives and exclusions does not change the key of a filter', () => {
   const keyOf = (filter: Partial<InstanceFilter>): string => matcher(InstanceFilter.fromPartial(filter)).key;
-  const [one, two] = [InstanceFilter.fromPartial({ tags: ['a'] }), InstanceFilter.fromPartial({ tags: ['b'] })];
+  const [one, two] = [InstanceCriteria.fromPartial({ tags: ['a'] }), InstanceCriteria.fromPartial({ tags: ['b'] })];
   assert.equal(keyOf({ anyOf: [one, two] }), keyOf({ anyOf: [two, one, two] }));
   assert.notEqual(keyOf({ anyOf: [one, two] }), keyOf({ noneOf: [one, two] }));
   assert.notEqual(keyOf({ anyOf: [one] }), keyOf({ tags: ['a'] }));

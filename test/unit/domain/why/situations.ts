@@ -1,6 +1,6 @@
 import { matcher } from '../../../../src/domain/registry/filter.js';
 import type { Question } from '../../../../src/domain/why.js';
-import { Health, InstanceFilter, ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
+import { Health, InstanceCriteria, InstanceFilter, ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
 import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
 import { Stage } from '../../../support/stage.js';
@@ -82,7 +82,7 @@ export const SITUATIONS: Readonly<Record<string, () => Promise<Situation>>> = {
   },
   'without the tag of the client': () => ofFilter({ tags: ['v2'] }),
   'of another version than the client wants': () => ofFilter({ version: '2' }),
-  'excluded by the client': () => ofFilter({ noneOf: [InstanceFilter.fromPartial({ version: '1' })] }),
+  'excluded by the client': () => ofFilter({ noneOf: [InstanceCriteria.fromPartial({ version: '1' })] }),
   'of a health that the client does not ask for': () => ofFilter({ healthStates: [Health.HEALTH_DRAINING] }),
   'drained by an operator': async () => {
     const stage = await pay();
