@@ -137,14 +137,14 @@ export const REASONS = {
   WOULD_EMPTY: {
     code: 'FAILED_PRECONDITION',
     retry: false,
-    meaning: 'The override would leave too few instances of the service up. `force` sets it all the same.',
+    meaning: 'The override would leave too few instances of the service up. force sets it all the same.',
   },
   OVERRIDE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'The instance has no override in force.' },
   OVERRIDE_CHANGED: {
     code: 'ABORTED',
     retry: false,
     meaning:
-      'The override of the instance is not at `expected_revision`. The metadata name its revision; 0: none is in force.',
+      'The override of the instance is not at expected_revision. The metadata name its revision; 0: none is in force.',
   },
   TOO_MANY_OVERRIDES: {
     code: 'RESOURCE_EXHAUSTED',
