@@ -85,6 +85,7 @@ export const CLUSTER_MUST_HAPPEN = [
   'disturbances',
   'handed over',
   'released by hand',
+  'histories compared',
   'override set',
   'override cleared',
   'override ended: 2',

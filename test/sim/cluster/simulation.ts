@@ -5,6 +5,7 @@ import { ClusterChecker, type ClusterScene } from './checker.js';
 import { Calamities } from './calamities.js';
 import { Clients } from './clients.js';
 import { Operators } from './operators.js';
+import { checkHistory } from './history-check.js';
 import { Network } from './network.js';
 import { type Plot, Plots, PLOTS } from './plots.js';
 import { Servers } from './servers.js';
@@ -85,6 +86,10 @@ export class ClusterSimulation {
       const running = servers.running.map(({ name }) => name);
       if (scene.calm) scene.guard(() => checker.sample(services, running));
     }
+    // A history that was restored is not the one that replicas remember.
+    if (!scene.tally.get('restored'))
+      for (const server of servers.running)
+        if (server.replica.catalog.ready) scene.guard(() => checkHistory(scene, server));
     servers.close();
     scene.guard(() => {
       const { prompt, late } = checker.checkDetection(clients.deaths);
