@@ -83,10 +83,10 @@ export class Quota {
     this.#beats = new Allowance(clock);
   }
 
-  /** Counts a call. Throws RATE_LIMITED. */
-  takeCall(): void {
+  /** Counts a call, or one that costs as much as several. Throws RATE_LIMITED. */
+  takeCall(weight = 1): void {
     const { callsPerSecond: limit } = this.limits;
-    if (limit !== undefined) this.#refuseFor(this.#calls.take(1, limit), `${limit} calls a second`);
+    if (limit !== undefined) this.#refuseFor(this.#calls.take(weight, limit), `${limit} calls a second`);
   }
 
   /** Counts items of a heartbeat. Throws RATE_LIMITED. */

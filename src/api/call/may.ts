@@ -63,6 +63,11 @@ export class May {
     return this.rights.everywhere(action);
   }
 
+  /** Counts the items of a call beside the first one, which the call itself counts. Throws RATE_LIMITED. */
+  takeItems(count: number): void {
+    if (count > 1) this.call.principal.quota()?.takeCall(count - 1);
+  }
+
   /** Counts items of a heartbeat. Throws RATE_LIMITED. */
   takeBeats(count: number): void {
     this.call.principal.quota()?.takeBeats(count);

@@ -10,6 +10,15 @@ const BEATS: ReadonlySet<string> = new Set([
   '/rollcall.v1.RegistryService/StreamHeartbeats',
 ]);
 
+/** Methods that count as several calls: every server answers them, from more than one index. */
+const WEIGHTS: ReadonlyMap<string, number> = new Map([
+  ['/rollcall.v1.AdminService/Why', 10],
+  ['/rollcall.v1.AdminService/ListTransitions', 10],
+  ['/rollcall.v1.AdminService/ListLiveness', 10],
+  ['/rollcall.v1.AdminService/ListWatchers', 10],
+  ['/rollcall.v1.RegistryService/ListInstances', 10],
+]);
+
 /** The reasons of heartbeats whose items are not counted. */
 const UNREADABLE: ReadonlySet<Reason> = new Set<Reason>([
   ...(['INVALID_REQUEST', 'MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'NOT_ONE_MESSAGE'] as const),
@@ -30,7 +39,7 @@ export function quotaGate(): Gate & CallObserver {
         quota.assertBeats();
         return undefined;
       }
-      quota.takeCall();
+      quota.takeCall(WEIGHTS.get(call.method.path));
       if (call.method.kind === 'SERVER_STREAM' && !over.has(call)) {
         quota.openWatch();
         watches.set(call, quota);

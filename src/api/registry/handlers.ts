@@ -186,6 +186,7 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
     deregisterInstances: unary(
       checkDeregisterInstances,
       ({ refs, claim }, may) => {
+        may.takeItems(refs.length);
         const allowed = refs.map(({ namespace, service }) => may.hasService(namespace, service));
         if (!allowed.includes(true)) may.known();
         may.noteRefused(allowed.filter((one) => !one).length);

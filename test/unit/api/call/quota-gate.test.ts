@@ -45,6 +45,14 @@ test('A7: heartbeats are no calls', () => {
   assert.throws(() => gate.admit(call(DISCOVER)), { reason: 'RATE_LIMITED' });
 });
 
+test('A7: a call that every server answers counts as ten', () => {
+  const gate = quotaGate();
+  const call = stage();
+  const why: MethodInfo = { ...DISCOVER, path: '/rollcall.v1.AdminService/Why' };
+  void gate.admit(call(why)); // more than there is at once: it is taken from a full allowance
+  assert.throws(() => gate.admit(call(DISCOVER)), { reason: 'RATE_LIMITED' });
+});
+
 test('A7: heartbeats that cannot be read use up the beats of their caller', () => {
   const gate = quotaGate();
   const call = stage();
