@@ -231,18 +231,18 @@ export class ProtectionChecker {
     const moments = this.#moments(at, sentAt, seen);
     const upAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isShown(state)).length;
-    // Those that an operator has set aside since count no longer.
-    const aside = this.#presentIn(service, sentAt).filter(({ state }) => state.override > 0).length;
+    // Those that an operator had set aside at a moment did not count then.
+    const asideAt = (moment: number): number =>
+      this.#presentIn(service, moment).filter(({ state }) => state.override > 0).length;
     const membersAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isMember(state, protection)).length;
     if (moments.some((moment) => moment >= sentAt - STALE_MS && membersAt(moment) === 0)) return;
     // A dip whose beginning and end its maker saw at once did not last for it.
     const begins = this.#momentsSeen(moments, sawAt);
     for (const starts of [moments, begins]) {
-      const longest = (least: number): number =>
-        this.#longest(moments, sentAt, (moment) => upAt(moment) >= least, starts);
-      const left = before - aside;
-      if (longest(left) >= times.fullMs - ROUNDING_MS || longest(left / 2) >= times.halfMs - ROUNDING_MS) return;
+      const longest = (share: number): number =>
+        this.#longest(moments, sentAt, (moment) => upAt(moment) >= (before - asideAt(moment)) * share, starts);
+      if (longest(1) >= times.fullMs - ROUNDING_MS || longest(1 / 2) >= times.halfMs - ROUNDING_MS) return;
     }
     if (sentAt - at >= times.maxMs - ROUNDING_MS) return;
     this.facts.fail('P9', `the protection of ${service} with ${before} before ended without a reason`);

@@ -1,5 +1,4 @@
 import { type Clock, delay } from '../../base/clock.js';
-import type { Place } from '../../domain/history/ring.js';
 import type { Replica } from '../../domain/replica.js';
 import { type WatchTransitionsRequest, WatchTransitionsResponse } from '../../gen/rollcall/v1/admin_service.js';
 import type { Transition } from '../../gen/rollcall/v1/transition.js';
@@ -43,7 +42,6 @@ export function checkWatchTransitions(request: WatchTransitionsRequest): StreamQ
 /** Sends the transitions of this server to one reader: a cursor in the ring, and one message on its way. */
 export class TransitionStream {
   #number: number;
-  #place: Place | undefined;
   #hasGap: boolean;
   #wake: () => void = () => undefined;
   #sentAtMs: number;
@@ -88,23 +86,24 @@ export class TransitionStream {
     if (this.#number + 1 < ring.oldestNumber) this.#hasGap = true;
     const rights = principal.rights();
     const transitions: Transition[] = [];
-    let place = ring.firstAfter(this.#number, this.#place);
     let looked = 0;
-    for (; place && transitions.length < MESSAGE_MAX && looked < LOOKED_AT_MAX; looked++) {
-      const { entry } = place;
+    let isAll = true;
+    for (const { number, entry } of ring.after(this.#number)) {
+      if (transitions.length >= MESSAGE_MAX || looked++ >= LOOKED_AT_MAX) {
+        isAll = false;
+        break;
+      }
       const isWanted =
         (namespace === '' || entry.namespace === namespace) &&
         (service === '' || entry.service === service) &&
         (id === '' || entry.id === id);
       const shown = isWanted ? shownTo(rights, toTransition(entry)) : undefined;
       if (shown) transitions.push(shown);
-      this.#number = place.number;
-      this.#place = place;
-      place = ring.next(place);
+      this.#number = number;
     }
-    if (!place) this.#number = ring.newestNumber; // those that were dropped are behind it, too
+    if (isAll) this.#number = ring.newestNumber; // those that were dropped are behind it, too
     const isQuiet = transitions.length === 0 && this.clock.now() - this.#sentAtMs >= QUIET_MS;
-    return { transitions, isAll: isQuiet ? undefined : place === undefined };
+    return { transitions, isAll: isQuiet ? undefined : isAll };
   }
 
   /** Waits for more, or until it has been quiet for long. */

@@ -1,7 +1,8 @@
-import { LinkedList, type Node } from '../../base/linked-list.js';
-import type { Actor, Cause } from '../../gen/rollcall/v1/cause.js';
+import { type Actor, Cause } from '../../gen/rollcall/v1/cause.js';
 import type { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import type { TransitionKind } from '../../gen/rollcall/v1/transition.js';
+import { instanceKey, INSTANCES } from '../../model/instance.js';
+import { protectionKey } from '../../model/protection.js';
 
 /** A transition in the ring. */
 export interface Entry {
@@ -36,23 +37,76 @@ export interface RingBounds {
   readonly ofService: number;
 }
 
-/** The entries of one instance, protection or member, oldest first. */
-interface Chain {
-  readonly places: Place[];
-  /** The newest revision of those that were dropped. */
-  droppedUpTo: number;
+/**
+ * An entry in its place, with its neighbors among all, among those of its instance and among those of its service.
+ *
+ * It is made for memory, a third of what objects that refer to one another would take: the fields of the entry and the links are in one
+ * object of one shape, and a cause is kept encoded.
+ */
+class Place {
+  readonly revision: number;
+  readonly timeMs: number;
+  readonly kind: TransitionKind;
+  readonly key: string;
+  readonly namespace: string;
+  readonly service: string;
+  readonly id: string;
+  readonly incarnation: string;
+  readonly from: Health;
+  readonly to: Health;
+  readonly reason: HealthReason;
+  readonly actor: Actor | undefined;
+  readonly comment: string;
+  readonly encodedCause: string;
+  readonly node: string;
+  isDropped = false;
+  before: Place | undefined = undefined;
+  after: Place | undefined = undefined;
+  beforeOfChain: Place | undefined = undefined;
+  afterOfChain: Place | undefined = undefined;
+  beforeOfService: Place | undefined = undefined;
+  afterOfService: Place | undefined = undefined;
+
+  constructor(
+    entry: Entry,
+    /** Grows with each entry. */
+    readonly number: number,
+  ) {
+    this.revision = entry.revision;
+    this.timeMs = entry.timeMs;
+    this.kind = entry.kind;
+    this.key = entry.key;
+    this.namespace = entry.namespace;
+    this.service = entry.service;
+    this.id = entry.id;
+    this.incarnation = entry.incarnation;
+    this.from = entry.from;
+    this.to = entry.to;
+    this.reason = entry.reason;
+    this.actor = entry.actor;
+    this.comment = entry.comment;
+    this.encodedCause = entry.cause ? Buffer.from(Cause.encode(entry.cause).finish()).toString('latin1') : '';
+    this.node = entry.node;
+  }
+
+  get entry(): Entry {
+    const { revision, timeMs, kind, key, namespace, service, id, incarnation, from, to } = this;
+    const { reason, actor, comment, encodedCause, node } = this;
+    const cause = encodedCause === '' ? undefined : Cause.decode(Buffer.from(encodedCause, 'latin1'));
+    return {
+      ...{ revision, timeMs, kind, key, namespace, service, id, incarnation, from, to },
+      ...{ reason, actor, comment, cause, node },
+    };
+  }
 }
 
-/** The place of an entry in the ring. */
-export interface Place {
-  readonly entry: Entry;
-  /** Grows with each entry. */
-  readonly number: number;
-  /** True once the entry was dropped. */
-  isDropped: boolean;
-  readonly chain: Chain;
-  inAll: Node<Place>;
-  inService: Node<Place> | undefined;
+/** The entries of one instance, protection or member, or those of one service. */
+interface Chain {
+  oldest: Place | undefined;
+  newest: Place | undefined;
+  size: number;
+  /** The newest revision of those that were dropped. */
+  droppedUpTo: number;
 }
 
 /**
@@ -60,11 +114,10 @@ export interface Place {
  * is dropped: of the instance, of the service, or of all.
  */
 export class Ring {
-  readonly #all = new LinkedList<Place>();
-  readonly #services = new Map<string, LinkedList<Place>>();
+  readonly #all: Chain = newChain();
   readonly #chains = new Map<string, Chain>();
-  #droppedUpTo = 0;
-  #nextNumber = 1;
+  readonly #services = new Map<string, Chain>();
+  #newestNumber = 0;
 
   constructor(private readonly bounds: RingBounds) {}
 
@@ -74,110 +127,127 @@ export class Ring {
 
   /** The newest revision of the entries that were dropped for the bound of all. */
   get droppedUpTo(): number {
-    return this.#droppedUpTo;
+    return this.#all.droppedUpTo;
+  }
+
+  /** The number of the newest entry that ever was; 0 if there was none. Numbers grow by one. */
+  get newestNumber(): number {
+    return this.#newestNumber;
+  }
+
+  /** The number of the oldest entry; that of the next one if there is none. */
+  get oldestNumber(): number {
+    return this.#all.oldest?.number ?? this.#newestNumber + 1;
   }
 
   add(entry: Entry): void {
-    const chainKey = chainOf(entry);
-    let chain = this.#chains.get(chainKey);
-    if (!chain) this.#chains.set(chainKey, (chain = { places: [], droppedUpTo: 0 }));
-    const place: Place = {
-      ...{ entry, chain, number: this.#nextNumber++, isDropped: false },
-      ...{ inAll: undefined as never, inService: undefined },
-    };
-    place.inAll = this.#all.push(place);
+    const { all, ofInstance, ofService } = this.bounds;
+    const place = new Place(entry, ++this.#newestNumber);
+    link(this.#all, place, 'before', 'after');
+    const chain = chainAt(this.#chains, chainOf(entry));
+    link(chain, place, 'beforeOfChain', 'afterOfChain');
     if (entry.service !== '') {
-      const name = serviceOf(entry);
-      let service = this.#services.get(name);
-      if (!service) this.#services.set(name, (service = new LinkedList<Place>()));
-      place.inService = service.push(place);
-      if (service.size > this.bounds.ofService) this.#drop(service.first!.value);
+      const service = chainAt(this.#services, serviceOf(entry));
+      link(service, place, 'beforeOfService', 'afterOfService');
+      if (service.size > ofService) this.#drop(service.oldest!);
     }
-    chain.places.push(place);
-    if (chain.places.length > this.bounds.ofInstance) this.#drop(chain.places[0]!);
-    if (this.#all.size > this.bounds.all) {
-      const oldest = this.#all.first!.value;
-      this.#droppedUpTo = Math.max(this.#droppedUpTo, oldest.entry.revision);
+    if (chain.size > ofInstance) this.#drop(chain.oldest!);
+    if (this.#all.size > all) {
+      const oldest = this.#all.oldest!;
+      this.#all.droppedUpTo = Math.max(this.#all.droppedUpTo, oldest.revision);
       this.#drop(oldest);
     }
   }
 
   /** The entries of one instance and of the protection of its service, newest first. */
   ofInstance(namespace: string, service: string, id: string): Entry[] {
-    const own = this.#chains.get(chainName(namespace, service, id))?.places ?? [];
-    const protection = this.#chains.get(chainName(namespace, service, ''))?.places ?? [];
-    return [...own, ...protection].map(({ entry }) => entry).sort((a, b) => b.revision - a.revision);
+    const chains = [instanceKey(namespace, service, id), protectionKey(namespace, service)];
+    return chains.flatMap((key) => [...this.#ofChain(key)]).sort((a, b) => b.revision - a.revision);
   }
 
   /** The newest revision of the entries of one instance that were dropped; 0 if all are there. */
   droppedOf(namespace: string, service: string, id: string): number {
-    return Math.max(this.#chains.get(chainName(namespace, service, id))?.droppedUpTo ?? 0, this.#droppedUpTo);
+    const chain = this.#chains.get(instanceKey(namespace, service, id));
+    return Math.max(chain?.droppedUpTo ?? 0, this.droppedUpTo);
   }
 
   /** The entries of one service, newest first. */
   *ofService(namespace: string, service: string): Generator<Entry> {
-    yield* backwards(this.#services.get(`${namespace}/${service}`));
+    let place = this.#services.get(`${namespace}/${service}`)?.newest;
+    for (; place; place = place.beforeOfService) yield place.entry;
   }
 
   /** All entries, newest first. */
   *newest(): Generator<Entry> {
-    yield* backwards(this.#all);
+    for (let place = this.#all.newest; place; place = place.before) yield place.entry;
   }
 
-  /** The number of the newest entry that ever was; 0 if there was none. */
-  get newestNumber(): number {
-    return this.#nextNumber - 1;
-  }
-
-  /** The number of the oldest entry that is there; that of the next one if there is none. */
-  get oldestNumber(): number {
-    return this.#all.first?.value.number ?? this.#nextNumber;
-  }
-
-  /** The first place behind a number. `from`, a place at or before it that was there a while ago, saves the search. */
-  firstAfter(number: number, from: Place | undefined): Place | undefined {
-    let node = from && !from.isDropped ? from.inAll : undefined;
-    if (!node) {
-      node = this.#all.last;
-      while (node && node.value.number > number) node = node.prev;
-      if (!node) return this.#all.first?.value;
-    }
-    while (node && node.value.number <= number) node = node.next;
-    return node?.value;
-  }
-
-  /** The place behind another one. */
-  next({ inAll }: Place): Place | undefined {
-    return inAll.next?.value;
+  /** The entries behind a number, oldest first. */
+  *after(number: number): Generator<{ readonly number: number; readonly entry: Entry }> {
+    let place = this.#all.newest;
+    if (!place || place.number <= number) return;
+    while (place.before && place.before.number > number) place = place.before;
+    for (let next: Place | undefined = place; next; next = next.after) yield next;
   }
 
   clear(): void {
-    for (let node = this.#all.first; node; node = this.#all.first) this.#drop(node.value);
+    Object.assign(this.#all, newChain());
     this.#chains.clear();
-    this.#droppedUpTo = 0;
+    this.#services.clear();
+  }
+
+  *#ofChain(key: string): Generator<Entry> {
+    for (let place = this.#chains.get(key)?.newest; place; place = place.beforeOfChain) yield place.entry;
   }
 
   #drop(place: Place): void {
-    const { entry, chain, inAll, inService } = place;
+    if (place.isDropped) return;
     place.isDropped = true;
-    this.#all.remove(inAll);
-    if (inService) {
-      const name = serviceOf(entry);
-      const service = this.#services.get(name)!;
-      service.remove(inService);
-      if (service.size === 0) this.#services.delete(name);
-    }
-    chain.places.splice(chain.places.indexOf(place), 1); // the oldest of its chain, so that this ends at once
-    chain.droppedUpTo = Math.max(chain.droppedUpTo, entry.revision);
-    if (chain.places.length === 0) this.#chains.delete(chainOf(entry));
+    unlink(this.#all, place, 'before', 'after');
+    const chainKey = chainOf(place);
+    const chain = this.#chains.get(chainKey)!;
+    chain.droppedUpTo = Math.max(chain.droppedUpTo, place.revision);
+    unlink(chain, place, 'beforeOfChain', 'afterOfChain');
+    if (chain.size === 0) this.#chains.delete(chainKey);
+    if (place.service === '') return;
+    const service = this.#services.get(serviceOf(place))!;
+    unlink(service, place, 'beforeOfService', 'afterOfService');
+    if (service.size === 0) this.#services.delete(serviceOf(place));
   }
 }
 
-function* backwards(list: LinkedList<Place> | undefined): Generator<Entry> {
-  for (let node = list?.last; node; node = node.prev) yield node.value.entry;
+type Before = 'before' | 'beforeOfChain' | 'beforeOfService';
+type After = 'after' | 'afterOfChain' | 'afterOfService';
+
+function link(chain: Chain, place: Place, before: Before, after: After): void {
+  place[before] = chain.newest;
+  if (chain.newest) chain.newest[after] = place;
+  else chain.oldest = place;
+  chain.newest = place;
+  chain.size++;
 }
 
-const serviceOf = ({ namespace, service }: Entry): string => `${namespace}/${service}`;
-const chainName = (namespace: string, service: string, id: string): string => `${namespace}/${service}/${id}`;
-const chainOf = ({ namespace, service, id, node }: Entry): string =>
-  service === '' ? node : chainName(namespace, service, id);
+function unlink(chain: Chain, place: Place, before: Before, after: After): void {
+  const [older, newer] = [place[before], place[after]];
+  if (older) older[after] = newer;
+  else chain.oldest = newer;
+  if (newer) newer[before] = older;
+  else chain.newest = older;
+  chain.size--;
+}
+
+const newChain = (): Chain => ({ oldest: undefined, newest: undefined, size: 0, droppedUpTo: 0 });
+
+function chainAt(chains: Map<string, Chain>, key: string): Chain {
+  let chain = chains.get(key);
+  if (!chain) chains.set(key, (chain = newChain()));
+  return chain;
+}
+
+/** The key of the chain of an entry: that of its instance, which the catalog has anyway, of its service, or its node. */
+const chainOf = ({ key, namespace, service, id, node }: Omit<Entry, 'cause'>): string => {
+  if (service === '') return node;
+  if (id === '') return protectionKey(namespace, service);
+  return key.startsWith(INSTANCES) ? key : instanceKey(namespace, service, id);
+};
+const serviceOf = ({ namespace, service }: Pick<Entry, 'namespace' | 'service'>): string => `${namespace}/${service}`;
