@@ -98,12 +98,14 @@ export function underOverride(item: InstanceItem, override: OverrideItem | undef
   const { health, reason } = foldHealth(facts);
   const { registrationRevision } = item.instance;
   const revision = maxOf(registrationRevision, override.revision);
+  const { setTime, endTime } = override.record;
+  const changeTime = override.revision > registrationRevision ? (endTime ?? setTime) : stored.changeTime;
   return {
     ...item,
     revision,
     instance: {
       ...stored,
-      ...{ weight: weight ?? stored.weight, health, healthReason: reason, revision, registrationRevision },
+      ...{ weight: weight ?? stored.weight, health, healthReason: reason, revision, registrationRevision, changeTime },
     },
     isUp: VISIBLE_BY_DEFAULT.includes(health),
     isSetAside: state !== NO_OVERRIDE,

@@ -81,7 +81,7 @@ export class History implements Closeable {
     if (cause === 'FIRST_LISTING') return this.#begin(revision);
     const entries = [
       ...change.of(INSTANCE).flatMap((one) => this.#ofInstance(one) ?? []),
-      ...change.of(OVERRIDE).flatMap((one) => this.#ofOverride(one) ?? []),
+      ...change.of(OVERRIDE).flatMap((one) => this.#ofOverride(one, change) ?? []),
       ...change.of(PROTECTION).flatMap((one) => ofProtection(one) ?? []),
       ...change.of(MEMBER).flatMap((one) => this.#ofMember(one, revision) ?? []),
     ];
@@ -106,19 +106,20 @@ export class History implements Closeable {
     return next ? { ...entry, comment: `${next.name} has its address and port now` } : entry;
   }
 
-  #ofOverride({ before, after }: ItemChange<OverrideItem>): Entry | undefined {
+  #ofOverride({ before, after }: ItemChange<OverrideItem>, change: CatalogChange): Entry | undefined {
     if (!after || after.revision === before?.revision) return undefined;
     const { record, removedAtMs } = after;
     const { namespace, scope: service, name: id } = after;
     const item = this.parts.catalog.instances.get(namespace, service, id);
     const shown = item?.removedAtMs === undefined ? item?.instance : undefined;
     const isSet = removedAtMs === undefined;
+    const moved = change.moved(INSTANCE).find((one) => one.after === item);
     return {
       ...{ revision: Number(after.revision), key: after.key, namespace, service, id, node: '' },
       timeMs: removedAtMs ?? fromTimestamp(record.setTime ?? EPOCH),
       kind: isSet ? TransitionKind.TRANSITION_KIND_OVERRIDE_SET : TransitionKind.TRANSITION_KIND_OVERRIDE_ENDED,
       incarnation: item?.record.instance!.incarnation ?? '',
-      from: Health.HEALTH_UNSPECIFIED,
+      from: moved?.before?.instance.health ?? Health.HEALTH_UNSPECIFIED,
       to: shown?.health ?? Health.HEALTH_UNSPECIFIED,
       reason: shown?.healthReason ?? HealthReason.HEALTH_REASON_UNSPECIFIED,
       ...{ actor: record.actor, comment: record.comment, cause: undefined },

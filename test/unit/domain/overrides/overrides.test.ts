@@ -74,6 +74,7 @@ test('O1: an override lies over the registration, and its end uncovers it at onc
   assert.equal(stateOf(instance), 'UNHEALTHY DISABLED');
   assert.deepEqual([instance!.weight, instance!.revision], [7, revision]);
   assert.equal(instance!.registrationRevision, before.revision, 'what replaces_revision compares stays');
+  assert.deepEqual(instance!.changeTime, override(stage)!.record.setTime);
   const { instance: after, revision: ended } = await clear(stage);
   assert.equal(stateOf(after), 'HEALTHY UNSPECIFIED');
   assert.deepEqual([after!.weight, after!.revision], [before.weight, ended]);
