@@ -42,6 +42,8 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
   const overrides = await cli.ok(['overrides', 'pay']);
   assert.match(overrides, /pay\/p1 +drained +this run .*new disk\npay\/p2 +disabled +the id .*bad memory/);
   assert.match(await cli.ok(['instances', 'pay']), /p2 .*UNHEALTHY, disabled/);
+  assert.match(await cli.ok(['instances', '--address', '10.0.0.7']), /pay\/p1 .*DRAINING.*\n(.*\n)*pay\/p4 /);
+  assert.doesNotMatch(await cli.ok(['instances', '--address', '10.0.0.8']), /pay/);
   const refused = await cli.run(['disable', 'pay/p3', '--comment', 'x']);
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /1 of 4 instances of pay would be up; at least 2 must stay.*--force sets it/);
@@ -105,6 +107,7 @@ test('events are followed, over a restart of the server too, and heartbeats are 
   const server = await start();
   const cli = new CommandLine(t, server.address);
   const events = cli.start(['events', '--follow']);
+  await eventually(() => events.printed.stderr.includes('follow'));
   const beating = cli.start(['register', 'pay', '--id', 'b', '--address', '10.0.0.1', '--port', '1', '--ttl', '2']);
   await eventually(() => /registered {2}pay\/b {2}HEALTHY/.test(events.printed.stdout));
   await register(server, 's');

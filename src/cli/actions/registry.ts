@@ -92,12 +92,21 @@ export async function listServices({ client, show, namespace, signal }: Session<
   );
 }
 
-/** Shows every instance of a service. */
+/** Shows every instance of a service, or of all services. */
 export async function listInstances(
-  { client, show, namespace, signal, flags }: Session<FilterFlags>,
-  service: string,
+  { client, show, namespace, signal, flags }: Session<FilterFlags & { address?: string }>,
+  service: string | undefined,
 ): Promise<void> {
   const filter = filterOf({ ...flags, all: true });
+  const { address = '' } = flags;
+  if (service === undefined || address !== '') {
+    const scope = { namespace, service: service ?? '', address, filter };
+    const answer = await everyPage(
+      (page) => client.registry.listInstances({ ...page, ...scope }, { signal }),
+      'instances',
+    );
+    return show('registry.listInstances', answer, () => instanceTable(answer.instances, true));
+  }
   const answer = await client.registry.discover({ namespace, service, filter }, { signal });
   await show('registry.discover', answer, () => instanceTable(answer.instances) + protectedText(answer.protection));
 }

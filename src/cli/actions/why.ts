@@ -106,6 +106,7 @@ async function followEvents(
   while (!signal.aborted) {
     try {
       for await (const message of client.admin.watchTransitions({ ...scope, token }, { signal })) {
+        if (token === '') warn(`the events of ${message.node} follow`);
         token = message.token;
         if (message.gap) warn(`events before these may be missing here; "rollcall events" lists them`);
         if (message.transitions.length === 0) continue;

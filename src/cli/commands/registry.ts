@@ -36,18 +36,27 @@ export function registryCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall services --namespace shop'));
 
-  remote<FilterFlags>(
+  remote<FilterFlags & { address?: string }>(
     filterFlags(
       program
-        .command('instances <service>')
-        .summary('list the instances of a service')
-        .description('Lists every instance of a service, also those that Discover hides because of their health.'),
-    ),
+        .command('instances [service]')
+        .summary('list instances of every health')
+        .description(
+          'Lists every instance of a service, or of all services of the namespace, also those that Discover hides because of their health.',
+        ),
+    ).option('--address <address>', 'only instances at this address'),
     async (session, service) => {
       const { listInstances } = await import('../actions/registry.js');
       await listInstances(session, service);
     },
-  ).addHelpText('after', example('rollcall instances pay', 'rollcall instances pay --tag canary -o json'));
+  ).addHelpText(
+    'after',
+    example(
+      'rollcall instances pay',
+      'rollcall instances --address 10.0.3.7',
+      'rollcall instances pay --tag canary -o json',
+    ),
+  );
 
   remote<FilterFlags & { subset?: number; subsetKey?: string }>(
     filterFlags(

@@ -42,14 +42,18 @@ export interface HistoryParts {
  */
 export class History implements Closeable {
   readonly ring = new Ring(BOUNDS);
-  /** Names the ring: one of another process has another name. */
-  readonly id: string;
   readonly #stop = new AbortController();
   readonly #listeners = new Set<() => void>();
   #since: CompleteSince = { revision: 0, timeMs: 0 };
 
-  constructor(private readonly parts: HistoryParts) {
-    this.id = `${parts.node}@${parts.clock.wall()}`;
+  #id: string | undefined;
+
+  constructor(private readonly parts: HistoryParts) {}
+
+  /** Names the ring: one of another process has another name. */
+  get id(): string {
+    const { node, clock } = this.parts;
+    return (this.#id ??= `${node}@${clock.wall()}`);
   }
 
   start(): void {
