@@ -50,12 +50,12 @@ test('a method only reads if its proto says NO_SIDE_EFFECTS, and nothing else sa
       ['/rollcall.v1.AdminService/ListAuditEvents', true],
       ['/rollcall.v1.AdminService/ReleaseProtection', false],
       ['/rollcall.v1.AdminService/ForgetMember', false],
-    ['/rollcall.v1.AdminService/Why', true],
-    ['/rollcall.v1.AdminService/ListTransitions', true],
-    ['/rollcall.v1.AdminService/WatchTransitions', true],
-    ['/rollcall.v1.AdminService/ListLiveness', true],
-    ['/rollcall.v1.AdminService/ListWatchers', true],
-    ['/rollcall.v1.AdminService/GetDelivery', true],
+      ['/rollcall.v1.AdminService/Why', true],
+      ['/rollcall.v1.AdminService/ListTransitions', true],
+      ['/rollcall.v1.AdminService/WatchTransitions', true],
+      ['/rollcall.v1.AdminService/ListLiveness', true],
+      ['/rollcall.v1.AdminService/ListWatchers', true],
+      ['/rollcall.v1.AdminService/GetDelivery', true],
     ],
   );
 });
