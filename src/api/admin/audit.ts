@@ -4,17 +4,15 @@ import type { Replica } from '../../domain/replica.js';
 import {
   AuditEvent as AuditEventMessage,
   AdminServiceDefinition,
-  ListAuditEventsRequest,
-  ListAuditEventsResponse,
+  type ListAuditEventsRequest,
+  type ListAuditEventsResponse,
 } from '../../gen/rollcall/v1/admin_service.js';
 import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
-import { decodeRequest, encodeMessage } from '../call/wire.js';
+import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
 
-/** The path under which members ask one another for their part. */
-const METHOD = `/${AdminServiceDefinition.fullName}/${AdminServiceDefinition.methods.listAuditEvents.name}`;
 /** An id has 22 characters of its server and 8 of its number; the milliseconds before it have 9 in base 36. */
 const POSITION = /^[0-9a-z]{9}\.[A-Za-z0-9_.-]{10,64}$/;
 const TIME_CHARS = 9;
@@ -46,25 +44,24 @@ export function checkListAuditEvents(request: ListAuditEventsRequest): EventQuer
 
 /** The events of all servers of the cluster. */
 export class AuditEvents {
+  readonly #every: EveryServer<ListAuditEventsRequest, ListAuditEventsResponse>;
+
   constructor(
     private readonly audit: Audit,
-    private readonly replica: Pick<Replica, 'membership'>,
-    parts: LocalParts,
+    replica: Pick<Replica, 'membership' | 'node'>,
+    localParts: LocalParts,
   ) {
-    parts.add(METHOD, (bytes) => {
-      const query = checkListAuditEvents(decodeRequest(ListAuditEventsRequest, bytes));
-      return encodeMessage(ListAuditEventsResponse, this.#local(query));
+    this.#every = new EveryServer(replica, localParts, {
+      service: AdminServiceDefinition,
+      method: AdminServiceDefinition.methods.listAuditEvents,
+      local: (request) => this.#local(checkListAuditEvents(request)),
     });
   }
 
   /** One page of the events, newest first. */
   async list(query: EventQuery): Promise<ListAuditEventsResponse> {
-    const request = encodeMessage(ListAuditEventsRequest, query.request);
-    const others = (await this.replica.membership?.answerParts(METHOD, request)) ?? [];
-    const answers = [
-      this.#local(query),
-      ...others.flatMap(({ part }) => (part ? [decodeRequest(ListAuditEventsResponse, part)] : [])),
-    ];
+    const { parts, unanswered } = await this.#every.ask(query.request);
+    const answers = parts.map(({ part }) => part);
     const hasMore = answers.some(({ nextPageToken }) => nextPageToken !== '');
     return {
       ...pageOf(
@@ -72,7 +69,7 @@ export class AuditEvents {
         query,
         hasMore,
       ),
-      unanswered: others.filter(({ part }) => !part).map(({ node }) => node),
+      unanswered: [...unanswered],
     };
   }
 

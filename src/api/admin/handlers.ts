@@ -8,6 +8,7 @@ import type { GetSelfResponse, Grant } from '../../gen/rollcall/v1/admin_service
 import { LIMITS } from '../../model/limits.js';
 import { toTimestamp } from '../../model/time.js';
 import type { Call } from '../call/call.js';
+import type { May } from '../call/may.js';
 import { type Handlers, needs, serverStream, unary } from '../call/method.js';
 import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
@@ -85,23 +86,11 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       ({ request, rights }) => explanations.why(request, rights),
     ),
 
-    listTransitions: unary(
-      checkListTransitions,
-      (query, may) => {
-        const { namespace, service } = query.request;
-        if (service === '') may.anything();
-        else may.service(namespace, service);
-        return { query, rights: may.rights };
-      },
-      ({ query, rights }) => explanations.list(query, rights),
-    ),
+    listTransitions: unary(checkListTransitions, withRights, ({ query, rights }) => explanations.list(query, rights)),
 
     watchTransitions: serverStream(
       checkWatchTransitions,
-      needs(({ request: { namespace, service } }, may) => {
-        if (service === '') may.anything();
-        else may.service(namespace, service);
-      }),
+      needs(({ request }, may) => someOrAny(request, may)),
       (query, sink, call) => {
         replica.catalog.assertReady();
         const stream = new TransitionStream(replica, clock, query);
@@ -109,27 +98,9 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       },
     ),
 
-    listLiveness: unary(
-      checkListLiveness,
-      (query, may) => {
-        const { namespace, service } = query.request;
-        if (service === '') may.anything();
-        else may.service(namespace, service);
-        return { query, rights: may.rights };
-      },
-      ({ query, rights }) => livenessLists.list(query, rights),
-    ),
+    listLiveness: unary(checkListLiveness, withRights, ({ query, rights }) => livenessLists.list(query, rights)),
 
-    listWatchers: unary(
-      checkListWatchers,
-      (query, may) => {
-        const { namespace, service } = query.request;
-        if (service === '') may.anything();
-        else may.service(namespace, service);
-        return { query, rights: may.rights };
-      },
-      ({ query, rights }) => watchers.list(query, rights),
-    ),
+    listWatchers: unary(checkListWatchers, withRights, ({ query, rights }) => watchers.list(query, rights)),
 
     getDelivery: unary(
       checkGetDelivery,
@@ -137,6 +108,21 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       (request) => watchers.delivery(request),
     ),
   };
+}
+
+/** A question about one service needs the right to it; one about all is answered with the part that the caller may see. */
+function someOrAny({ namespace, service }: { readonly namespace: string; readonly service: string }, may: May): void {
+  if (service === '') may.anything();
+  else may.service(namespace, service);
+}
+
+/** Lets a question through by `someOrAny`, with the rights by which its answer is cut. */
+function withRights<Query extends { readonly request: Parameters<typeof someOrAny>[0] }>(
+  query: Query,
+  may: May,
+): { readonly query: Query; readonly rights: Rights } {
+  someOrAny(query.request, may);
+  return { query, rights: may.rights };
 }
 
 /** The caller, and its rights. */

@@ -8,12 +8,12 @@ import {
   type ListLivenessResponse,
 } from '../../gen/rollcall/v1/admin_service.js';
 import { matcher } from '../../domain/registry/filter.js';
-import { SERVICE } from '../../model/names.js';
 import { toDuration } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
 import { Checker } from '../call/checker.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
+import { checkScope } from './transitions.js';
 import { instanceKey } from '../../model/instance.js';
 
 /** An answer is shared for this long. */
@@ -34,9 +34,7 @@ export interface LivenessQuery {
 export function checkListLiveness(request: ListLivenessRequest): LivenessQuery {
   const check = new Checker();
   const { namespace, service } = request;
-  if (namespace !== '') check.namespace(namespace);
-  if (service !== '') check.name('service', service, SERVICE);
-  if (service !== '' && namespace === '') check.refuse('namespace', 'is required with service');
+  checkScope(check, { namespace, service, id: '' });
   const selection = hashSelection(['ListLiveness', namespace, service]);
   const { size, after } = check.page(request, selection);
   if (after.length > 0 && after.length !== 3) check.refuse('page_token', 'is not a next_page_token of this list');

@@ -59,7 +59,6 @@ class Place {
   readonly comment: string;
   readonly encodedCause: string;
   readonly node: string;
-  isDropped = false;
   before: Place | undefined = undefined;
   after: Place | undefined = undefined;
   beforeOfChain: Place | undefined = undefined;
@@ -201,8 +200,6 @@ export class Ring {
   }
 
   #drop(place: Place): void {
-    if (place.isDropped) return;
-    place.isDropped = true;
     unlink(this.#all, place, 'before', 'after');
     const chainKey = chainOf(place);
     const chain = this.#chains.get(chainKey)!;
