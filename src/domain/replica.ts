@@ -140,7 +140,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
   const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
   const overrideKeeper = new OverrideKeeper({ ...health, telemetry: named('overrides') });
-  const history = new History({ catalog, clock, addresses, node, log: telemetry.log.child('history') });
+  const history = new History({ store, catalog, clock, addresses, node, log: telemetry.log.child('history') });
   const versions = new Versions(catalog, commits, clock);
   const collector = new GarbageCollector({ catalog, commits, clock, telemetry: named('collector') });
   const repair = new ForeignDeleteRepair({ catalog, commits, clock, telemetry: named('catalog') });

@@ -29,6 +29,8 @@ import { WATCHED_ROOT } from '../model/keys.js';
  * - S13 Keys and values come back byte for byte. Keys are stored as UTF-8, and key order is the order of these bytes.
  * - S14 A store whose history was replaced by an older or a different one is never followed silently. `watch`, or a
  *       `list` that is being read, ends with RolledBack, even if the new history has already grown past the old one.
+ * - S15 `past` delivers what the store held at one earlier revision, then every later revision up to the given one that
+ *       changes the range: whole, in order, once.
  */
 export interface Store extends Closeable {
   /** "embedded" or "etcd", for display. */
@@ -53,6 +55,13 @@ export interface Store extends Closeable {
 
   /** Watches WATCHED_RANGE after the revision `after`, which was listed or watched before, until `signal` aborts. */
   watch(after: Revision, signal: AbortSignal): AsyncIterable<RevisionBatch>;
+
+  /**
+   * Reads what the store still knows of a range about the time before `until`, as far back as its history goes. It ends
+   * with an error if the history is compacted or replaced meanwhile. `undefined` if the store keeps no history that
+   * outlives the process.
+   */
+  past(range: KeyRange, until: Revision, signal: AbortSignal): Promise<Past | undefined>;
 
   /**
    * Joins the members: creates `key`, which must not exist, on a lease that is kept alive from then on. `also` is
@@ -150,6 +159,28 @@ export interface RevisionBatch {
   readonly changes: readonly Change[];
 }
 
+/** The part of a store's history that concerns a range. */
+export interface Past {
+  /** The oldest revision that the store still has. */
+  readonly from: Revision;
+  /**
+   * First the entries that existed at `from`, each at the revision that wrote it last, in the order of these revisions;
+   * then every later revision.
+   */
+  readonly batches: AsyncIterable<RevisionBatch>;
+}
+
+/** The batches that write entries, each at its mod revision, in the order of these revisions. */
+export function* batchesByRevision(entries: Iterable<Entry>): Generator<RevisionBatch> {
+  const sorted = [...entries].sort((a, b) => Number(a.modRevision - b.modRevision));
+  for (let i = 0; i < sorted.length;) {
+    const revision = sorted[i]!.modRevision;
+    const changes: Change[] = [];
+    for (; sorted[i]?.modRevision === revision; i++) changes.push({ kind: 'put', entry: sorted[i]! });
+    yield { revision, changes };
+  }
+}
+
 /**
  * The time that a member key outlives the last sign of life of its member: short enough to notice a dead replica soon,
  * long enough for a slow store.
@@ -180,6 +211,13 @@ export interface StoreHealth {
 /** The store no longer has the history that the watch needs. The caller must list again. */
 export class Compacted extends Error {
   override readonly name = 'Compacted';
+  constructor(
+    message: string,
+    /** The oldest revision that the store still has, if it said so. */
+    readonly oldest?: Revision,
+  ) {
+    super(message);
+  }
 }
 
 /**

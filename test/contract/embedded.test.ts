@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/base/clock.js';
 import { openEmbeddedStore } from '../../src/store/embedded/open.js';
 import { processTelemetry } from '../../src/telemetry/telemetry.js';
 import { temporaryFolder } from '../support/server.js';
 import { storeContract, type Subject } from './store.contract.js';
 
-storeContract('embedded', async (t) => {
+storeContract('embedded', embedded, { keepsHistory: false });
+
+async function embedded(t: TestContext): Promise<Subject> {
   const folder = temporaryFolder();
   const open = (): ReturnType<typeof openEmbeddedStore> =>
     openEmbeddedStore({
@@ -27,4 +30,4 @@ storeContract('embedded', async (t) => {
   };
   t.after(() => subject.store.close());
   return subject;
-});
+}

@@ -10,7 +10,7 @@ storeContract(
     return {
       store,
       // The entries of this store outlive its process. Opening it again drops only the recent revisions.
-      reopen: async () => store.compactAll(),
+      reopen: async () => store.forgetRecent(),
       compact: async () => store.compactAll(),
       killMember: (key) => store.killMember(key),
       backUp: () => {

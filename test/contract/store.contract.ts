@@ -93,11 +93,11 @@ const MULTI_BYTE_KEYS = [
 ] as const;
 const count = (results: readonly CommitResult[]): number => results.filter(({ ok }) => ok).length;
 
-/** The cases of the guarantees S1 to S14 of the store port. */
+/** The cases of the guarantees S1 to S15 of the store port. */
 export function storeContract(
   name: string,
   open: (t: TestContext) => Promise<Subject>,
-  { restores = false }: { restores?: boolean } = {},
+  { restores = false, keepsHistory = true }: { restores?: boolean; keepsHistory?: boolean } = {},
 ): void {
   const check = (title: string, body: (subject: Subject, t: TestContext) => Promise<void>): void => {
     test(`${name}: ${title}`, async (t) => body(await open(t), t));
@@ -436,6 +436,45 @@ export function storeContract(
       [next],
     );
   });
+
+  if (keepsHistory)
+    check(
+      'S15 the past is what existed at the oldest revision, and every later revision of the range',
+      async (subject) => {
+        await commit(subject.store, put('w/i/older'));
+        const stood = await commit(subject.store, put('w/i/a', 'stood'), put('w/c/out'), remove('w/i/older'));
+        const both = await commit(subject.store, put('w/i/b', 'first'), put('w/i/c'));
+        const oldest = await commit(subject.store, put('w/i/b', 'second'));
+        await subject.compact();
+        const changed = await commit(subject.store, put('w/i/a', 'changed'), put('w/i/d'));
+        await commit(subject.store, put('w/c/out'));
+        const removed = await commit(subject.store, remove('w/i/c'));
+        await subject.reopen();
+        const until = await commit(subject.store, put('w/c/until'));
+        await commit(subject.store, put('w/i/later'));
+        const past = await subject.store.past(prefixRange('w/i/'), until, new AbortController().signal);
+        const delivered: [Revision, string[]][] = [];
+        for await (const { revision, changes } of past!.batches) {
+          const names = changes.map((one) =>
+            one.kind === 'put' ? `${one.entry.key}=${Buffer.from(one.entry.value).toString()}` : `${one.key} removed`,
+          );
+          delivered.push([revision, names.sort()]);
+        }
+        assert.ok(past!.from >= oldest && past!.from < changed, `${past!.from} of ${oldest} and ${changed}`);
+        assert.deepEqual(delivered, [
+          [stood, ['w/i/a=stood']],
+          [both, ['w/i/c=x']],
+          [oldest, ['w/i/b=second']],
+          [changed, ['w/i/a=changed', 'w/i/d=x']],
+          [removed, ['w/i/c removed']],
+        ]);
+      },
+    );
+  else
+    check('S15 a store whose history ends with the process has no past', async (subject) => {
+      const until = await commit(subject.store, put('w/i/a'));
+      assert.equal(await subject.store.past(WATCHED_RANGE, until, new AbortController().signal), undefined);
+    });
 
   check(
     'S11 commitEach commits the transactions whose own compares hold, at a revision that no other commit shares',

@@ -138,6 +138,7 @@ export class SimProcess {
       get: (key) => arrives(store.get(key)),
       commit: (txn) => arrives(store.commit(txn)),
       commitEach: (guard, txns) => arrives(store.commitEach(guard, txns)),
+      past: (range, until, signal) => arrives(store.past(range, until, signal)),
       join: (key, value, also) => arrives(store.join(key, value, also)),
       health: () => store.health(),
       close: () => undefined,

@@ -1,8 +1,11 @@
 import type { Clock, Timer } from '../../src/base/clock.js';
+import { maxOf } from '../../src/base/max.js';
 import { Overlay } from '../../src/store/overlay.js';
 import { RecentRevisions } from '../../src/store/recent-revisions.js';
 import {
+  batchesByRevision,
   type CommitResult,
+  Compacted,
   type Compare,
   compareKeys,
   type Entry,
@@ -11,6 +14,7 @@ import {
   LIST_PAGE_ENTRIES,
   type Listing,
   type Member,
+  type Past,
   type Revision,
   type RevisionBatch,
   RolledBack,
@@ -66,6 +70,9 @@ export class MemoryStore implements Store {
   readonly #keeping = new Map<string, { renews: boolean; timer: Timer }>();
   readonly #committedMs = new WeakMap<RevisionBatch, number>();
   #recent = new RecentRevisions(0n);
+  /** What was held at the oldest revision that is kept, and every later revision. */
+  #oldest = { revision: 0n, entries: new Map<string, Entry>() };
+  #log: RevisionBatch[] = [];
   #era = 0;
   /** Of every history but the first: with which one it begins, and up to where. */
   readonly #origins = new Map<number, { readonly era: number; readonly revision: Revision }>();
@@ -132,10 +139,21 @@ export class MemoryStore implements Store {
   /** Drops the history up to a revision. */
   compact(revision: Revision): void {
     this.#recent.compact(revision);
+    const kept = this.#log.findIndex((batch) => batch.revision > revision);
+    for (const { changes } of this.#log.splice(0, kept === -1 ? this.#log.length : kept))
+      for (const change of changes)
+        if (change.kind === 'put') this.#oldest.entries.set(change.entry.key, change.entry);
+        else this.#oldest.entries.delete(change.key);
+    this.#oldest.revision = maxOf(this.#oldest.revision, revision);
   }
 
   /** Drops the whole history, so that every watch that has not seen all of it must list anew. */
   compactAll(): void {
+    this.compact(this.#revision);
+  }
+
+  /** Drops what a process holds of the history: every open watch must list anew. The store itself still has it. */
+  forgetRecent(): void {
     this.#recent.compact(this.#revision);
   }
 
@@ -154,6 +172,8 @@ export class MemoryStore implements Store {
     const past = this.#recent;
     this.#recent = new RecentRevisions(revision);
     past.compact(1n << 62n);
+    this.#oldest = { revision, entries: new Map(entries) };
+    this.#log = [];
     for (const { check } of this.#leases.values()) check.cancel();
     this.#leases.clear();
     for (const [key, epoch] of leases) this.#grant(key, epoch);
@@ -223,6 +243,26 @@ export class MemoryStore implements Store {
     }
   }
 
+  /** What stood at the oldest revision that is kept, and what came then; see Store.past. */
+  servePast(range: KeyRange, until: Revision): Past {
+    const { revision: from, entries } = this.#oldest;
+    const stood = [...entries.values()].filter(({ key }) => inRange(range, key));
+    const since = this.#log.flatMap(({ revision, changes: all }) => {
+      const changes = all.filter((one) => inRange(range, one.kind === 'put' ? one.entry.key : one.key));
+      return revision > until || changes.length === 0 ? [] : [{ revision, changes }];
+    });
+    return { from, batches: this.#unlessReplaced([...batchesByRevision(stood), ...since], from) };
+  }
+
+  async *#unlessReplaced(batches: readonly RevisionBatch[], from: Revision): AsyncGenerator<RevisionBatch> {
+    const era = this.#era;
+    for (const batch of batches) {
+      if (this.#era !== era) throw new RolledBack('the store was restored');
+      if (this.#oldest.revision > from) throw new Compacted(`revision ${from} is older than ${this.#oldest.revision}`);
+      yield batch;
+    }
+  }
+
   /** How long ago a revision that a watch delivers was committed. */
   ageMs(batch: RevisionBatch): number {
     return this.clock.now() - (this.#committedMs.get(batch) ?? this.clock.now());
@@ -258,6 +298,13 @@ export class MemoryStore implements Store {
       if (this.#closed || signal.aborted) return;
       yield batch;
     }
+  }
+
+  async past(range: KeyRange, until: Revision): Promise<Past> {
+    await this.#reach();
+    const past = this.servePast(range, until);
+    await this.#return();
+    return past;
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
@@ -325,6 +372,7 @@ export class MemoryStore implements Store {
     this.#revision = overlay.revision;
     for (const batch of overlay.batches) {
       this.onCommit(batch, by);
+      this.#log.push(batch);
       const changes = batch.changes.filter((change) =>
         inRange(WATCHED_RANGE, change.kind === 'put' ? change.entry.key : change.key),
       );

@@ -6,6 +6,7 @@ import {
   type KeyRange,
   type Listing,
   type Member,
+  type Past,
   type Revision,
   type RevisionBatch,
   RolledBack,
@@ -74,6 +75,10 @@ export class StoreLink implements Store {
       if (what === 'entries') this.#listed = { histories, era: this.store.era };
       return this.store.serveList(range, what);
     });
+  }
+
+  past(range: KeyRange, until: Revision): Promise<Past> {
+    return this.#ask({ kind: 'list' }, () => this.store.servePast(range, until));
   }
 
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {

@@ -83,7 +83,7 @@ export class TransitionStream {
   #next({ principal }: Pick<Call, 'principal'>): { transitions: Transition[]; isAll: boolean | undefined } {
     const { ring } = this.replica.history;
     const { namespace, service, id } = this.query.request;
-    if (this.#number + 1 < ring.oldestNumber) this.#hasGap = true;
+    if (this.#number < ring.droppedNumber(this.query.request)) this.#hasGap = true;
     const rights = principal.rights();
     const transitions: Transition[] = [];
     let looked = 0;

@@ -38,6 +38,6 @@ export function toTransition(entry: Entry): Transition {
   return {
     ...{ kind, namespace, service, id, incarnation, from, to, reason, actor, comment, cause, node },
     revision: BigInt(entry.revision),
-    time: toTimestamp(entry.timeMs),
+    time: entry.timeMs === 0 ? undefined : toTimestamp(entry.timeMs),
   };
 }

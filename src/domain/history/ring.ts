@@ -68,7 +68,7 @@ class Place {
 
   constructor(
     entry: Entry,
-    /** Grows with each entry. */
+    /** Grows with each newer entry. */
     readonly number: number,
   ) {
     this.revision = entry.revision;
@@ -99,13 +99,20 @@ class Place {
   }
 }
 
-/** The entries of one instance, protection or member, or those of one service. */
+/** The newest of the entries that were dropped. */
+interface Dropped {
+  revision: number;
+  number: number;
+}
+
+/** All entries, those of one service, or those of one instance, protection or member. */
 interface Chain {
   oldest: Place | undefined;
   newest: Place | undefined;
   size: number;
-  /** The newest revision of those that were dropped. */
-  droppedUpTo: number;
+  readonly dropped: Dropped;
+  /** The entries that were dropped by those chains of this service that have none left. */
+  readonly gone: Dropped;
 }
 
 /**
@@ -116,7 +123,10 @@ export class Ring {
   readonly #all: Chain = newChain();
   readonly #chains = new Map<string, Chain>();
   readonly #services = new Map<string, Chain>();
+  /** The newest revision of the entries that were dropped for the bound of all. */
+  #fullUpTo = 0;
   #newestNumber = 0;
+  #clearedNumber = 0;
 
   constructor(private readonly bounds: RingBounds) {}
 
@@ -126,7 +136,7 @@ export class Ring {
 
   /** The newest revision of the entries that were dropped for the bound of all. */
   get droppedUpTo(): number {
-    return this.#all.droppedUpTo;
+    return this.#fullUpTo;
   }
 
   /** The number of the newest entry that ever was; 0 if there was none. Numbers grow by one. */
@@ -134,28 +144,38 @@ export class Ring {
     return this.#newestNumber;
   }
 
-  /** The number of the oldest entry; that of the next one if there is none. */
-  get oldestNumber(): number {
-    return this.#all.oldest?.number ?? this.#newestNumber + 1;
-  }
-
+  /** Adds an entry that is newer than all others. */
   add(entry: Entry): void {
     const { all, ofInstance, ofService } = this.bounds;
     const place = new Place(entry, ++this.#newestNumber);
+    const { chain, service } = this.#chainsOf(place);
     link(this.#all, place, 'before', 'after');
-    const chain = chainAt(this.#chains, chainOf(entry));
     link(chain, place, 'beforeOfChain', 'afterOfChain');
-    if (entry.service !== '') {
-      const service = chainAt(this.#services, serviceOf(entry));
-      link(service, place, 'beforeOfService', 'afterOfService');
-      if (service.size > ofService) this.#drop(service.oldest!);
-    }
+    if (service) link(service, place, 'beforeOfService', 'afterOfService');
+    if (service && service.size > ofService) this.#drop(service.oldest!);
     if (chain.size > ofInstance) this.#drop(chain.oldest!);
-    if (this.#all.size > all) {
-      const oldest = this.#all.oldest!;
-      this.#all.droppedUpTo = Math.max(this.#all.droppedUpTo, oldest.revision);
-      this.#drop(oldest);
+    if (this.#all.size <= all) return;
+    this.#fullUpTo = Math.max(this.#fullUpTo, this.#all.oldest!.revision);
+    this.#drop(this.#all.oldest!);
+  }
+
+  /** Adds an entry that is older than all others, if no bound is reached. Otherwise it counts as dropped. */
+  addOlder(entry: Entry): void {
+    const { all, ofInstance, ofService } = this.bounds;
+    const place = new Place(entry, (this.#all.oldest?.number ?? this.#newestNumber + 1) - 1);
+    if (this.#all.size >= all) {
+      this.#fullUpTo = Math.max(this.#fullUpTo, place.revision);
+      return;
     }
+    const { chain, service } = this.#chainsOf(place);
+    if (chain.size >= ofInstance || (service && service.size >= ofService)) {
+      for (const one of [this.#all, chain, service]) if (one) note(one.dropped, place);
+      this.#forgetEmpty(place);
+      return;
+    }
+    linkOldest(this.#all, place, 'before', 'after');
+    linkOldest(chain, place, 'beforeOfChain', 'afterOfChain');
+    if (service) linkOldest(service, place, 'beforeOfService', 'afterOfService');
   }
 
   /** The entries of one instance and of the protection of its service, newest first. */
@@ -164,10 +184,26 @@ export class Ring {
     return chains.flatMap((key) => [...this.#ofChain(key)]).sort((a, b) => b.revision - a.revision);
   }
 
-  /** The newest revision of the entries of one instance that were dropped; 0 if all are there. */
+  /** The newest revision of the entries of one instance that may have been dropped; 0 if all are there. */
   droppedOf(namespace: string, service: string, id: string): number {
     const chain = this.#chains.get(instanceKey(namespace, service, id));
-    return Math.max(chain?.droppedUpTo ?? 0, this.droppedUpTo);
+    const gone = this.#services.get(`${namespace}/${service}`)?.gone;
+    return Math.max(chain?.dropped.revision ?? 0, gone?.revision ?? 0, this.#fullUpTo);
+  }
+
+  /**
+   * The number of the newest dropped entry among all, among those of a service, or of an instance. Who has read up to there
+   * has missed none.
+   */
+  droppedNumber({ namespace, service, id }: Pick<Entry, 'namespace' | 'service' | 'id'>): number {
+    const ofService = this.#services.get(`${namespace}/${service}`);
+    // Of a service without entries everything was dropped for the bound of all.
+    let dropped = (ofService ?? this.#all).dropped.number;
+    if (ofService && id !== '') {
+      const chain = this.#chains.get(instanceKey(namespace, service, id));
+      dropped = Math.max(chain?.dropped.number ?? 0, ofService.gone.number);
+    }
+    return Math.max(dropped, this.#clearedNumber);
   }
 
   /** The entries of one service, newest first. */
@@ -193,24 +229,41 @@ export class Ring {
     Object.assign(this.#all, newChain());
     this.#chains.clear();
     this.#services.clear();
+    this.#fullUpTo = 0;
+    this.#clearedNumber = this.#newestNumber;
   }
 
   *#ofChain(key: string): Generator<Entry> {
     for (let place = this.#chains.get(key)?.newest; place; place = place.beforeOfChain) yield place.entry;
   }
 
-  #drop(place: Place): void {
-    unlink(this.#all, place, 'before', 'after');
-    const chainKey = chainOf(place);
-    const chain = this.#chains.get(chainKey)!;
-    chain.droppedUpTo = Math.max(chain.droppedUpTo, place.revision);
-    unlink(chain, place, 'beforeOfChain', 'afterOfChain');
-    if (chain.size === 0) this.#chains.delete(chainKey);
-    if (place.service === '') return;
-    const service = this.#services.get(serviceOf(place))!;
-    unlink(service, place, 'beforeOfService', 'afterOfService');
-    if (service.size === 0) this.#services.delete(serviceOf(place));
+  #chainsOf(place: Place): { readonly chain: Chain; readonly service: Chain | undefined } {
+    const service = place.service === '' ? undefined : chainAt(this.#services, serviceOf(place));
+    return { chain: chainAt(this.#chains, chainOf(place)), service };
   }
+
+  #drop(place: Place): void {
+    const { chain, service } = this.#chainsOf(place);
+    unlink(this.#all, place, 'before', 'after');
+    unlink(chain, place, 'beforeOfChain', 'afterOfChain');
+    if (service) unlink(service, place, 'beforeOfService', 'afterOfService');
+    for (const one of [this.#all, chain, service]) if (one) note(one.dropped, place);
+    this.#forgetEmpty(place);
+  }
+
+  #forgetEmpty(place: Place): void {
+    const { chain, service } = this.#chainsOf(place);
+    if (chain.size === 0) {
+      this.#chains.delete(chainOf(place));
+      if (service) note(service.gone, chain.dropped);
+    }
+    if (service?.size === 0) this.#services.delete(serviceOf(place));
+  }
+}
+
+function note(dropped: Dropped, { revision, number }: Dropped): void {
+  dropped.revision = Math.max(dropped.revision, revision);
+  dropped.number = Math.max(dropped.number, number);
 }
 
 type Before = 'before' | 'beforeOfChain' | 'beforeOfService';
@@ -224,6 +277,14 @@ function link(chain: Chain, place: Place, before: Before, after: After): void {
   chain.size++;
 }
 
+function linkOldest(chain: Chain, place: Place, before: Before, after: After): void {
+  place[after] = chain.oldest;
+  if (chain.oldest) chain.oldest[before] = place;
+  else chain.newest = place;
+  chain.oldest = place;
+  chain.size++;
+}
+
 function unlink(chain: Chain, place: Place, before: Before, after: After): void {
   const [older, newer] = [place[before], place[after]];
   if (older) older[after] = newer;
@@ -233,7 +294,11 @@ function unlink(chain: Chain, place: Place, before: Before, after: After): void 
   chain.size--;
 }
 
-const newChain = (): Chain => ({ oldest: undefined, newest: undefined, size: 0, droppedUpTo: 0 });
+const newChain = (): Chain => ({
+  ...{ oldest: undefined, newest: undefined, size: 0 },
+  dropped: { revision: 0, number: 0 },
+  gone: { revision: 0, number: 0 },
+});
 
 function chainAt(chains: Map<string, Chain>, key: string): Chain {
   let chain = chains.get(key);

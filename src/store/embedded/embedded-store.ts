@@ -119,6 +119,11 @@ export class EmbeddedStore implements Store {
     return this.#recent.watch(after, signal);
   }
 
+  /** The history is in memory, and ends with the process. */
+  past(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
     const commit = (compare: Compare, ...writes: readonly Write[]): Promise<CommitResult> =>
       this.commit({ writeId: '', compares: [compare], writes });

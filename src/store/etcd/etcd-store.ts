@@ -14,6 +14,7 @@ import {
   LIST_PAGE_ENTRIES,
   type Listing,
   type Member,
+  type Past,
   type Revision,
   type RevisionBatch,
   RolledBack,
@@ -31,6 +32,7 @@ import { KeySpace } from './keys.js';
 import { HISTORY_REPLACED, Kv, PAGE_TIMEOUTS } from './kv.js';
 import { type EtcdMember, joinMember } from './member.js';
 import { checkEtcd } from './start-check.js';
+import { pastOf } from './past.js';
 import { type Listed, watchRange } from './watch.js';
 import { ALARMS, HISTOGRAMS } from '../instruments.js';
 
@@ -140,6 +142,16 @@ export class EtcdStore implements Store {
     return watchRange(parts, after, this.#listed, signal);
   }
 
+  async past(range: KeyRange, until: Revision, signal: AbortSignal): Promise<Past> {
+    const { key, range_end } = this.#keys.range(range);
+    const listed: Listed = { historyEnded: this.#kv.historyEnded, newest: undefined };
+    const parts = {
+      ...{ endpoints: this.#endpoints, kv: this.#kv, keys: this.#keys, clock: this.options.clock, range },
+      listAt: (at: Revision) => this.#listAt(at, { key, range_end, limit: LIST_PAGE_ENTRIES }, listed),
+    };
+    return orStoreError(pastOf(parts, until, AbortSignal.any([signal, listed.historyEnded])));
+  }
+
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {
     const { clock, leaseTtlS = LEASE_MS / 1_000 } = this.options;
     const parts = {
@@ -177,6 +189,11 @@ export class EtcdStore implements Store {
       entries: kvs.map((kv) => this.#keys.entry(kv)),
       next: more && last ? Buffer.concat([last, Buffer.alloc(1)]) : undefined,
     };
+  }
+
+  async *#listAt(revision: Revision, request: IRangeRequest, listed: Listed): AsyncGenerator<readonly Entry[]> {
+    const atRevision = { ...request, revision: String(revision) };
+    yield* this.#pages(await this.#page(atRevision), atRevision, listed);
   }
 
   async *#pages(first: Page, request: IRangeRequest, listed: Listed): AsyncGenerator<readonly Entry[]> {

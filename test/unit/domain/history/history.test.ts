@@ -4,6 +4,7 @@ import { ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
 import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { TransitionKind } from '../../../../src/gen/rollcall/v1/transition.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
+import { StoreUnavailable } from '../../../../src/store/store.js';
 import { Stage } from '../../../support/stage.js';
 
 const kindsOf = (stage: Stage, id = 'p1'): string[] =>
@@ -56,7 +57,88 @@ test('a history is complete since its first listing, and since the last one in w
   await stage.until(again);
   await stage.pass(15_000);
   assert.ok(stage.replica.history.completeSince().revision >= revision);
+});
+
+/** A life with every kind of transition, of two instances. */
+async function aLife(stage: Stage): Promise<void> {
+  const names = { namespace: 'default', service: 'pay', id: 'p1' };
+  const decision = {
+    state: OverrideState.OVERRIDE_STATE_DRAIN,
+    weight: undefined,
+    incarnation: '',
+    expireAfterMs: undefined,
+  };
+  await stage.until(stage.register({ incarnation: 'a' }));
+  await stage.until(stage.register({ id: 'p2', incarnation: 'b' }));
+  await stage.until(
+    stage.replica.overrides.set({ ...names, decision, expectedRevision: undefined, force: true }, UNSIGNED),
+  );
+  await stage.until(stage.beat({ incarnation: 'a' }));
+  await stage.until(stage.replica.overrides.clear(names, undefined, UNSIGNED));
+  await stage.until(stage.deregister({ incarnation: 'a' }));
+  await stage.untilTrue(() => stage.instance('p2') === undefined, 20 * 60_000);
+}
+
+test('a process that starts reads the transitions before its start from the history of the store', async () => {
+  const stage = await Stage.ready();
+  await aLife(stage);
+  const before = [...stage.replica.history.ring.newest()];
+  assert.ok(before.length >= 7, `${before.length}`);
   await stage.start();
-  assert.deepEqual(kindsOf(stage), [], 'another process has seen nothing of it');
-  assert.equal(stage.replica.history.completeSince().revision, Number(stage.replica.catalog.revision));
+  const { history, catalog } = stage.replica;
+  await stage.until(stage.register({ id: 'p3', incarnation: 'c' }));
+  await stage.untilTrue(() => history.completeSince().revision < Number(catalog.revision) - 1, 30_000);
+  const [newest, ...earlier] = history.ring.newest();
+  assert.equal(newest!.id, 'p3', 'what comes meanwhile is the newest');
+  assert.deepEqual(earlier, before);
+});
+
+test('a history that was compacted begins there, and says so', async () => {
+  const stage = await Stage.ready();
+  await stage.until(stage.register({ incarnation: 'a' }));
+  await stage.until(stage.register({ incarnation: 'b' }));
+  stage.store.compactAll();
+  const { revision } = stage.store;
+  await stage.until(stage.register({ incarnation: 'c' }));
+  await stage.until(stage.register({ incarnation: 'd' }));
+  await stage.start();
+  const { history } = stage.replica;
+  await stage.untilTrue(() => history.completeSince().revision === Number(revision), 30_000);
+  assert.deepEqual(kindsOf(stage), ['TAKEN_OVER', 'TAKEN_OVER']);
+});
+
+test('what came before a restore of the store is not told as its history', async () => {
+  const stage = await Stage.ready();
+  await stage.until(stage.register({ incarnation: 'a' }));
+  const backup = stage.store.backup();
+  await stage.until(stage.register({ incarnation: 'b' }));
+  stage.store.restore(backup);
+  await stage.pass(10_000);
+  await stage.until(stage.register({ incarnation: 'c' }));
+  await stage.pass(5_000);
+  assert.deepEqual(kindsOf(stage), ['TAKEN_OVER']);
+  const { revision } = stage.replica.history.completeSince();
+  await stage.start();
+  const { history, catalog } = stage.replica;
+  await stage.untilTrue(() => history.completeSince().revision < Number(catalog.revision), 30_000);
+  assert.deepEqual(kindsOf(stage), ['TAKEN_OVER']);
+  assert.ok(history.completeSince().revision >= revision, 'the epoch that a restore brings is where it begins');
+});
+
+test('a store that does not hand out its history leaves the history as it began', async () => {
+  const stage = await Stage.ready();
+  await stage.until(stage.register({ incarnation: 'a' }));
+  let tries = 0;
+  stage.store.past = () => (tries++, Promise.reject(new StoreUnavailable('no answer')));
+  await stage.start();
+  const { history, catalog } = stage.replica;
+  const since = { revision: Number(catalog.revision), timeMs: history.completeSince().timeMs };
+  await stage.pass(40_000);
+  const all = tries;
+  assert.ok(all >= 10 && all <= 20, `${all} tries`);
+  await stage.pass(40_000);
+  await stage.until(stage.register({ incarnation: 'b' }));
+  assert.equal(tries, all);
+  assert.deepEqual(history.completeSince(), since);
+  assert.ok(!kindsOf(stage).includes('REGISTERED'));
 });

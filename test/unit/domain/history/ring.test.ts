@@ -32,6 +32,41 @@ test('a service has its share, and all of them have theirs', () => {
   assert.deepEqual(revisions(ring.ofService('default', 'big')), []);
 });
 
+test('what is older is added in front, up to the bounds, and the ring says what it left out', () => {
+  const ring = new Ring({ all: 9, ofInstance: 3, ofService: 5 });
+  ring.add(entry(20, 'pay', 'a'));
+  ring.add(entry(21, 'pay', 'b'));
+  for (let i = 19; i >= 17; i--) ring.addOlder(entry(i, 'pay', 'a'));
+  assert.deepEqual(revisions(ring.ofInstance('default', 'pay', 'a')), [20, 19, 18]);
+  assert.deepEqual([ring.droppedOf('default', 'pay', 'a'), ring.droppedOf('default', 'pay', 'b')], [17, 0]);
+  ring.addOlder(entry(16, 'pay', 'b'));
+  ring.addOlder(entry(15, 'pay', 'c'));
+  assert.deepEqual(revisions(ring.ofService('default', 'pay')), [21, 20, 19, 18, 16]);
+  assert.equal(ring.droppedOf('default', 'pay', 'c'), 15, 'of a service that is full');
+  assert.equal(ring.droppedUpTo, 0);
+  for (let i = 14; i >= 10; i--) ring.addOlder(entry(i, `s${i}`, 'one'));
+  assert.deepEqual(revisions(ring.newest()), [21, 20, 19, 18, 16, 14, 13, 12, 11]);
+  assert.equal(ring.droppedUpTo, 10);
+  ring.add(entry(22, 'ship', 'd'));
+  assert.deepEqual([ring.droppedUpTo, ring.newestNumber], [11, 3]);
+  assert.deepEqual(
+    [...ring.after(1)].map(({ number }) => number),
+    [2, 3],
+  );
+});
+
+test('the ring says up to which number a reader may have missed something', () => {
+  const ring = new Ring({ all: 100, ofInstance: 3, ofService: 50 });
+  const numberOf = (service: string, id: string): number => ring.droppedNumber({ namespace: 'default', service, id });
+  ring.add(entry(1, 'pay', 'calm'));
+  for (let i = 2; i <= 9; i++) ring.add(entry(i, 'pay', 'flaps'));
+  ring.add(entry(10, 'ship', 'one'));
+  assert.deepEqual([numberOf('', ''), numberOf('pay', ''), numberOf('pay', 'flaps')], [6, 6, 6]);
+  assert.deepEqual([numberOf('pay', 'calm'), numberOf('ship', ''), numberOf('ship', 'one')], [0, 0, 0]);
+  ring.clear();
+  assert.deepEqual([numberOf('', ''), numberOf('ship', 'one')], [10, 10]);
+});
+
 test('a ring under a thousand random changes is what a plain list with the same bounds is', () => {
   const dice = new Dice(7);
   const bounds = { all: 60, ofInstance: 4, ofService: 20 };
