@@ -3,24 +3,57 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { getStatus } from '../support/client.js';
+import { Health, Liveness } from '../../src/gen/rollcall/v1/instance.js';
+import { OverrideState } from '../../src/gen/rollcall/v1/override.js';
+import { getInstance, getStatus, register, setInstanceOverride } from '../support/client.js';
 import { figures, startCluster, TTL_MS } from '../support/cluster.js';
-import { eventually, temporaryFolder } from '../support/server.js';
+import { eventually, startServer, temporaryFolder } from '../support/server.js';
 
 const SCRIPT = new URL('../../scripts/faketime.js', import.meta.url).pathname;
 
-test('three replicas, one of which has a wall clock that is moved', async (t) => {
+/** The command that runs a process under a wall clock that `move` moves. */
+function movedClock(): { readonly move: (offset: string) => void; readonly command: readonly string[] } {
   const library = execFileSync(process.execPath, [SCRIPT], { encoding: 'utf8' }).trim();
   const file = join(temporaryFolder(), 'faketime');
   const move = (offset: string): void => writeFileSync(file, offset);
   move('+0');
-  const moved = [
-    'env',
+  const variables = [
     `LD_PRELOAD=${library}`,
     `FAKETIME_TIMESTAMP_FILE=${file}`,
     'FAKETIME_CACHE_DURATION=1',
     'FAKETIME_DONT_FAKE_MONOTONIC=1',
   ];
+  return { move, command: ['env', ...variables] };
+}
+
+test('O2: an override ends by the wall clock: a clock that goes back ends it too late, and never too early', async (t) => {
+  const { move, command } = movedClock();
+  const server = await startServer(t, temporaryFolder(), command);
+  const p1 = { service: 'pay', id: 'p1' };
+  await register(server, {
+    instance: { ...p1, address: '10.0.0.1', port: 80, liveness: Liveness.LIVENESS_STATIC },
+    incarnation: 'a',
+  });
+  const drain = (seconds: bigint): Promise<unknown> =>
+    setInstanceOverride(server, {
+      ...{ ...p1, state: OverrideState.OVERRIDE_STATE_DRAIN, comment: 'a test', force: true },
+      expireAfter: { seconds, nanos: 0 },
+    });
+  const health = async (): Promise<Health> => (await getInstance(server, p1)).instance!.health;
+  await drain(6n);
+  const setAtMs = Date.now();
+  move('-3600');
+  await eventually(() => Date.now() > setAtMs + 12_000, 20_000);
+  assert.equal(await health(), Health.HEALTH_DRAINING, 'by its clock there is an hour left');
+  move('+0');
+  await eventually(async () => (await health()) === Health.HEALTH_HEALTHY, 20_000);
+  await drain(1_800n);
+  move('+3600');
+  await eventually(async () => (await health()) === Health.HEALTH_HEALTHY, 20_000);
+});
+
+test('three replicas, one of which has a wall clock that is moved', async (t) => {
+  const { move, command: moved } = movedClock();
   const command = (at: number): readonly string[] => (at === 1 ? moved : []);
   const cluster = await startCluster(t, { fleet: { choice: 'round robin' }, command });
   const { fleet, servers } = cluster;

@@ -56,6 +56,19 @@ export const releaseProtection = method<admin.ReleaseProtectionResponse>(
   'releaseProtection',
 )(admin.ReleaseProtectionRequest);
 export const forgetMember = method<admin.ForgetMemberResponse>('admin', 'forgetMember')(admin.ForgetMemberRequest);
+export const setInstanceOverride = method<registry.SetInstanceOverrideResponse>(
+  'registry',
+  'setInstanceOverride',
+)(registry.SetInstanceOverrideRequest);
+export const clearInstanceOverride = method<registry.ClearInstanceOverrideResponse>(
+  'registry',
+  'clearInstanceOverride',
+)(registry.ClearInstanceOverrideRequest);
+export const listInstanceOverrides = method<registry.ListInstanceOverridesResponse>(
+  'registry',
+  'listInstanceOverrides',
+)(registry.ListInstanceOverridesRequest);
+export const why = method<admin.WhyResponse>('admin', 'why')(admin.WhyRequest);
 export const getStatus = ({ admin: client }: Clients): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});
 

@@ -113,8 +113,9 @@ export class History implements Closeable {
       await delay(clock, 0, signal);
     }
     if (signal.aborted) return;
-    // The time of the revision is unknown. The first transition came after it.
-    this.#since = { revision: Number(since), timeMs: entries[0]?.timeMs ?? this.#since.timeMs };
+    // The time of the revision is unknown. The first transition that has a time came after it.
+    const timeMs = entries.find((one) => one.timeMs > 0)?.timeMs ?? this.#since.timeMs;
+    this.#since = { revision: Number(since), timeMs };
     log.info({ transitions: entries.length, since: Number(since) }, 'the history before the start was read');
   }
 
