@@ -21,12 +21,13 @@ export interface Seen {
 
 /** The transitions that a change of the catalog is, oldest first. `nowMs` is the wall-clock time of those whose records have none. */
 export function transitionsOf(change: CatalogChange, seen: Seen, nowMs: number): Entry[] {
-  return [
-    ...change.of(INSTANCE).flatMap((one) => ofAnyInstance(one, seen) ?? []),
-    ...change.of(OVERRIDE).flatMap((one) => ofOverride(one, change, seen) ?? []),
-    ...change.of(PROTECTION).flatMap((one) => ofProtection(one) ?? []),
-    ...change.of(MEMBER).flatMap((one) => ofMember(one, change.revision, nowMs) ?? []),
-  ].sort((a, b) => a.revision - b.revision);
+  const entries: Entry[] = [];
+  const add = (entry: Entry | undefined): void => void (entry && entries.push(entry));
+  for (const one of change.of(INSTANCE)) add(ofAnyInstance(one, seen));
+  for (const one of change.of(OVERRIDE)) add(ofOverride(one, change, seen));
+  for (const one of change.of(PROTECTION)) add(ofProtection(one));
+  for (const one of change.of(MEMBER)) add(ofMember(one, change.revision, nowMs));
+  return entries.length > 1 ? entries.sort((a, b) => a.revision - b.revision) : entries;
 }
 
 /** As `ofInstance`; of one that expired it also says who has its address now. */
@@ -89,9 +90,14 @@ export function ofInstance({ before, after }: ItemChange<InstanceItem>): Entry |
   const { record, instance, removedAtMs } = after;
   const isRemoved = removedAtMs !== undefined;
   const isVerdict = record.silent || kind === TransitionKind.TRANSITION_KIND_EXPIRED;
+  // One literal without spreads: every Register pays for it.
   return {
-    ...{ revision: Number(record.visibleRevision || after.modRevision), key: after.key, node: '' },
-    ...{ namespace: after.namespace, service: after.scope, id: after.name },
+    revision: Number(record.visibleRevision || after.modRevision),
+    key: after.key,
+    node: '',
+    namespace: after.namespace,
+    service: after.scope,
+    id: after.name,
     timeMs: removedAtMs ?? fromTimestamp(record.instance!.changeTime ?? EPOCH),
     kind,
     incarnation: record.instance!.incarnation,
