@@ -38,6 +38,7 @@ export function remote<Flags>(
   command.addOption(new Option('-o, --output <format>', 'form of the output').choices(FORMATS).default('table'));
   return command.action(async (...params: unknown[]) => {
     const flags = command.opts<Flags & CommonFlags>();
+    refuseEmpty(command);
     const context = contextOf(flags as Record<string, unknown>);
     const options = reachOf(context);
     process.noDeprecation = true; // Node's hints on names in TLS are for authors
@@ -67,6 +68,20 @@ export function remote<Flags>(
       await client.close();
     }
   });
+}
+
+/** An empty value is that of a variable which a script has not set. It must not count as a flag that was not given. */
+function refuseEmpty(command: Command): void {
+  const flags = command.opts<Record<string, unknown>>();
+  for (const { attributeName, long } of command.options.map((one) => ({
+    attributeName: one.attributeName(),
+    long: one.long,
+  })))
+    if (flags[attributeName] === '' && command.getOptionValueSource(attributeName) === 'cli')
+      throw new CommandFailed(`${long} must not be empty`, Exit.USAGE);
+  for (const [i, { required }] of command.registeredArguments.entries())
+    if (!required && command.args[i] === '')
+      throw new CommandFailed(`${command.registeredArguments[i]!.name()} must not be empty`, Exit.USAGE);
 }
 
 async function show(format: Format, call: CallName, answer: unknown, asTable: () => string): Promise<void> {

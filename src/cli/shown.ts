@@ -36,7 +36,12 @@ export function healthCell(instance: Instance, more = ''): Cell {
 export const agoOf = (time: Timestamp | undefined): string => (time ? ago(fromTimestamp(time)) : '-');
 
 /** In how long a moment comes, such as "in 5 m". */
-export const inTime = (ms: number, nowMs = Date.now()): string => `in ${span(Math.max(ms - nowMs, 0))}`;
+export const inTime = (ms: number, nowMs = Date.now()): string => {
+  const leftMs = Math.max(ms - nowMs, 0);
+  // Half a unit more: of a day that has just begun 24 hours are left, and not 23.
+  const unitMs = [86_400_000, 3_600_000, 60_000, 1_000].find((unit) => leftMs >= unit) ?? 0;
+  return `in ${span(leftMs + unitMs / 2)}`;
+};
 
 /** Fetches every page of a list, and returns the last answer with the entries of all of them. */
 export async function everyPage<

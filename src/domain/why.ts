@@ -3,14 +3,19 @@ import { OVERRIDE, recordedProtection } from '../catalog/kinds.js';
 import { ActorKind, type Cause, TestimonyKind } from '../gen/rollcall/v1/cause.js';
 import { type Ground, GroundKind, Presence } from '../gen/rollcall/v1/admin_service.js';
 import {
+  Health,
   HealthReason,
   type Instance,
   type InstanceFilter,
   RemovalReason,
   ReportedState,
 } from '../gen/rollcall/v1/instance.js';
+import { OverrideState } from '../gen/rollcall/v1/override.js';
 import type { Subset } from '../gen/rollcall/v1/registry_service.js';
+import { foldHealth, VISIBLE_BY_DEFAULT } from '../model/health.js';
 import { type InstanceItem, reportedState } from '../model/instance.js';
+import { isInForce, type OverrideItem } from '../model/override.js';
+import type { ProtectionItem } from '../model/protection.js';
 import { fromDuration, fromTimestamp, toTimestamp } from '../model/time.js';
 import { matcher, meets } from './registry/filter.js';
 import type { Replica } from './replica.js';
@@ -67,14 +72,16 @@ export function reasonsFor(parts: Parts, question: Question): Reasons {
   if (item.removedAtMs !== undefined)
     return {
       ...{ presence: Presence.PRESENCE_REMOVED, instance: undefined, similar: [] },
-      grounds: [removal(parts, item), ...around],
+      grounds: [removal(parts, item), ...around.filter(({ kind }) => !ABOUT_SILENCE.includes(kind))],
     };
   const tests = [...testsOf(parts, item, question)];
   const failed = tests.filter(({ ok }) => !ok);
   const hides = failed.find(({ kind }) => kind !== GroundKind.GROUND_KIND_WEIGHT_ZERO);
   const isLate = item.expectsHeartbeats && !item.record.silent && !question.wasHeard;
-  const decides = failed[0] ?? (isLate ? around[0] : undefined);
-  const others = [...tests, ...around].filter((one) => one !== decides);
+  // Only the heartbeats of an instance can be late because a server has just started.
+  const near = around.filter((one) => item.expectsHeartbeats || !ABOUT_SILENCE.includes(one.kind));
+  const decides = failed[0] ?? (isLate ? near[0] : undefined);
+  const others = [...tests, ...near].filter((one) => one !== decides).map((one) => withoutDoubt(one, isLate));
   return {
     presence: hides ? Presence.PRESENCE_HIDDEN : Presence.PRESENCE_SHOWN,
     instance: item.instance,
@@ -82,6 +89,16 @@ export function reasonsFor(parts: Parts, question: Question): Reasons {
     similar: [],
   };
 }
+
+/** The grounds that concern only instances whose heartbeats are awaited. */
+const ABOUT_SILENCE: readonly GroundKind[] = [
+  GroundKind.GROUND_KIND_JUST_STARTED,
+  GroundKind.GROUND_KIND_VERDICTS_POSTPONED,
+];
+
+/** A ground that says nothing against an instance which was heard. */
+const withoutDoubt = (one: Ground, isLate: boolean): Ground =>
+  ABOUT_SILENCE.includes(one.kind) ? { ...one, ok: !isLate } : one;
 
 /** The tests that an instance passes or fails, in the order in which they decide. The last one says that it is healthy. */
 function* testsOf({ catalog, discovery }: Parts, item: InstanceItem, question: Question): Generator<Ground> {
@@ -106,57 +123,7 @@ function* testsOf({ catalog, discovery }: Parts, item: InstanceItem, question: Q
       missing ? `the filter does not match: ${missing}` : 'the filter matches',
     );
   const override = catalog.of(OVERRIDE).get(namespace, service, id);
-  const asked = filter?.healthStates.length ? new Set(filter.healthStates) : undefined;
-  const isShown = matcher(filter).shows(item);
-  const setAt = override && fromTimestamp(override.record.setTime ?? { seconds: 0n, nanos: 0 });
-  const decided = override ? `${override.record.comment}${until(override.expiresAtMs)}` : '';
-  switch (instance.healthReason) {
-    case HealthReason.HEALTH_REASON_DISABLED:
-      yield ground(
-        GroundKind.GROUND_KIND_DISABLED,
-        isShown,
-        `an operator disabled it: ${decided}`,
-        setAt,
-        override!.revision,
-      );
-      break;
-    case HealthReason.HEALTH_REASON_DRAINED:
-      yield ground(
-        GroundKind.GROUND_KIND_DRAINED,
-        isShown,
-        `an operator drains it: ${decided}`,
-        setAt,
-        override!.revision,
-      );
-      break;
-    case HealthReason.HEALTH_REASON_SILENT: {
-      const protection = recordedProtection(catalog.instances.scope(namespace, service));
-      if (item.shownByProtection && !asked)
-        yield ground(
-          GroundKind.GROUND_KIND_PROTECTED,
-          true,
-          `the service is protected, as many of its instances fell silent in one event: ${protection!.record.before} were up before`,
-          fromTimestamp(protection!.record.time ?? stored.changeTime!),
-          protection!.revision,
-        );
-      yield ground(
-        GroundKind.GROUND_KIND_SILENT,
-        isShown,
-        `no heartbeat for its ttl${wordsOf(record.cause)}`,
-        since,
-        own,
-      );
-      break;
-    }
-    case HealthReason.HEALTH_REASON_REPORTED: {
-      const state = ReportedState[reportedState(stored)].replace('REPORTED_STATE_', '');
-      const note = stored.reported?.note ? ` (${stored.reported.note})` : '';
-      yield ground(GroundKind.GROUND_KIND_REPORTED, isShown, `its process reports ${state}${note}`, since, own);
-      break;
-    }
-    default:
-      if (!isShown) yield ground(GroundKind.GROUND_KIND_FILTER, false, 'the filter asks for other states of health');
-  }
+  yield* factsOf(item, override, recordedProtection(catalog.instances.scope(namespace, service)), filter);
   if (subset) {
     const { instances } = discovery.discover(namespace, service, matcher(filter), subset);
     const isIn = instances.some((one) => one.id === id);
@@ -170,20 +137,83 @@ function* testsOf({ catalog, discovery }: Parts, item: InstanceItem, question: Q
       false,
       'the answer of Discover exceeds 3 MiB, so clients get an error: they need a subset, a filter or a watch',
     );
+  const isWeighed = override?.record.weight === 0 && isInForce(override, stored.incarnation);
   if (instance.weight === 0)
     yield ground(
       GroundKind.GROUND_KIND_WEIGHT_ZERO,
       false,
-      'its weight is 0: it is listed, and gets no traffic',
-      since,
-      own,
+      WEIGHT_ZERO + (isWeighed ? `; an operator set it: ${override.record.comment}${until(override.expiresAtMs)}` : ''),
+      isWeighed ? fromTimestamp(override.record.setTime!) : since,
+      isWeighed ? override.revision : own,
     );
   const isHealthy = item.isUp;
   if (isHealthy) yield ground(GroundKind.GROUND_KIND_HEALTHY, true, 'it is registered and healthy', since, modRevision);
 }
 
+const WEIGHT_ZERO = 'its weight is 0: it is listed, and gets no traffic';
+
+/**
+ * The facts about the health of an instance, the one that decides first. Those behind it would count without it, such as the
+ * silence of an instance that is disabled.
+ */
+function factsOf(
+  item: InstanceItem,
+  override: OverrideItem | undefined,
+  protection: ProtectionItem | undefined,
+  filter: InstanceFilter | undefined,
+): Ground[] {
+  const { record, instance } = item;
+  const stored = record.instance!;
+  const since = fromTimestamp(stored.changeTime ?? { seconds: 0n, nanos: 0 });
+  const own = instance.registrationRevision;
+  const asked = filter?.healthStates.length ? filter.healthStates : VISIBLE_BY_DEFAULT;
+  const isShown = matcher(filter).shows(item);
+  const facts: { readonly health: Health; readonly reason: HealthReason; readonly ground: Ground }[] = [];
+  const add = (health: Health, reason: HealthReason, kind: GroundKind, text: string, at = since, by = own): void => {
+    const ok = reason === instance.healthReason ? isShown : asked.includes(health);
+    facts.push({ health, reason, ground: ground(kind, ok, text, at, by) });
+  };
+  if (override && isInForce(override, stored.incarnation)) {
+    const { state, comment, setTime } = override.record;
+    const why = `${comment}${until(override.expiresAtMs)}`;
+    const at = fromTimestamp(setTime ?? { seconds: 0n, nanos: 0 });
+    if (state === OverrideState.OVERRIDE_STATE_DISABLE) {
+      const { HEALTH_UNHEALTHY: health } = Health;
+      const reason = HealthReason.HEALTH_REASON_DISABLED;
+      add(health, reason, GroundKind.GROUND_KIND_DISABLED, `an operator disabled it: ${why}`, at, override.revision);
+    }
+    if (state === OverrideState.OVERRIDE_STATE_DRAIN) {
+      const { HEALTH_DRAINING: health } = Health;
+      const reason = HealthReason.HEALTH_REASON_DRAINED;
+      add(health, reason, GroundKind.GROUND_KIND_DRAINED, `an operator drains it: ${why}`, at, override.revision);
+    }
+  }
+  if (record.silent) {
+    const text = `no heartbeat for its ttl${wordsOf(record.cause)}`;
+    add(Health.HEALTH_UNHEALTHY, HealthReason.HEALTH_REASON_SILENT, GroundKind.GROUND_KIND_SILENT, text);
+  }
+  const { health, reason } = foldHealth({ ...NO_FACTS, reported: reportedState(stored) });
+  if (reason === HealthReason.HEALTH_REASON_REPORTED) {
+    const state = ReportedState[reportedState(stored)].replace('REPORTED_STATE_', '');
+    const note = stored.reported?.note ? ` (${stored.reported.note})` : '';
+    add(health, reason, GroundKind.GROUND_KIND_REPORTED, `its process reports ${state}${note}`);
+  }
+  const decider = facts.find((one) => one.reason === instance.healthReason);
+  const grounds = [decider, ...facts.filter((one) => one !== decider)].flatMap((one) => one?.ground ?? []);
+  if (item.shownByProtection && !filter?.healthStates.length) {
+    const { before, time } = protection!.record;
+    const text = `the service is protected, as many of its instances fell silent in one event: ${before} were up before`;
+    const at = fromTimestamp(time ?? stored.changeTime!);
+    return [ground(GroundKind.GROUND_KIND_PROTECTED, true, text, at, protection!.revision), ...grounds];
+  }
+  if (isShown || decider) return grounds;
+  return [ground(GroundKind.GROUND_KIND_FILTER, false, 'the filter asks for other states of health'), ...grounds];
+}
+
+const NO_FACTS = { silent: false, override: OverrideState.OVERRIDE_STATE_UNSPECIFIED };
+
 const until = (expiresAtMs: number | undefined): string =>
-  expiresAtMs === undefined ? '' : `, until ${new Date(expiresAtMs).toISOString()}`;
+  expiresAtMs === undefined ? '' : `, until ${new Date(Math.ceil(expiresAtMs / 1_000) * 1_000).toISOString()}`;
 
 /** The answers behind a verdict, in words. */
 function wordsOf(cause: Cause | undefined): string {

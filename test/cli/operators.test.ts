@@ -31,10 +31,13 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
   const cli = new CommandLine(t, server.address);
   for (const id of ['p1', 'p2', 'p3', 'p4']) await register(server, id);
   assert.match(await cli.ok(['why', 'pay/p1']), /^pay\/p1 {2}SHOWN: HEALTHY\n/);
-  assert.match(await cli.ok(['drain', 'pay/p1', '--comment', 'new disk']), /is DRAINING, drained, for this run/);
+  assert.match(
+    await cli.ok(['drain', 'pay/p1', '--comment', 'new disk']),
+    /is DRAINING, drained; this holds for this run of the process/,
+  );
   assert.match(
     await cli.ok(['disable', 'pay/p2', '--comment', 'bad memory', '--for', '7d']),
-    /for every process with this id/,
+    /UNHEALTHY, disabled; this holds for every process with this id/,
   );
   const hidden = await cli.run(['why', 'pay/p1']);
   assert.equal(hidden.code, 9);
@@ -46,7 +49,25 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
   assert.doesNotMatch(await cli.ok(['instances', '--address', '10.0.0.8']), /pay/);
   const refused = await cli.run(['disable', 'pay/p3', '--comment', 'x']);
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /1 of 4 instances of pay would be up; at least 2 must stay.*--force sets it/);
+  assert.match(refused.stderr, /1 of 4 instances of pay would be up; at least 2 must stay, unless --force is given/);
+  const stays = await cli.run(['undrain', 'pay/p2']);
+  assert.equal(stays.code, 6, 'a disable is not ended by undrain');
+  assert.match(stays.stderr, /pay\/p2 is disabled \(bad memory\); that stays/);
+  const weaker = await cli.run(['drain', 'pay/p2', '--comment', 'deploy']);
+  assert.equal(weaker.code, 6, 'nor replaced by a drain');
+  assert.match(weaker.stderr, /end that first, or replace it with --force/);
+  assert.match(await cli.ok(['weight', 'pay/p3', '0', '--comment', 'small']), /holds for every process with this id/);
+  assert.match(await cli.ok(['why', 'pay/p3']), /! its weight is 0: .*an operator set it: small/);
+  assert.match(await cli.ok(['overrides', 'pay']), /pay\/p3 +weight 0 +the id/);
+  assert.match(await cli.ok(['unweight', 'pay/p3']), /pay\/p3 is HEALTHY/);
+  for (const mistake of [
+    ['drain', 'pay/p3', '--comment', 'x', '--grace', '5s'],
+    ['drain', 'pay/p3', '--comment', 'x', '--wait', '--grace', '25d'],
+    ['weight', 'pay/p3', '10001', '--comment', 'x'],
+    ['instances', '--address', ''],
+    ['events', ''],
+  ])
+    assert.equal((await cli.run(mistake)).code, 2, mistake.join(' '));
   assert.match(await cli.ok(['undrain', 'pay/p1']), /is HEALTHY/);
   assert.match(await cli.ok(['enable', 'pay/p2']), /is HEALTHY/);
   assert.equal((await cli.run(['enable', 'pay/p2'])).code, 0, 'a repeat is OK');

@@ -8,22 +8,36 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_4
 /** Reads a time such as "90s", "30m", "2h" or "1d", in seconds. */
 function seconds(text: string): number {
   const [, count, unit] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
-  if (count === undefined) throw new InvalidArgumentError('It must be a number and a unit: s, m, h or d, as in "2h".');
+  if (count === undefined)
+    throw new InvalidArgumentError('It must be one whole number with one unit, s, m, h or d, as in "90m" or "2h".');
   return Number(count) * UNITS[unit!]!;
 }
 
+/** Reads a time up to a bound. */
+const upTo =
+  (max: string) =>
+  (text: string): number => {
+    const found = seconds(text);
+    if (found > seconds(max)) throw new InvalidArgumentError(`It must be ${max} at most.`);
+    return found;
+  };
+
 function overrideFlags(command: Command): Command {
   return command
-    .requiredOption('--comment <text>', 'the reason, for a person who finds the override later')
-    .option('--for <time>', 'end it by itself after a time, such as 30m, 2h or 7d', seconds)
+    .requiredOption('--comment <text>', 'the reason, for a person who finds the override later (required)')
+    .option('--for <time>', 'end it by itself after a time, such as 30m, 2h or 7d; 30d at most', upTo('30d'));
+}
+
+function stateFlags(command: Command): Command {
+  return overrideFlags(command)
     .option('--weight <weight>', 'also set the weight', wholeNumber(0, 10_000))
-    .option('--force', 'also if it leaves less than 30 % of the service up');
+    .option('--force', 'also if it leaves less than 30 % of the service up, or replaces a stronger override');
 }
 
 /** Commands with which an operator takes instances out of traffic, and back. */
 export function overrideCommands(program: Command): void {
   remote<OverrideFlags>(
-    overrideFlags(
+    stateFlags(
       program
         .command('drain <service/id>')
         .summary('take an instance out of new work')
@@ -33,7 +47,11 @@ export function overrideCommands(program: Command): void {
     )
       .option('--id', 'drain every process that registers with the id')
       .option('--wait', 'wait until every watch has been sent the change, and for --grace after it')
-      .option('--grace <time>', 'how long requests under way may take after it (default: 30s)', seconds),
+      .option(
+        '--grace <time>',
+        'how long requests under way may take after it, 24h at most (default: 30s)',
+        upTo('24h'),
+      ),
     async (session, name) => {
       const { drain } = await import('../actions/overrides.js');
       await drain(session, name);
@@ -47,7 +65,7 @@ export function overrideCommands(program: Command): void {
   );
 
   remote<OverrideFlags>(
-    overrideFlags(
+    stateFlags(
       program
         .command('disable <service/id>')
         .summary('take an instance out of service')
@@ -61,19 +79,37 @@ export function overrideCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall disable pay/p1 --comment "bad memory" --for 7d'));
 
+  remote<OverrideFlags>(
+    overrideFlags(
+      program
+        .command('weight <service/id> <weight>')
+        .summary('set the weight of an instance')
+        .description(
+          'Sets the weight that counts in place of the registered one, 0 to 10000. With 0 the instance is listed and gets no traffic. "unweight" ends it.',
+        ),
+    )
+      .option('--run', 'only for this run of the process')
+      .option('--force', 'also if it replaces a drain or a disable'),
+    async (session, name, weight) => {
+      const { weigh } = await import('../actions/overrides.js');
+      await weigh(session, name, weight);
+    },
+  ).addHelpText('after', example('rollcall weight pay/p1 10 --comment "small machine"'));
+
   for (const [name, of] of [
     ['undrain', 'drain'],
     ['enable', 'disable'],
+    ['unweight', 'weight'],
   ] as const)
     remote<{ comment?: string }>(
       program
         .command(`${name} <service/id>`)
         .summary(`end what "${of}" did`)
-        .description('Ends the override of an instance. Its process and the verdicts count again at once.')
+        .description(`Ends what "${of}" did to an instance. Its process and the verdicts count again at once.`)
         .option('--comment <text>', 'the reason'),
       async (session, instance) => {
         const { clearOverride } = await import('../actions/overrides.js');
-        await clearOverride(session, instance);
+        await clearOverride(session, instance, of);
       },
     ).addHelpText('after', example(`rollcall ${name} pay/p1`));
 

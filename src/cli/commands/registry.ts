@@ -8,8 +8,7 @@ function filterFlags(command: Command): Command {
     .option('--tag <tag>', 'only instances with this tag; may be repeated', several)
     .option('--metadata <key=value>', 'only instances with this metadata; may be repeated', keyValue)
     .option('--instance-version <version>', 'only instances of this version')
-    .option('--zone <zone>', 'only instances of this zone')
-    .option('-a, --all', 'also instances that are unhealthy or draining');
+    .option('--zone <zone>', 'only instances of this zone');
 }
 
 /** Commands that read and change the registry. */
@@ -65,6 +64,7 @@ export function registryCommands(program: Command): void {
         .summary('show the instances that clients get')
         .description('Shows the instances of a service as a client gets them.'),
     )
+      .option('-a, --all', 'also instances that are unhealthy or draining')
       .option('--subset <size>', 'only so many instances, the same ones for the same key', wholeNumber(1, 100_000))
       .option('--subset-key <key>', 'key of the subset', ''),
     async (session, service) => {
@@ -84,7 +84,7 @@ export function registryCommands(program: Command): void {
         .description(
           'Prints the instances of services, and then each change, until it is ended. It goes on on another server when one ends.',
         ),
-    ),
+    ).option('-a, --all', 'also instances that are unhealthy or draining'),
     async (session, ...services) => {
       const { watch } = await import('../actions/registry.js');
       await watch(session, services.flat());

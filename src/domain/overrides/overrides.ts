@@ -56,9 +56,26 @@ export interface OverridesParts {
 
 /** Sets, clears and lists the overrides of operators. Every write compares the record that it was decided on. */
 export class Overrides {
+  /** The last decision about each service that is on its way: the next one begins when that is visible. */
+  readonly #lastOf = new Map<string, Promise<unknown>>();
+
   constructor(private readonly parts: OverridesParts) {}
 
+  /** Decisions about one service are taken one after the other, so that several at once cannot empty it. */
   async set(request: OverrideRequest, signature: Signature): Promise<Overridden> {
+    const name = `${request.namespace}/${request.service}`;
+    const before = this.#lastOf.get(name) ?? Promise.resolve();
+    const done = before.then(() => this.#set(request, signature));
+    const last = done.catch(() => undefined);
+    this.#lastOf.set(name, last);
+    try {
+      return await done;
+    } finally {
+      if (this.#lastOf.get(name) === last) this.#lastOf.delete(name);
+    }
+  }
+
+  async #set(request: OverrideRequest, signature: Signature): Promise<Overridden> {
     const { telemetry } = this.parts;
     const { decision, expectedRevision, force, ...names } = request;
     const item = await this.#instance(names);

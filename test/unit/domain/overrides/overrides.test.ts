@@ -227,3 +227,12 @@ test('an override without an end raises an alarm after a week', async () => {
   await stage.pass(SOON_MS);
   assert.equal(stage.count('OVERRIDE_OLD cleared'), 1);
 });
+
+test('decisions about one service that come at once are taken one after the other, and do not empty it', async () => {
+  const stage = await registered();
+  const outcomes = await Promise.allSettled(
+    ['p1', 'p2', 'p3'].map((id) => set(stage, { id, state: DRAIN, force: false })),
+  );
+  const reasons = outcomes.map((one) => (one.status === 'rejected' ? (one.reason as RollcallError).reason : 'set'));
+  assert.deepEqual(reasons, ['set', 'set', 'WOULD_EMPTY']);
+});

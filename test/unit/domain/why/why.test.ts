@@ -36,6 +36,21 @@ for (const [name, [presence, ground, words = /./]] of Object.entries(EXPECTED))
     assert.deepEqual(answer.similar, SIMILAR[name] ?? []);
   });
 
+test('why names what lies below the ground that decides', async () => {
+  const { stage } = await SITUATIONS['disabled, and silent below']!();
+  const question = { namespace: 'default', service: 'pay', id: 'p1', incarnation: undefined, filter: undefined };
+  const { grounds } = reasonsFor(stage.replica, {
+    ...{ ...question, subset: undefined, tooLarge: () => false, wasHeard: false, sees: () => true },
+  });
+  assert.deepEqual(
+    grounds.slice(0, 2).map(({ kind, ok }) => [GroundKind[kind].replace('GROUND_KIND_', ''), ok]),
+    [
+      ['DISABLED', false],
+      ['SILENT', false],
+    ],
+  );
+});
+
 test('why names nothing similar that the caller does not see', async () => {
   const { stage } = await SITUATIONS['of another namespace']!();
   const { similar } = reasonsFor(stage.replica, {
