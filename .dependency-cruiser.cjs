@@ -1,7 +1,7 @@
 // Imports point down only:
 // base, gen <- model <- store <- catalog <- domain <- api <- edges <- server <- serve <- cli <- main; access lies between model and
 // api. The client lies on model, and only the command line imports it.
-// The parts of the domain do not import one another, except that the cluster serves health, and overrides end as its verdicts come. Edges never do; what several
+// The parts of the domain do not import one another, except that the cluster serves health, and overrides and checks are decided as its verdicts are. Edges never do; what several
 // of them speak is in edges/wire.
 const everywhere = ['base', 'model', 'gen'];
 const domain = [...everywhere, 'store/store', 'catalog'];
@@ -13,9 +13,10 @@ const layers = [
   ['catalog', [...everywhere, 'store/store']],
   ['domain/registry', domain],
   ['domain/health', domain],
-  ['domain/cluster', [...domain, 'domain/health']],
+  ['domain/cluster', [...domain, 'domain/health', 'domain/checks/probe-answers']],
   ['domain/history', domain],
   ['domain/overrides', [...domain, 'domain/health']],
+  ['domain/checks', [...domain, 'domain/health']],
   ['domain/config', domain],
   ['domain/retention', domain],
   ['domain', domain],
@@ -29,7 +30,8 @@ const layers = [
   ['edges/loopback', ['base', 'domain/health']],
   ['telemetry', ['base']],
   ['tls', ['base']],
-  ['settings', ['base', 'telemetry', 'tls']],
+  ['settings', ['base', 'model', 'telemetry', 'tls']],
+  ['prober', [...everywhere, 'domain/checks/prober']],
   [
     'instruments',
     [
@@ -56,6 +58,7 @@ const layers = [
       'api',
       'edges',
       'settings',
+      'prober',
       'tls',
       'telemetry',
       'instruments',

@@ -3,6 +3,7 @@ import * as audit from './audit/instruments.js';
 import * as api from './api/instruments.js';
 import type { Alarm, Counter, Histogram } from './base/telemetry.js';
 import * as catalog from './catalog/instruments.js';
+import * as checks from './domain/checks/instruments.js';
 import * as cluster from './domain/cluster/instruments.js';
 import * as config from './domain/config/instruments.js';
 import * as health from './domain/health/instruments.js';
@@ -18,6 +19,7 @@ export const ALL_COUNTERS: readonly Counter[] = [
   health.COUNTERS,
   cluster.COUNTERS,
   overrides.COUNTERS,
+  checks.COUNTERS,
   config.COUNTERS,
   retention.COUNTERS,
   catalog.COUNTERS,
@@ -38,6 +40,7 @@ export const ALL_ALARMS: readonly Alarm[] = [
   catalog.ALARMS,
   health.ALARMS,
   overrides.ALARMS,
+  checks.ALARMS,
   registry.ALARMS,
   cluster.ALARMS,
   tls.ALARMS,

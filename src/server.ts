@@ -28,7 +28,10 @@ import { MEMBERS } from './model/member.js';
 import type { Access } from './access/access.js';
 import { Audit, type AuditParts } from './audit/audit.js';
 import { AuditFile, type AuditFileParts } from './audit/audit-file.js';
-import type { AuditSettings, Settings, StoreSettings, TraceSettings } from './settings/settings.js';
+import { PRIVATE_NETWORKS } from './model/probe-rule.js';
+import { type NamedPlace, ownNetworks, OwnPlaces } from './prober/own-places.js';
+import { ProberThread } from './prober/prober-thread.js';
+import type { AuditSettings, CheckSettings, Settings, StoreSettings, TraceSettings } from './settings/settings.js';
 import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import { Metrics } from './telemetry/metrics.js';
@@ -90,8 +93,19 @@ export async function startServer(
     const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
     const node = settings.node ?? address;
     const cluster = store.exclusive ? undefined : clusterSettings(settings, address, tlsFiles, accessHash);
+    const prober = settings.checks && closers.add(openProber(settings.checks, telemetry));
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
-    const replica = closers.add(startReplica({ ...parts, store, selfBeat, protectionTimes, node, cluster }));
+    const replica = closers.add(
+      startReplica({ ...parts, store, selfBeat, protectionTimes, node, cluster, ...(prober && { prober }) }),
+    );
+    if (prober) {
+      const ports = [grpcPort, ...(httpPort === undefined ? [] : [httpPort])];
+      const others = (): NamedPlace[] => [
+        ...placesOfStore(settings.store),
+        ...replica.catalog.members.map(({ record }) => placeOf(record.address)),
+      ];
+      closers.add(new OwnPlaces(systemClock, ports, others, (places) => prober.setOwn(places))).start();
+    }
     const about = {
       version: VERSION,
       startedAtMs: systemClock.wall(),
@@ -175,6 +189,27 @@ function openInspector({ log, counters }: ProcessTelemetry): ThreadInspector {
   const inspector = new ThreadInspector({ clock: systemClock, log: log.child('config'), counters });
   inspector.start();
   return inspector;
+}
+
+/** Makes the prober. Its thread starts with the first check. */
+function openProber(
+  { loopback, networks, ports, onlyRegistrants, ca, openMax }: CheckSettings,
+  { log }: ProcessTelemetry,
+): ProberThread {
+  const rule = { loopback, ports, networks: networks ?? [...PRIVATE_NETWORKS, ...ownNetworks()] };
+  const settings = { rule, onlyRegistrants, agent: `rollcall-check/${VERSION}`, ca: ca?.content.toString('utf8') };
+  return new ProberThread({ settings, openMax, clock: systemClock, log: log.child('checks') });
+}
+
+/** The places of the store, which are never probed. */
+function placesOfStore(store: StoreSettings): NamedPlace[] {
+  return store.kind === 'etcd' ? store.endpoints.map((url) => placeOf(new URL(url).host)) : [];
+}
+
+/** The host and the port of an address. */
+function placeOf(address: string): NamedPlace {
+  const at = address.lastIndexOf(':');
+  return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
 }
 
 /** The identity of this process in a cluster. */

@@ -2,6 +2,7 @@
 export const ACTIONS = {
   read: 'Read services and their instances: lists, Discover, GetInstance, watches.',
   register: 'Register, keep alive and deregister instances.',
+  check: 'Define health checks of instances: the servers then connect to them.',
   'config:read': 'Read configs and their versions, and watch them.',
   'config:write': 'Publish, delete and roll back configs.',
   operate: "An operator's decisions and the state of the server, such as GetStatus and ReleaseProtection.",
@@ -51,6 +52,7 @@ export const ROLES = {
     'Reads and registers services, operates, and reads metrics.',
     'read',
     'register',
+    'check',
     'operate',
     'metrics',
   ),

@@ -23,6 +23,7 @@ import { peerHandlers } from './peer/handlers.js';
 import { LocalParts } from './peer/local-parts.js';
 import { quotaGate } from './call/quota-gate.js';
 import { proven } from './peer/proven.js';
+import { CheckResults } from './registry/check-results.js';
 import { registryHandlers } from './registry/handlers.js';
 import { SERVICES } from './services.js';
 import { WatchHub } from './watch/hub.js';
@@ -88,7 +89,7 @@ export function openApi(
   };
   return {
     methods: [
-      ...bind(SERVICES.registry, registryHandlers(replica, hub)),
+      ...bind(SERVICES.registry, registryHandlers(replica, hub, new CheckResults(replica, localParts))),
       ...bind(SERVICES.config, configHandlers(replica, hub, parts.inspector)),
       ...bind(SERVICES.admin, adminHandlers({ ...asked, replica, hub, about, clock: parts.clock })),
       ...peerMethods(replica, localParts),

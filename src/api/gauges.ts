@@ -55,6 +55,23 @@ export const GAUGES: readonly Gauge<GaugeSource>[] = [
     read: ({ replica }) => replica.discovery.protectedServices(0).count,
   },
   {
+    name: 'checked_instances',
+    labels: ['verdict'],
+    help: 'Instances with health checks, by the verdict on them.',
+    read: ({ replica }) =>
+      Object.entries(replica.checker.byVerdict()).map(([verdict, value]): Sample => ({ labels: { verdict }, value })),
+  },
+  {
+    name: 'checks_mine',
+    help: 'Instances whose health checks this server probes.',
+    read: ({ replica }) => replica.checker.mineCount(),
+  },
+  {
+    name: 'checks_waiting',
+    help: 'Health checks that are due and wait, because as many probes are open as may be.',
+    read: ({ replica }) => replica.checker.waiting,
+  },
+  {
     name: 'instances',
     help: 'Registered instances, silent ones included.',
     read: ({ replica: { catalog } }) => catalog.instances.liveCount,

@@ -40,6 +40,10 @@ export const SERVICES = {
       setInstanceOverride: 'operate',
       clearInstanceOverride: 'operate',
       listInstanceOverrides: 'read',
+      setServiceChecks: 'operate',
+      listServiceChecks: 'read',
+      releaseChecks: 'operate',
+      getCheckResults: 'read',
     },
     decoders: { heartbeat: HEARTBEAT_REQUEST, streamHeartbeats: HEARTBEAT_REQUEST },
   }),
@@ -76,7 +80,7 @@ export const SERVICES = {
   peer: row({
     definition: PeerServiceDefinition,
     audience: 'peer',
-    permissions: { lastHeard: 'peer', handOver: 'peer', getStoreStatus: 'peer', answerPart: 'peer' },
+    permissions: { lastHeard: 'peer', probe: 'peer', handOver: 'peer', getStoreStatus: 'peer', answerPart: 'peer' },
   }),
 } as const;
 

@@ -134,6 +134,16 @@ export class Catalog implements Tables {
     return this.#faults.unreadableAt(key) ?? this.#find(key)?.item.modRevision ?? 0n;
   }
 
+  /** An item under every record of another kind that affects it, as the catalog holds them. */
+  shown<T extends Item>(kind: Kind<T>, item: T): T {
+    let shown: Item = item;
+    for (const source of this.#sourcesOf(kind)) {
+      const { namespace, scope, name } = source.join!.sourceOf(shown);
+      shown = source.join!.apply(shown, this.of(source).get(namespace, scope, name));
+    }
+    return shown as T;
+  }
+
   /** Resolves once the first listing has been taken in. */
   whenReady(): Promise<void> {
     return this.#ready ? Promise.resolve() : new Promise((resolve) => this.#whenReady.push(resolve));
@@ -303,12 +313,7 @@ export class Catalog implements Tables {
 
   /** Applies to an item every source that affects it. That may change the item's revision, and so its place. */
   #placed(kind: Kind, item: Item, written: boolean): Placed {
-    let placed = item;
-    for (const source of this.#sourcesOf(kind)) {
-      const { namespace, scope, name } = source.join!.sourceOf(placed);
-      placed = source.join!.apply(placed, this.of(source).get(namespace, scope, name));
-    }
-    return this.#notBack({ kind, item: placed, written });
+    return this.#notBack({ kind, item: this.shown(kind, item), written });
   }
 
   /**

@@ -3,12 +3,28 @@ import { outdatedVersions } from '../model/config-history.js';
 import {
   type InstanceItem,
   INSTANCES,
+  isIll,
   parseInstanceKey,
   readInstance,
   touched,
+  underCheck,
   underOverride,
+  underServiceChecks,
   writeInstance,
 } from '../model/instance.js';
+import {
+  type CheckItem,
+  CHECKS,
+  checkTouched,
+  parseServiceChecksKey,
+  readCheck,
+  readServiceChecks,
+  SERVICE_CHECKS as SERVICE_CHECKS_PREFIX,
+  type ServiceChecksItem,
+  serviceChecksTouched,
+  writeCheck,
+  writeServiceChecks,
+} from '../model/check.js';
 import type { Item } from '../model/item.js';
 import { parseKey } from '../model/keys.js';
 import { LIMITS } from '../model/limits.js';
@@ -34,7 +50,7 @@ import {
 } from '../model/store-facts.js';
 import { DAY_MS } from '../model/time.js';
 import type { Scope } from './collection.js';
-import type { Join, Kind } from './kind.js';
+import type { Join, Kind, Tables } from './kind.js';
 
 /** Registered instances, and the tombstones of removed ones. */
 export const INSTANCE: Kind<InstanceItem> = {
@@ -85,13 +101,61 @@ export const OVERRIDE: Kind<OverrideItem> = {
   join: OVERRIDE_JOIN,
 };
 
-/** When the protection of a service begins or ends, the silent instances of the service change visibly. */
+/** When the checks of a service are defined or end, its instances without checks of their own change visibly. */
+const SERVICE_CHECKS_JOIN: Join<ServiceChecksItem, InstanceItem> = {
+  target: INSTANCE,
+  level: 'ITEM',
+  sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
+  *targetsOf({ namespace, scope }, instances) {
+    for (const item of instances.scope(namespace, scope)?.live() ?? [])
+      if (item.record.instance!.checks.length === 0) yield item;
+  },
+  apply: underServiceChecks,
+};
+
+/** The checks of each service for which an operator has defined any. They are collected as protections are. */
+export const SERVICE_CHECKS: Kind<ServiceChecksItem> = {
+  name: 'service checks',
+  prefix: SERVICE_CHECKS_PREFIX,
+  deletion: 'COLLECTED',
+  names: parseServiceChecksKey,
+  read: readServiceChecks,
+  rewrite: (item, stamp) => writeServiceChecks(serviceChecksTouched(item, stamp)),
+  mayCollect: ({ namespace, scope }, catalog) => isForgotten(catalog, namespace, scope),
+  join: SERVICE_CHECKS_JOIN,
+};
+
+/** When the verdict on the checks of an instance changes, the instance changes visibly. */
+const CHECK_JOIN: Join<CheckItem, InstanceItem> = {
+  target: INSTANCE,
+  level: 'ITEM',
+  sourceOf: (instance) => instance,
+  *targetsOf({ namespace, scope, name }, instances) {
+    const item = instances.get(namespace, scope, name);
+    if (item && item.removedAtMs === undefined) yield item;
+  },
+  apply: underCheck,
+};
+
+/** The verdict on the checks of each instance that has one. It is collected after the instance. */
+export const CHECK: Kind<CheckItem> = {
+  name: 'check',
+  prefix: CHECKS,
+  deletion: 'COLLECTED',
+  names: (key) => parseKey(CHECKS, key),
+  read: readCheck,
+  rewrite: (item, stamp) => writeCheck(checkTouched(item, stamp)),
+  mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
+  join: CHECK_JOIN,
+};
+
+/** When the protection of a service begins or ends, the ill instances of the service change visibly. */
 const PROTECTION_JOIN: Join<ProtectionItem, InstanceItem> = {
   target: INSTANCE,
   level: 'SCOPE',
   sourceOf: ({ namespace, scope }) => ({ namespace, scope, name: '' }),
   *targetsOf({ namespace, scope }, instances) {
-    for (const item of instances.scope(namespace, scope)?.live() ?? []) if (item.record.silent) yield item;
+    for (const item of instances.scope(namespace, scope)?.live() ?? []) if (isIll(item)) yield item;
   },
   apply: underProtection,
 };
@@ -104,9 +168,14 @@ export const PROTECTION: Kind<ProtectionItem> = {
   names: parseProtectionKey,
   read: readProtection,
   rewrite: (item, stamp) => writeProtection(protectionTouched(item, stamp)),
-  mayCollect: ({ namespace, scope }, catalog) => (catalog.of(INSTANCE).scope(namespace, scope)?.items.size ?? 0) === 0,
+  mayCollect: ({ namespace, scope }, catalog) => isForgotten(catalog, namespace, scope),
   join: PROTECTION_JOIN,
 };
+
+/** Returns true if the service has no instance any more, and no tombstone of one. */
+function isForgotten(catalog: Tables, namespace: string, service: string): boolean {
+  return (catalog.of(INSTANCE).scope(namespace, service)?.items.size ?? 0) === 0;
+}
 
 /** The protection of a service as it was recorded last, active or ended. `undefined` if it was never protected. */
 export function recordedProtection(scope: Scope<InstanceItem> | undefined): ProtectionItem | undefined {
@@ -142,9 +211,10 @@ export const HORIZON = fact<bigint>('horizon', HORIZON_KEY, readHorizon);
 export const MEMBERGEN = fact<bigint>('membergen', MEMBERGEN_KEY, readMembergen);
 
 /**
- * Every kind of watched record. Those that affect instances do so in this order: protection asks whether an override sets an
- * instance aside. A key of no kind was written by a newer program, and is left alone.
+ * Every kind of watched record. Those that affect instances do so in this order: a verdict is about the checks that are defined,
+ * and protection asks whether an override sets an instance aside, and whether its check failed. A key of no kind was written by a newer program, and is left alone.
  */
-export const KINDS: readonly Kind[] = [INSTANCE, CONFIG, OVERRIDE, PROTECTION, MEMBER, EPOCH, HORIZON, MEMBERGEN].map(
-  (kind) => kind as Kind<Item>,
-);
+export const KINDS: readonly Kind[] = [
+  ...[INSTANCE, CONFIG, OVERRIDE, SERVICE_CHECKS, CHECK, PROTECTION],
+  ...[MEMBER, EPOCH, HORIZON, MEMBERGEN],
+].map((kind) => kind as Kind<Item>);

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { adminCommands } from './commands/admin.js';
+import { checkCommands } from './commands/checks.js';
 import { completionCommand } from './commands/completion.js';
 import { configCommands } from './commands/config.js';
 import { contextCommands } from './commands/context.js';
@@ -20,6 +21,7 @@ const GROUPS: readonly (readonly [title: string, add: (program: Command) => void
   ['Operators:', adminCommands],
   ['Operators:', whyCommands],
   ['Operators:', overrideCommands],
+  ['Operators:', checkCommands],
   ['Operators:', watcherCommands],
   ['This command line:', contextCommands],
   ['This command line:', completionCommand],

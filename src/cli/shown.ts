@@ -16,6 +16,9 @@ const REASONS: Partial<Record<HealthReason, string>> = {
   [HealthReason.HEALTH_REASON_SILENT]: 'silent',
   [HealthReason.HEALTH_REASON_DISABLED]: 'disabled',
   [HealthReason.HEALTH_REASON_DRAINED]: 'drained',
+  [HealthReason.HEALTH_REASON_CHECK_PENDING]: 'check pending',
+  [HealthReason.HEALTH_REASON_CHECK_FAILED]: 'check failed',
+  [HealthReason.HEALTH_REASON_CHECK_DEGRADED]: 'check degraded',
 };
 
 /** A state of health as a word, such as "HEALTHY"; an instance that is silent, or that an operator set aside, says so. */

@@ -6,6 +6,11 @@ import { Addresses } from '../catalog/addresses.js';
 import { Catalog } from '../catalog/catalog.js';
 import { InstanceOrder } from '../catalog/instance-order.js';
 import { Commits } from '../catalog/commits.js';
+import { Checker } from './checks/checker.js';
+import { ProbeAnswers } from './checks/probe-answers.js';
+import type { Prober } from './checks/prober.js';
+import { ServiceChecks } from './checks/service-checks.js';
+import { Verdicts } from './checks/verdicts.js';
 import { AccessComparison } from './cluster/access-comparison.js';
 import { Freshness } from '../catalog/freshness.js';
 import { ConsistencyCheck } from '../catalog/sync/consistency-check.js';
@@ -31,6 +36,8 @@ import { Extent } from './health/extent.js';
 import { ProtectionKeeper } from './health/protection-keeper.js';
 import { ProtectionRule } from './health/protection-rule.js';
 import type { ProtectionTimes } from './health/protection-times.js';
+import { FallLimit } from './health/fall-limit.js';
+import { Seasoning } from './health/seasoning.js';
 import { Successors } from './health/successors.js';
 import { OverrideKeeper } from './overrides/override-keeper.js';
 import { Overrides } from './overrides/overrides.js';
@@ -52,6 +59,8 @@ export interface Surroundings {
   readonly node: string;
   /** The identity of this process among other members. `undefined` if no other process can use the store. */
   readonly cluster: ClusterSettings | undefined;
+  /** Probes the targets of checks. `undefined`: this server does not probe. */
+  readonly prober?: Prober;
   /** Takes the place of the membership. For tests. */
   readonly members?: Cluster;
 }
@@ -79,6 +88,8 @@ export interface Replica extends Closeable {
   readonly lookup: Lookup;
   readonly protection: ProtectionKeeper;
   readonly overrides: Overrides;
+  readonly checker: Checker;
+  readonly serviceChecks: ServiceChecks;
   /** The transitions of instances, protections and members. */
   readonly history: History;
   readonly publishing: Publishing;
@@ -135,10 +146,17 @@ export function startReplica(surroundings: Surroundings): Replica {
 
   const successors = new Successors(addresses, table);
   const health = { catalog, commits, table, liveness, cluster, clock, counters, node };
-  const judge = new Judge({ ...health, successors, protectionTimes: times, telemetry: named('judge') });
+  const seasoning = new Seasoning({ liveness, successors, protectionTimes: times, counters });
+  const limit = new FallLimit(catalog);
+  const verdicts = { ...health, seasoning, limit };
+  const judge = new Judge({ ...verdicts, successors, protectionTimes: times, telemetry: named('judge') });
   const seen = { catalog, table, liveness, times };
   const rule = new ProtectionRule({ ...seen, extent: new Extent(seen) });
   const protection = new ProtectionKeeper({ ...health, rule, times, telemetry: named('protection') });
+  const { prober } = surroundings;
+  const checkVerdicts = new Verdicts({ ...verdicts, telemetry: named('checks') });
+  const checker = new Checker({ ...health, prober, verdicts: checkVerdicts, telemetry: named('checks') });
+  const probeAnswers = new ProbeAnswers({ catalog, prober, clock });
   const overrideKeeper = new OverrideKeeper({ ...health, telemetry: named('overrides') });
   const history = new History({ store, catalog, clock, addresses, node, log: telemetry.log.child('history') });
   const versions = new Versions(catalog, commits, clock);
@@ -153,7 +171,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const closers = new Closers();
   addresses.start(catalog, closers.addSignal());
   order.start(catalog, closers.addSignal());
-  for (const part of [judge, protection, overrideKeeper, takeovers, history]) closers.add(part).start();
+  for (const part of [judge, protection, checker, overrideKeeper, takeovers, history]) closers.add(part).start();
   const preparing = closers.addSignal();
   const ready = prepareStore({ store, clock, random, log: telemetry.log }, preparing).then(async () => {
     sync.start();
@@ -180,6 +198,8 @@ export function startReplica(surroundings: Surroundings): Replica {
     lookup: new Lookup(order),
     protection,
     history,
+    checker,
+    serviceChecks: new ServiceChecks({ catalog, commits, telemetry: named('checks') }),
     overrides: new Overrides({ catalog, commits, telemetry: named('overrides') }),
     publishing: new Publishing({ catalog, commits, versions, clock, counters }),
     versions,
@@ -187,7 +207,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     judge,
     membership,
     lostMembers,
-    peer: membership && new PeerResponder(membership, table),
+    peer: membership && new PeerResponder(membership, table, probeAnswers),
     peerProofs: proofs,
     ready,
     leave: async () => membership?.leave(),

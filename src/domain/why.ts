@@ -10,6 +10,7 @@ import {
   RemovalReason,
   ReportedState,
 } from '../gen/rollcall/v1/instance.js';
+import { CheckVerdict } from '../gen/rollcall/v1/check.js';
 import { OverrideState } from '../gen/rollcall/v1/override.js';
 import type { Subset } from '../gen/rollcall/v1/registry_service.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from '../model/health.js';
@@ -192,6 +193,15 @@ function factsOf(
     const text = `no heartbeat for its ttl${wordsOf(record.cause)}`;
     add(Health.HEALTH_UNHEALTHY, HealthReason.HEALTH_REASON_SILENT, GroundKind.GROUND_KIND_SILENT, text);
   }
+  const { checks } = item;
+  const ofCheck = CHECK_GROUNDS[checks.verdict];
+  if (ofCheck) {
+    const { check: name = '', error = '', cause, time } = checks.item?.record ?? {};
+    const words = [name && `check ${name}`, error].filter(Boolean).join(': ');
+    const text = `${ofCheck.words}${words && ` (${words})`}${wordsOf(cause)}`;
+    const at = time ? fromTimestamp(time) : since;
+    add(ofCheck.health, ofCheck.reason, ofCheck.kind, text, at, checks.item?.revision ?? own);
+  }
   const { health, reason } = foldHealth({ ...NO_FACTS, reported: reportedState(stored) });
   if (reason === HealthReason.HEALTH_REASON_REPORTED) {
     const state = ReportedState[reportedState(stored)].replace('REPORTED_STATE_', '');
@@ -202,7 +212,7 @@ function factsOf(
   const grounds = [decider, ...facts.filter((one) => one !== decider)].flatMap((one) => one?.ground ?? []);
   if (item.shownByProtection && !filter?.healthStates.length) {
     const { before, time } = protection!.record;
-    const text = `the service is protected, as many of its instances fell silent in one event: ${before} were up before`;
+    const text = `the service is protected, as many of its instances fell silent or failed their checks in one event: ${before} were up before`;
     const at = fromTimestamp(time ?? stored.changeTime!);
     return [ground(GroundKind.GROUND_KIND_PROTECTED, true, text, at, protection!.revision), ...grounds];
   }
@@ -210,7 +220,44 @@ function factsOf(
   return [ground(GroundKind.GROUND_KIND_FILTER, false, 'the filter asks for other states of health'), ...grounds];
 }
 
-const NO_FACTS = { silent: false, override: OverrideState.OVERRIDE_STATE_UNSPECIFIED };
+/** The ground that each verdict on checks is. One that passes is none. */
+const CHECK_GROUNDS: Partial<
+  Record<
+    CheckVerdict,
+    { readonly health: Health; readonly reason: HealthReason; readonly kind: GroundKind; readonly words: string }
+  >
+> = {
+  [CheckVerdict.CHECK_VERDICT_FAILED]: {
+    health: Health.HEALTH_UNHEALTHY,
+    reason: HealthReason.HEALTH_REASON_CHECK_FAILED,
+    kind: GroundKind.GROUND_KIND_CHECK_FAILED,
+    words: 'its check failed',
+  },
+  [CheckVerdict.CHECK_VERDICT_PENDING]: {
+    health: Health.HEALTH_UNHEALTHY,
+    reason: HealthReason.HEALTH_REASON_CHECK_PENDING,
+    kind: GroundKind.GROUND_KIND_CHECK_PENDING,
+    words: 'it has not passed its checks yet',
+  },
+  [CheckVerdict.CHECK_VERDICT_DEGRADED]: {
+    health: Health.HEALTH_DEGRADED,
+    reason: HealthReason.HEALTH_REASON_CHECK_DEGRADED,
+    kind: GroundKind.GROUND_KIND_CHECK_LIMITED,
+    words: 'a check passes with a limitation',
+  },
+  [CheckVerdict.CHECK_VERDICT_ASSUMED]: {
+    health: Health.HEALTH_HEALTHY,
+    reason: HealthReason.HEALTH_REASON_UNSPECIFIED,
+    kind: GroundKind.GROUND_KIND_CHECK_LIMITED,
+    words: 'the servers could not probe it, and take it for passing',
+  },
+};
+
+const NO_FACTS = {
+  silent: false,
+  override: OverrideState.OVERRIDE_STATE_UNSPECIFIED,
+  check: CheckVerdict.CHECK_VERDICT_UNSPECIFIED,
+};
 
 const until = (expiresAtMs: number | undefined): string =>
   expiresAtMs === undefined ? '' : `, until ${new Date(Math.ceil(expiresAtMs / 1_000) * 1_000).toISOString()}`;
@@ -218,7 +265,9 @@ const until = (expiresAtMs: number | undefined): string =>
 /** The answers behind a verdict, in words. */
 function wordsOf(cause: Cause | undefined): string {
   if (!cause) return '';
-  const answers = cause.testimonies.map(({ node, kind, age }) => {
+  const answers = cause.testimonies.map(({ node, kind, age, error }) => {
+    const ofProbe = PROBED[kind];
+    if (ofProbe !== undefined) return `${node} ${ofProbe}${error && ` (${error})`}`;
     if (kind === TestimonyKind.TESTIMONY_KIND_HEARD) return `${node} had heard it`;
     return age
       ? `${node} had heard it ${(fromDuration(age) / 1_000).toFixed(1)} s before`
@@ -227,12 +276,23 @@ function wordsOf(cause: Cause | undefined): string {
   return `; decided by ${cause.decidedBy}: ${answers.join(', ')}`;
 }
 
+/** The answers about a check, in words. */
+const PROBED: Partial<Record<TestimonyKind, string>> = {
+  [TestimonyKind.TESTIMONY_KIND_PASSED]: 'reached it',
+  [TestimonyKind.TESTIMONY_KIND_FAILED]: 'did not get it to pass',
+  [TestimonyKind.TESTIMONY_KIND_INCONCLUSIVE]: 'could not probe',
+};
+
 function removal({ history }: Parts, { record, removedAtMs, revision, namespace, scope, name }: InstanceItem): Ground {
   const { actor, comment, reason } = record.tombstone!;
   const [last] = history.ring.ofInstance(namespace, scope, name).filter((entry) => entry.id === name);
   const more = comment || last?.comment;
   if (reason === RemovalReason.REMOVAL_REASON_EXPIRED) {
     const text = `it stayed silent and was removed${wordsOf(record.cause)}${more ? `; ${more}` : ''}`;
+    return ground(GroundKind.GROUND_KIND_EXPIRED, false, text, removedAtMs, revision);
+  }
+  if (reason === RemovalReason.REMOVAL_REASON_CHECK_FAILED) {
+    const text = `its check failed for long, and it was removed${wordsOf(record.cause)}${more ? `; ${more}` : ''}`;
     return ground(GroundKind.GROUND_KIND_EXPIRED, false, text, removedAtMs, revision);
   }
   const by = actor?.kind === ActorKind.ACTOR_KIND_OPERATOR ? 'an operator' : 'its process';

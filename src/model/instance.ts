@@ -1,10 +1,18 @@
 import { InstanceRecord, type Tombstone } from '../gen/rollcall/storage/v1/records.js';
-import { Instance, Liveness, RemovalReason, type Reported, ReportedState } from '../gen/rollcall/v1/instance.js';
+import {
+  HealthReason,
+  Instance,
+  Liveness,
+  RemovalReason,
+  type Reported,
+  ReportedState,
+} from '../gen/rollcall/v1/instance.js';
 import type { Actor, Cause } from '../gen/rollcall/v1/cause.js';
+import { CheckVerdict } from '../gen/rollcall/v1/check.js';
 import { OverrideState } from '../gen/rollcall/v1/override.js';
-import { maxOf } from '../base/max.js';
 import { serverActor } from './actor.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
+import { type CheckItem, type InstanceChecks, NO_CHECKS, type ServiceChecksItem } from './check.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { isInForce, type OverrideItem } from './override.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
@@ -23,12 +31,23 @@ export interface InstanceItem extends Item {
   /** True if a client must send heartbeats for it. */
   readonly expectsHeartbeats: boolean;
   readonly removalReason: RemovalReason | undefined;
+  /** The revision at which the incarnation registered. */
+  readonly incarnationRevision: bigint;
+  readonly checks: InstanceChecks;
+  /** The override in force. */
+  readonly override: OverrideInForce;
   /** True if it is registered, and no verdict, check, report or override hides it by default. */
   readonly isUp: boolean;
   /** True if an operator disables or drains it: it then counts neither as fallen nor as up. */
   readonly isSetAside: boolean;
   /** True if it is a member of the event that its service is protected from, and therefore shown by default. */
   readonly shownByProtection: boolean;
+}
+
+/** The parts of an override that affect its instance. */
+export interface OverrideInForce {
+  readonly state: OverrideState;
+  readonly weight: number | undefined;
 }
 
 export function instanceKey(namespace: string, service: string, id: string): string {
@@ -60,9 +79,7 @@ export function readInstance({ key, value, modRevision }: Omit<StoredEntry, 'cre
 export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint, bytes: number): InstanceItem {
   const stored = record.instance!;
   const revision = record.visibleRevision || modRevision;
-  const facts = { silent: record.silent, reported: reportedState(stored), override: NO_OVERRIDE };
-  const { health, reason } = foldHealth(facts);
-  return {
+  const item = {
     key,
     namespace: stored.namespace,
     scope: stored.service,
@@ -72,17 +89,57 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     removedAtMs: record.tombstone ? fromTimestamp(record.tombstone.time ?? { seconds: 0n, nanos: 0 }) : undefined,
     bytes,
     record,
-    instance: { ...stored, health, healthReason: reason, revision, registrationRevision: revision },
+    instance: { ...stored, revision, registrationRevision: revision },
     ttlMs: stored.ttl ? fromDuration(stored.ttl) : TTL_MS.default,
     expectsHeartbeats: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
-    isUp: !record.tombstone && VISIBLE_BY_DEFAULT.includes(health),
+    incarnationRevision: record.incarnationRevision || modRevision,
+    checks: ownChecks(record),
+    override: NO_OVERRIDE,
+    isUp: false,
     isSetAside: false,
+    shownByProtection: false,
+  };
+  return folded(item);
+}
+
+const NO_OVERRIDE: OverrideInForce = { state: OverrideState.OVERRIDE_STATE_UNSPECIFIED, weight: undefined };
+
+/** The checks that an instance defines itself, without a verdict. */
+function ownChecks({ instance, checksAdded }: InstanceRecord): InstanceChecks {
+  const definitions = instance!.checks;
+  if (definitions.length === 0) return NO_CHECKS;
+  const { CHECK_VERDICT_PASSING, CHECK_VERDICT_PENDING } = CheckVerdict;
+  return {
+    ...{ definitions, ofService: false, item: undefined },
+    verdict: checksAdded ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
+  };
+}
+
+/** The instance with the health that follows from its record, its override and its checks. */
+function folded(item: InstanceItem): InstanceItem {
+  const { record, override, checks, removedAtMs, instance } = item;
+  const stored = record.instance!;
+  const { verdict, item: check } = checks;
+  const facts = { silent: record.silent, reported: reportedState(stored), override: override.state, check: verdict };
+  const { health, reason } = foldHealth(facts);
+  return {
+    ...item,
+    instance: {
+      ...instance,
+      ...{ weight: override.weight ?? stored.weight, health, healthReason: reason },
+      healthNote: BY_CHECK.includes(reason) ? (check?.record.error ?? '') : '',
+    },
+    isUp: removedAtMs === undefined && VISIBLE_BY_DEFAULT.includes(health),
+    isSetAside: override.state !== OverrideState.OVERRIDE_STATE_UNSPECIFIED,
     shownByProtection: false,
   };
 }
 
-const NO_OVERRIDE = OverrideState.OVERRIDE_STATE_UNSPECIFIED;
+const BY_CHECK: readonly HealthReason[] = [
+  HealthReason.HEALTH_REASON_CHECK_FAILED,
+  HealthReason.HEALTH_REASON_CHECK_DEGRADED,
+];
 
 /**
  * An instance under its override. An override that is set or ends is a visible change of the instance, and every replica
@@ -91,40 +148,110 @@ const NO_OVERRIDE = OverrideState.OVERRIDE_STATE_UNSPECIFIED;
  */
 export function underOverride(item: InstanceItem, override: OverrideItem | undefined): InstanceItem {
   if (!override || item.removedAtMs !== undefined) return item;
-  const stored = item.record.instance!;
-  const inForce = isInForce(override, stored.incarnation);
-  const { state, weight } = inForce ? override.record : { state: NO_OVERRIDE, weight: undefined };
-  const facts = { silent: item.record.silent, reported: reportedState(stored), override: state };
-  const { health, reason } = foldHealth(facts);
-  const { registrationRevision } = item.instance;
-  const revision = maxOf(registrationRevision, override.revision);
-  const { setTime, endTime } = override.record;
-  const changeTime = override.revision > registrationRevision ? (endTime ?? setTime) : stored.changeTime;
-  return {
-    ...item,
-    revision,
-    instance: {
-      ...stored,
-      ...{ weight: weight ?? stored.weight, health, healthReason: reason, revision, registrationRevision, changeTime },
-    },
-    isUp: VISIBLE_BY_DEFAULT.includes(health),
-    isSetAside: state !== NO_OVERRIDE,
-    shownByProtection: false,
+  const { state, weight, setTime, endTime } = override.record;
+  const inForce = isInForce(override, item.record.instance!.incarnation);
+  return folded({
+    ...visiblyChanged(item, override.revision, endTime ?? setTime),
+    override: inForce ? { state, weight } : NO_OVERRIDE,
+  });
+}
+
+/**
+ * An instance under the checks of its service, which count where it has none of its own. An incarnation that registered before they
+ * were defined is taken for passing. That follows from the revisions of the two records.
+ */
+export function underServiceChecks(item: InstanceItem, source: ServiceChecksItem | undefined): InstanceItem {
+  if (!source || item.removedAtMs !== undefined || item.record.instance!.checks.length > 0) return item;
+  const { checks: definitions, time } = source.record;
+  const { CHECK_VERDICT_PASSING, CHECK_VERDICT_PENDING } = CheckVerdict;
+  const isOlder = item.incarnationRevision < source.beginRevision;
+  const checks: InstanceChecks = {
+    ...{ definitions, ofService: true, item: undefined },
+    verdict: isOlder ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
   };
+  return folded({
+    ...visiblyChanged(item, source.revision, time),
+    checks: definitions.length === 0 ? NO_CHECKS : checks,
+  });
+}
+
+/**
+ * An instance under the verdict on its checks. A verdict says nothing about another incarnation, nor, where a check decided
+ * that is no longer defined, about those that are.
+ */
+export function underCheck(item: InstanceItem, check: CheckItem | undefined): InstanceItem {
+  if (!check || item.removedAtMs !== undefined) return item;
+  const { incarnation, verdict, check: decider, time } = check.record;
+  const { definitions, ofService } = item.checks;
+  if (definitions.length === 0 || incarnation !== item.record.instance!.incarnation) return item;
+  const stands = decider === '' || definitions.some(({ name }) => name === decider);
+  const checks = {
+    definitions,
+    ofService,
+    verdict: stands ? verdict : CheckVerdict.CHECK_VERDICT_PASSING,
+    item: check,
+  };
+  return folded({ ...visiblyChanged(item, check.revision, time), checks });
+}
+
+/** The instance after a record of another kind changed it visibly, at a revision that may be older than its own. */
+function visiblyChanged(item: InstanceItem, by: bigint, time: Instance['changeTime']): InstanceItem {
+  if (by <= item.revision) return item;
+  return { ...item, revision: by, instance: { ...item.instance, revision: by, changeTime: time } };
+}
+
+/** The fall of an instance: it fell silent, or a check of it failed. */
+export interface Fall {
+  /** The revision of the verdict. */
+  readonly revision: bigint;
+  /** See InstanceRecord.seasoned. */
+  readonly seasoned: boolean;
+  /** True if a check failed, false if the instance fell silent. */
+  readonly byCheck: boolean;
+}
+
+/** The falls of an instance that has not risen again: by silence, by a check, by both or by neither. */
+export function fallsOf({ record, instance, checks, removedAtMs }: InstanceItem): Fall[] {
+  if (removedAtMs !== undefined) return [];
+  const falls: Fall[] = [];
+  if (record.silent) falls.push({ revision: instance.registrationRevision, seasoned: record.seasoned, byCheck: false });
+  if (checks.verdict === CheckVerdict.CHECK_VERDICT_FAILED && checks.item)
+    falls.push({ revision: checks.item.revision, seasoned: checks.item.record.seasoned, byCheck: true });
+  return falls;
+}
+
+/** Returns true if an instance is registered, and not a tombstone. */
+export function isLive({ removedAtMs }: InstanceItem): boolean {
+  return removedAtMs === undefined;
+}
+
+/** Returns true if an instance can fall: a server would notice that it is gone. */
+export function canFall({ expectsHeartbeats, checks }: InstanceItem): boolean {
+  return expectsHeartbeats || checks.definitions.length > 0;
+}
+
+/** Returns true if an instance is silent or a check of it failed. */
+export function isIll({ record, checks, removedAtMs }: InstanceItem): boolean {
+  return removedAtMs === undefined && (record.silent || checks.verdict === CheckVerdict.CHECK_VERDICT_FAILED);
 }
 
 /** The bytes of an instance record. Fields that can be computed from the record are not stored. */
 export function writeInstance(record: InstanceRecord): Uint8Array {
   const { instance } = record;
-  const stored = instance && { ...instance, health: 0, healthReason: 0, revision: 0n, registrationRevision: 0n };
+  const computed = { health: 0, healthReason: 0, healthNote: '', revision: 0n, registrationRevision: 0n };
+  const stored = instance && { ...instance, ...computed };
   return InstanceRecord.encode({ ...record, instance: stored }).finish();
 }
 
-/** The record of a new registration. `incarnationGiven`: a client gave the incarnation. */
+/**
+ * The record of a new registration. `incarnationGiven`: a client gave the incarnation. `held`: the present item, if the same
+ * incarnation registers again.
+ */
 export function registered(
   instance: Instance,
   incarnationGiven: boolean,
   registeredBy: Actor,
+  held: InstanceItem | undefined,
   { writeId, wallMs }: Stamp,
 ): InstanceRecord {
   return {
@@ -137,34 +264,43 @@ export function registered(
     seasoned: false,
     registeredBy,
     cause: undefined,
+    incarnationRevision: held?.incarnationRevision ?? 0n,
+    checksAdded: held !== undefined && instance.checks.length > 0 && addsChecks(held),
   };
 }
 
+/** Returns true if checks that an incarnation registers now are, or were, added while it was taken for passing. */
+function addsChecks({ record, checks }: InstanceItem): boolean {
+  if (record.instance!.checks.length > 0) return record.checksAdded;
+  return checks.verdict !== CheckVerdict.CHECK_VERDICT_PENDING;
+}
+
 /** The same record with a new write id: the mod revision moves, and users see no change. */
-export function touched({ record, instance }: InstanceItem, { writeId }: Stamp): InstanceRecord {
-  return { ...record, writeId, visibleRevision: instance.registrationRevision };
+export function touched({ record, instance, incarnationRevision }: InstanceItem, { writeId }: Stamp): InstanceRecord {
+  return { ...record, writeId, visibleRevision: instance.registrationRevision, incarnationRevision };
 }
 
 /** The record after a heartbeat that changes it: not silent, and with the state that the process reports now. */
 export function heard(
-  { record }: InstanceItem,
+  { record, incarnationRevision }: InstanceItem,
   reported: Reported | undefined,
   { writeId, wallMs }: Stamp,
 ): InstanceRecord {
   const before = record.instance!;
   const instance = { ...before, reported: reported ?? before.reported, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: false, seasoned: false, cause: undefined, visibleRevision: 0n };
+  const well = { silent: false, seasoned: false, cause: undefined };
+  return { ...record, writeId, instance, ...well, visibleRevision: 0n, incarnationRevision };
 }
 
 /** The record after a verdict. `seasoned`: see InstanceRecord. */
 export function silenced(
-  { record }: InstanceItem,
+  { record, incarnationRevision }: InstanceItem,
   seasoned: boolean,
   cause: Cause,
   { writeId, wallMs }: Stamp,
 ): InstanceRecord {
   const instance = { ...record.instance!, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: true, seasoned, cause, visibleRevision: 0n };
+  return { ...record, writeId, instance, silent: true, seasoned, cause, visibleRevision: 0n, incarnationRevision };
 }
 
 /** The tombstone of an instance that stayed silent. Its process may come back, and then its last report still counts. */
@@ -172,6 +308,14 @@ export function expired(item: InstanceItem, stamp: Stamp): InstanceRecord {
   const { reported } = item.record.instance!;
   const removal = { reason: RemovalReason.REMOVAL_REASON_EXPIRED, actor: serverActor(stamp), comment: '' };
   return { ...tombstone(item, reported, removal, stamp), cause: item.record.cause };
+}
+
+/** The tombstone of an instance whose check has failed for too long. Its process may come back. */
+export function failedForLong(item: InstanceItem, stamp: Stamp): InstanceRecord {
+  const { reported } = item.record.instance!;
+  const comment = item.instance.healthNote;
+  const removal = { reason: RemovalReason.REMOVAL_REASON_CHECK_FAILED, actor: serverActor(stamp), comment };
+  return { ...tombstone(item, reported, removal, stamp), cause: item.checks.item?.record.cause };
 }
 
 /** The tombstone of an instance that was deregistered. */
@@ -196,6 +340,8 @@ function tombstone(
     seasoned: false,
     registeredBy: record.registeredBy,
     cause: undefined,
+    incarnationRevision: 0n,
+    checksAdded: false,
   };
 }
 

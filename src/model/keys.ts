@@ -1,5 +1,5 @@
 /**
- * The layout of the keys in the store (schema 3).
+ * The layout of the keys in the store (schema 4).
  *
  * Keys under WATCHED_ROOT are watched and held in memory; keys under UNWATCHED_ROOT are only read when they are needed.
  * Every part of a key is a checked name without "/", except the last part of a config key, which may hold "/" because

@@ -55,6 +55,11 @@ export const LIMITS = {
     reason: 'Between servers: one query for all instances of one round.',
   },
   PEER_NOTES: { value: 5_000, unit: 'items', reason: 'Between servers: one part of a hand-over, about 500 kB.' },
+  PEER_PROBES: { value: 100, unit: 'items', reason: 'Between servers: one question about checks that fail.' },
+  CHECKS: { value: 4, unit: 'checks', reason: 'The checks of one instance: each is probed at its interval for ever.' },
+  CHECK_PATH_CHARS: { value: 512, unit: 'characters', reason: 'A path for a probe is short.' },
+  CHECK_HEADERS: { value: 4, unit: 'headers', reason: 'A probe needs few.' },
+  CHECK_STATUSES: { value: 4, unit: 'ranges', reason: 'The ranges of statuses of one probe.' },
   SUBSET_SIZE: { value: 10_000, unit: 'instances', reason: 'More instances than any answer can hold.' },
   SUBSET_KEY_BYTES: { value: 256, unit: 'bytes', reason: 'The key only identifies the caller.' },
   PUBLISH_CONFIGS: {
@@ -164,6 +169,14 @@ export const EXPIRY_TTLS = 5;
 
 /** How long an override of an operator may last, in milliseconds: 1 s to 30 days. A drain ends after a day by default. */
 export const OVERRIDE_MS = { min: 1_000, drain: 24 * 3_600_000, max: 30 * 24 * 3_600_000 } as const;
+
+/** The times of a check, in milliseconds. */
+export const CHECK_MS = {
+  interval: { min: 2_000, default: 10_000, max: 600_000 },
+  timeout: { min: 100, default: 3_000, max: 30_000 },
+  deregisterAfter: { min: 60_000, default: 60_000, max: 7 * 24 * 3_600_000 },
+  minValidity: { min: 3_600_000, default: 3_600_000, max: 90 * 24 * 3_600_000 },
+} as const;
 
 /** The share of a service, in percent, that an override must leave up unless it is forced. */
 export const LEFT_UP_PERCENT = 30;

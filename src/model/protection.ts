@@ -2,7 +2,7 @@ import { maxOf } from '../base/max.js';
 import { ProtectionRecord } from '../gen/rollcall/storage/v1/records.js';
 import { ActorKind } from '../gen/rollcall/v1/cause.js';
 import { callerAs, serverActor, type Signature } from './actor.js';
-import type { InstanceItem } from './instance.js';
+import { fallsOf, type InstanceItem, isIll } from './instance.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { type KeyNames, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
@@ -12,7 +12,7 @@ export const PROTECTIONS = `${WATCHED_ROOT}p/`;
 
 /** The protection of a service, as the catalog holds it. An ended protection is a removed item. */
 export interface ProtectionItem extends Item {
-  /** The revision at which the protection began or ended. That is a visible change of each silent instance. */
+  /** The revision at which the protection began or ended. That is a visible change of each ill instance. */
   readonly revision: bigint;
   readonly record: ProtectionRecord;
 }
@@ -50,21 +50,21 @@ export function writeProtection(record: ProtectionRecord): Uint8Array {
 }
 
 /**
- * Returns true if the instance is a member of the event that the protection is about: it was seasoned when it fell
- * silent, fell in the event or later, and no operator has set it aside.
+ * Returns true if the instance is a member of the event that the protection is about: it was seasoned when it fell silent or
+ * its check failed, that was in the event or later, and no operator has set it aside.
  */
-function isMember({ record, instance, removedAtMs, isSetAside }: InstanceItem, protection: ProtectionRecord): boolean {
-  if (removedAtMs !== undefined || !record.silent || !record.seasoned || isSetAside) return false;
-  return protection.active && instance.registrationRevision >= protection.fromRevision;
+function isMember(item: InstanceItem, { active, fromRevision }: ProtectionRecord): boolean {
+  if (!active || item.isSetAside) return false;
+  return fallsOf(item).some(({ seasoned, revision }) => seasoned && revision >= fromRevision);
 }
 
 /**
- * An instance under the protection of its service. Protection that begins or ends after an instance fell silent counts
- * as a visible change of that instance, whether it is a member or not. The instance has been silent since, so every
+ * An instance under the protection of its service. Protection that begins or ends after an instance fell ill counts
+ * as a visible change of that instance, whether it is a member or not. The instance has been ill since, so every
  * replica derives the same revision, whether it watched the change or lists it, and whatever protection came before.
  */
 export function underProtection(item: InstanceItem, protection: ProtectionItem | undefined): InstanceItem {
-  if (!item.record.silent || !protection) return item;
+  if (!protection || !isIll(item)) return item;
   const { revision, record } = protection;
   return { ...item, revision: maxOf(revision, item.revision), shownByProtection: isMember(item, record) };
 }

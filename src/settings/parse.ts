@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import type { AddressRange } from '../base/hosts.js';
+import { isNetwork, parsePorts } from '../model/probe-rule.js';
 import type { PemFile } from '../tls/pem.js';
 
 /** The text of a setting breaks its rule. The message is the rule ("must be ...") and never contains the text. */
@@ -191,3 +192,16 @@ export const pemFile: Parse<PemFile> = (path) => ({ path, content: file(path) })
 
 /** The content of a text file, without white space at its end. */
 export const textFile: Parse<string> = (path) => file(path).toString('utf8').trimEnd();
+
+/** Networks, such as "10.0.0.0/8,fd00::/8". */
+export const networks: Parse<readonly string[]> = withSchema(TEXT_OR_LIST, (text) => {
+  const all = text.split(',').map((one) => one.trim());
+  if (!all.every(isNetwork)) throw new BrokenRule('must be networks such as 192.168.0.0/16, separated by commas');
+  return all;
+});
+
+/** Ports and ranges of ports, such as "80,1024-65535". */
+export const ports: Parse<string> = (text) => {
+  if (!parsePorts(text)) throw new BrokenRule('must be ports and ranges of ports, such as 80,443,1024-65535');
+  return text;
+};

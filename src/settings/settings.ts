@@ -1,3 +1,4 @@
+import { isLoopbackHost } from '../base/hosts.js';
 import { type LogLevel } from '../telemetry/telemetry.js';
 import type { PemFile, PemFiles } from '../tls/pem.js';
 import { settingsFile } from './file.js';
@@ -39,7 +40,22 @@ export interface Settings {
   readonly streamAgeMs: number;
   /** Where traces are sent. `undefined` if none are recorded. */
   readonly traces: TraceSettings | undefined;
+  /** How instances are probed for their health checks. `undefined` if this server probes none. */
+  readonly checks: CheckSettings | undefined;
   readonly logLevel: LogLevel;
+}
+
+/** How instances are probed for their health checks. */
+export interface CheckSettings {
+  /** Only addresses from which instances registered are probed. */
+  readonly onlyRegistrants: boolean;
+  /** Networks that may be probed. `undefined`: private ones, and those of this machine. */
+  readonly networks: readonly string[] | undefined;
+  readonly ports: string;
+  /** True if addresses of this machine may be probed. */
+  readonly loopback: boolean;
+  readonly ca: PemFile | undefined;
+  readonly openMax: number;
 }
 
 /** The audit. */
@@ -144,7 +160,18 @@ function settingsOf(values: SettingValues): Settings {
     protectionMaxMs: values['protection-max-hours'] * HOUR_MS,
     streamAgeMs: values['stream-age-seconds'] * 1_000,
     traces: tracesOf(values),
+    checks: checksOf(values),
     logLevel: values['log-level'],
+  };
+}
+
+function checksOf(values: SettingValues): CheckSettings | undefined {
+  const loopback = isLoopbackHost(values.host);
+  const word = values.checks ?? (loopback || values.access !== undefined ? 'on' : 'registered-address');
+  if (word === 'off') return undefined;
+  return {
+    ...{ loopback, onlyRegistrants: word === 'registered-address', networks: values['check-networks'] },
+    ...{ ports: values['check-ports'], ca: values['check-ca'], openMax: values['check-open-max'] },
   };
 }
 

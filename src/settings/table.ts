@@ -1,3 +1,4 @@
+import { DEFAULT_PORTS } from '../model/probe-rule.js';
 import { LOG_LEVELS } from '../telemetry/telemetry.js';
 import {
   addressRanges,
@@ -6,10 +7,12 @@ import {
   hostName,
   hostNames,
   httpUrl,
+  networks,
   oneOf,
   origins,
   pemFile,
   portOrOff,
+  ports,
   printable,
   share,
   someText,
@@ -23,6 +26,9 @@ import { type Table, type Values } from './row.js';
 
 /** Whether clients show certificates. */
 export const CLIENT_CERTIFICATES = ['none', 'optional', 'required'] as const;
+
+/** The instances that a server probes. */
+export const CHECKS_WORDS = ['on', 'registered-address', 'off'] as const;
 
 /** Every setting. The order is that of the help. */
 export const ROWS = {
@@ -143,6 +149,38 @@ export const ROWS = {
     default: '1200',
     help: 'Age, 10 to 86400 seconds, at which a stream ends; drawn for each, up to a quarter longer. Choose less than any proxy cuts.',
     parse: wholeNumber(10, 86_400),
+    reload: 'restart',
+  },
+  checks: {
+    value: CHECKS_WORDS.join('|'),
+    help: 'Which instances this server probes for their health checks: all, or only those at the address from which they registered, or none. Default: on if --host is loopback or --access is set, else registered-address.',
+    parse: oneOf(CHECKS_WORDS),
+    reload: 'restart',
+  },
+  'check-networks': {
+    value: 'RANGES',
+    help: 'Networks that health checks may reach, such as 10.0.0.0/8,fd00::/8, beside the loopback of a server that is bound to it. Link-local addresses and metadata services of clouds are never probed. Default: private networks, and those of this machine.',
+    parse: networks,
+    reload: 'restart',
+  },
+  'check-ports': {
+    value: 'PORTS',
+    default: DEFAULT_PORTS,
+    help: 'Ports that health checks may reach. The ports of the servers and of etcd are never probed.',
+    parse: ports,
+    reload: 'restart',
+  },
+  'check-ca': {
+    value: 'FILE',
+    help: 'CA certificates (PEM) that health checks with "verify" trust. Default: those of Node.',
+    parse: pemFile,
+    reload: 'restart',
+  },
+  'check-open-max': {
+    value: 'COUNT',
+    default: '2000',
+    help: 'Probes, 1 to 20000, that are open at once; never more than a quarter of the files that the process may open. With more checks, intervals grow.',
+    parse: wholeNumber(1, 20_000),
     reload: 'restart',
   },
   'data-dir': {

@@ -54,6 +54,9 @@ type Names = (typeof PLACES)[Place];
 /** The request of each call at a place. */
 const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   Register: ({ namespace, service }) => ({ instance: { namespace, service, id: 'i', address: '10.0.0.1', port: 1 } }),
+  'Register (with checks)': ({ namespace, service }) => ({
+    instance: { namespace, service, id: 'c', address: '10.0.0.1', port: 1, checks: [{ tcp: {} }] },
+  }),
   Deregister: ({ namespace, service }) => ({ namespace, service, id: 'none' }),
   DeregisterInstances: ({ namespace, service }) => ({ instances: [{ namespace, service, id: 'none' }] }),
   Heartbeat: ({ namespace, service }) => ({ instances: [{ namespace, service, id: 'i' }] }),
@@ -68,6 +71,10 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   SetInstanceOverride: ({ namespace, service }) => ({ namespace, service, id: 'none', weight: 1, comment: 'test' }),
   ClearInstanceOverride: ({ namespace, service }) => ({ namespace, service, id: 'none' }),
   ListInstanceOverrides: ({ namespace, service }) => ({ namespace, service }),
+  SetServiceChecks: ({ namespace, service }) => ({ namespace, service, comment: 'test' }),
+  ListServiceChecks: ({ namespace }) => ({ namespace }),
+  ReleaseChecks: ({ namespace, service }) => ({ namespace, service, comment: 'test' }),
+  GetCheckResults: ({ namespace, service }) => ({ namespace, service, id: 'i' }),
   PublishConfig: ({ namespace, key }) => ({ namespace, configs: [{ key, text: String(Math.random()) }] }),
   DeleteConfig: ({ namespace, key }) => ({ namespace, key: `${key}-none` }),
   RollbackConfig: ({ namespace, key }) => ({ namespace, key, version: '999' }),
@@ -90,6 +97,7 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   ReleaseProtection: ({ namespace, service }) => ({ namespace, service }),
   ForgetMember: () => ({ node: 'none' }),
   LastHeard: () => ({}),
+  Probe: () => ({}),
   HandOver: () => ({}),
   GetStoreStatus: () => ({}),
   AnswerPart: () => ({}),

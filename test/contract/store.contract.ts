@@ -525,6 +525,17 @@ export function storeContract(
     assert.deepEqual((await listAll(store, prefixRange('w/i/'))).entries, []);
   });
 
+  check('S11 commitEach takes transactions with several compares under a guard', async ({ store }) => {
+    const guard = await commit(store, put('w/m/self'));
+    const results = await store.commitEach(
+      [at('w/m/self', guard), absent('w/m/other')],
+      Array.from({ length: 200 }, (_, i) =>
+        txn([absent(`w/h/${i}`), absent(`w/i/${i}`), absent('w/s/one'), absent(`w/o/${i}`)], put(`w/h/${i}`)),
+      ),
+    );
+    assert.equal(count(results), 200);
+  });
+
   check('S11 commitEach takes a thousand transactions', async ({ store }) => {
     const guard = await commit(store, put('w/m/self'));
     const results = await store.commitEach(

@@ -136,6 +136,7 @@ const REQUESTS: Record<string, Requests> = {
           'instance',
         ),
       ),
+      'instance.checks': each(times(5, (i) => ({ name: `c${i}`, probe: { case: 'tcp', value: {} } }))),
       'instance.namespace': namespace,
       'instance.service': all(required, scope),
       'instance.id': instanceId,
@@ -266,6 +267,34 @@ const REQUESTS: Record<string, Requests> = {
       author: line(128),
       expected_revision: notNegative,
     },
+  },
+  SetServiceChecks: {
+    good: { service: 'pay', checks: [{ probe: { case: 'tcp', value: {} } }], comment: 'why' },
+    rules: {
+      namespace,
+      service: all(required, scope),
+      checks: each(times(5, (i) => ({ name: `c${i}`, probe: { case: 'tcp', value: {} } }))),
+      comment: prose(1_024),
+      author: line(128),
+    },
+  },
+  ListServiceChecks: {
+    good: {},
+    rules: { namespace, page_size: pageSize, page_token: pageToken, min_revision: minRevision },
+  },
+  ReleaseChecks: {
+    good: { service: 'pay', comment: 'why' },
+    rules: {
+      namespace,
+      service: all(required, scope),
+      id: instanceId,
+      comment: all(required, prose(1_024)),
+      author: line(128),
+    },
+  },
+  GetCheckResults: {
+    good: { service: 'pay', id: 'p1' },
+    rules: { namespace, service: all(required, scope), id: all(required, instanceId) },
   },
   ClearInstanceOverride: {
     good: { service: 'pay', id: 'p1' },
@@ -458,6 +487,17 @@ const REQUESTS: Record<string, Requests> = {
 const BEATS = ['Heartbeat', 'StreamHeartbeats'];
 
 /** Fields that may hold anything, and why. */
+const CHECK_FIELDS = [
+  ...['name', 'endpoint', 'unhealthy_threshold', 'healthy_threshold'],
+  ...['interval', 'timeout', 'deregister_after', 'tls.min_validity'].flatMap((one) => [
+    `${one}.seconds`,
+    `${one}.nanos`,
+  ]),
+  ...['tls.server_name', 'tls.verify', 'grpc.service', 'grpc.authority'],
+  ...['http.path', 'http.host', 'http.method', 'http.headers'],
+  ...['http.healthy_statuses', 'http.degraded_statuses'].flatMap((one) => [one, `${one}.from`, `${one}.to`]),
+];
+
 const FREE: Record<string, string> = {
   ...Object.fromEntries(
     BEATS.flatMap((method) =>
@@ -470,8 +510,13 @@ const FREE: Record<string, string> = {
   ...Object.fromEntries(
     [
       ...['Discover', 'GetInstance', 'ListInstances', 'ListServices', 'ListNamespaces', 'ListInstanceOverrides'],
-      ...['GetConfig', 'ListConfigs', 'ListConfigVersions'],
+      ...['GetConfig', 'ListServiceChecks', 'ListConfigs', 'ListConfigVersions'],
     ].map((method) => [`${method}.barrier`, 'either value is a request of its own']),
+  ),
+  ...Object.fromEntries(
+    ['Register.instance.checks', 'SetServiceChecks.checks'].flatMap((place) =>
+      CHECK_FIELDS.map((field) => [`${place}.${field}`, 'its rule is tried in checks.test.ts']),
+    ),
   ),
   'SetInstanceOverride.force': 'either value is a request of its own',
   'ListAuditEvents.failures_only': 'either value is a request of its own',
@@ -479,7 +524,7 @@ const FREE: Record<string, string> = {
     [
       ...['incarnation', 'health', 'health_reason', 'revision'],
       ...['register_time.seconds', 'register_time.nanos', 'change_time.seconds', 'change_time.nanos'],
-      'registration_revision',
+      ...['registration_revision', 'health_note'],
     ].map((field) => [`Register.instance.${field}`, 'set by the server, and ignored in a request']),
   ),
 };
@@ -506,7 +551,14 @@ const encode = ({ input }: DescMethod, fields: Fields): Uint8Array => toBinary(i
 function withValue(method: DescMethod, place: Place, value: unknown): Uint8Array {
   const fields = structuredClone(REQUESTS[method.name]!.good);
   let parent = fields;
-  for (const { localName, fieldKind } of place.slice(0, -1)) {
+  for (const { localName, fieldKind, oneof } of place.slice(0, -1)) {
+    if (oneof) {
+      const held = parent[oneof.localName] as { case?: string; value?: Fields } | undefined;
+      const value: Fields = held?.case === localName ? held.value! : {};
+      parent[oneof.localName] = { case: localName, value };
+      parent = value;
+      continue;
+    }
     const next = (parent[localName] ??= fieldKind === 'list' ? [{}] : {});
     parent = (Array.isArray(next) ? next[0] : next) as Fields;
   }

@@ -68,6 +68,14 @@ export const listInstanceOverrides = method<registry.ListInstanceOverridesRespon
   'registry',
   'listInstanceOverrides',
 )(registry.ListInstanceOverridesRequest);
+export const setServiceChecks = method<registry.SetServiceChecksResponse>(
+  'registry',
+  'setServiceChecks',
+)(registry.SetServiceChecksRequest);
+export const getCheckResults = method<registry.GetCheckResultsResponse>(
+  'registry',
+  'getCheckResults',
+)(registry.GetCheckResultsRequest);
 export const why = method<admin.WhyResponse>('admin', 'why')(admin.WhyRequest);
 export const getStatus = ({ admin: client }: Clients): Promise<admin.GetStatusResponse> =>
   call(client, 'getStatus', {});

@@ -177,6 +177,7 @@ export class ClusterStage {
         }),
       handOver: (notes) => ask((peer) => peer.handOver(to, notes)),
       storeStatus: (from) => ask((peer) => peer.storeStatus(to, from)),
+      probe: (queries) => ask((peer) => peer.probe(to, queries)).then((answered) => answered),
       answerPart: () => Promise.reject(new Error('no operator asks here')),
       close: () => undefined,
     };

@@ -9,12 +9,14 @@ import { hubOf } from './hub.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import type { Random } from '../../src/base/random.js';
 import { HeartbeatItem, type RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
+import type { DeepPartial, HealthCheck } from '../../src/gen/rollcall/v1/check.js';
 import { HorizonRecord } from '../../src/gen/rollcall/storage/v1/records.js';
-import { type Instance } from '../../src/gen/rollcall/v1/instance.js';
+import { type Instance, Liveness } from '../../src/gen/rollcall/v1/instance.js';
 import { RegisterRequest, WatchServicesResponse } from '../../src/gen/rollcall/v1/registry_service.js';
 import { WatchKind } from '../../src/gen/rollcall/v1/watch.js';
 import type { SelfBeat } from '../../src/domain/health/liveness-clock.js';
 import { ALONE, type Jury } from '../../src/domain/health/peers.js';
+import type { Prober } from '../../src/domain/checks/prober.js';
 import type { RollcallError } from '../../src/model/errors.js';
 import { LIMITS } from '../../src/model/limits.js';
 import { serverActor } from '../../src/model/actor.js';
@@ -42,6 +44,9 @@ export interface Given {
   readonly version?: string;
   readonly metadata?: Map<string, string>;
   readonly address?: string;
+  /** Checks, as HealthCheck.fromPartial takes them. */
+  readonly checks?: DeepPartial<HealthCheck>[];
+  readonly static?: boolean;
   readonly reported?: { readonly state: number; readonly note: string };
 }
 
@@ -59,6 +64,8 @@ export class Stage {
   /** Whom a judge must ask. */
   peers: Jury['others'] = [];
   protectionTimes = PROTECTION;
+  /** Probes the targets of checks. `undefined`: this server does not probe. */
+  prober: Prober | undefined;
   process = new SimProcess(this.world);
   replica!: Replica;
   hub!: WatchHub;
@@ -87,6 +94,7 @@ export class Stage {
     this.replica = startReplica({
       ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
       ...{ protectionTimes: this.protectionTimes, node: 'stage', cluster: undefined },
+      ...(this.prober && { prober: this.prober }),
       members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
     });
     this.hub = hubOf({
@@ -142,9 +150,10 @@ export class Stage {
 
   // The calls of clients.
 
-  register({ ttlS = 5, incarnation, replacesRevision, ...given }: Given = {}): Promise<Registered> {
+  register({ ttlS = 5, incarnation, replacesRevision, static: isStatic, ...given }: Given = {}): Promise<Registered> {
+    const liveness = isStatic ? Liveness.LIVENESS_STATIC : Liveness.LIVENESS_UNSPECIFIED;
     const request = RegisterRequest.fromPartial({
-      instance: { service: 'pay', id: 'p1', port: 80, ...given, ttl: { seconds: BigInt(ttlS), nanos: 0 } },
+      instance: { service: 'pay', id: 'p1', port: 80, liveness, ...given, ttl: { seconds: BigInt(ttlS), nanos: 0 } },
       ...(incarnation !== undefined && { incarnation }),
       ...(replacesRevision !== undefined && { replacesRevision }),
     });

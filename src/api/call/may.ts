@@ -20,6 +20,11 @@ export class May {
     if (!this.hasService(namespace, service)) throw this.#refusal({ namespace, service });
   }
 
+  /** An action beside that of the method must be allowed for a service. */
+  also(action: Action, namespace: string, service: string): void {
+    if (!this.hasService(namespace, service, action)) throw this.#refusal({ namespace, service }, action);
+  }
+
   /** The method must be allowed for all services of a namespace, also for those that are made later. */
   allServices(namespace: string): void {
     if (!this.rights.services(this.#action, namespace)) throw this.#refusal({ namespace, service: '*' });
@@ -97,14 +102,14 @@ export class May {
     return this.call.method.permission as Action; // a rule asks only for a method that has an action
   }
 
-  #refusal(names: Names): RollcallError {
-    const { principal, method } = this.call;
+  #refusal(names: Names, action: string = this.call.method.permission): RollcallError {
+    const { principal } = this.call;
     const object = Object.entries(names)
       .map(([kind, name]) => `${kind} ${JSON.stringify(name)}`)
       .join(', ');
-    const right = `the right "${method.permission}"${object === '' ? '' : ` on ${object}`}`;
-    const wanted = method.permission === 'any' ? 'any right' : right;
-    const metadata = { principal: principal.name, action: method.permission, ...names };
+    const right = `the right "${action}"${object === '' ? '' : ` on ${object}`}`;
+    const wanted = action === 'any' ? 'any right' : right;
+    const metadata = { principal: principal.name, action, ...names };
     return principal.kind === 'anonymous'
       ? new RollcallError(
           'CREDENTIAL_REQUIRED',

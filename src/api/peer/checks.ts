@@ -1,3 +1,4 @@
+import type { ProbeQuery } from '../../model/probe.js';
 import type { HeardNote, Query } from '../../domain/health/liveness-table.js';
 import type { MemberRef } from '../../domain/health/peers.js';
 import type {
@@ -7,6 +8,7 @@ import type {
   HeardNote as HeardNoteMessage,
   HeardQuery,
   LastHeardRequest,
+  ProbeRequest,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
 import { instanceKey } from '../../model/instance.js';
 import { LIMITS } from '../../model/limits.js';
@@ -26,6 +28,22 @@ export function checkLastHeard({ to, queries, promise }: LastHeardRequest): {
 } {
   checkItems('queries', queries, LIMITS.PEER_QUERIES.value);
   return { to: to ?? NO_ADDRESSEE, ids: queries.map(({ id }) => id), queries: queries.map(toQuery), promise };
+}
+
+export function checkProbe({ to, queries }: ProbeRequest): { to: MemberRef; queries: ProbeQuery[] } {
+  const check = new Checker();
+  check.count('queries', queries.length, LIMITS.PEER_PROBES.value, 'items');
+  queries.slice(0, LIMITS.PEER_PROBES.value).forEach((query, i) => {
+    const field = `queries[${i}]`;
+    check.name(`${field}.namespace`, query.namespace, NAMESPACE);
+    check.name(`${field}.service`, query.service, SERVICE);
+    check.name(`${field}.id`, query.id, INSTANCE_ID);
+    check.name(`${field}.incarnation`, query.incarnation, RUN_ID);
+    check.name(`${field}.check`, query.check, SERVICE);
+    check.chars(`${field}.fingerprint`, query.fingerprint, LIMITS.INCARNATION_CHARS.value);
+  });
+  check.done();
+  return { to: to ?? NO_ADDRESSEE, queries };
 }
 
 export function checkHandOver({ to, notes }: HandOverRequest): { to: MemberRef; notes: HeardNote[] } {

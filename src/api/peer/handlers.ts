@@ -4,13 +4,19 @@ import { type HeardAnswer, HeardKind, type PeerServiceDefinition } from '../../g
 import { toDuration } from '../../model/time.js';
 import type { LocalParts } from './local-parts.js';
 import { asksNothing, type Handlers, unary } from '../call/method.js';
-import { checkAnswerPart, checkHandOver, checkLastHeard, checkStoreStatus } from './checks.js';
+import { checkAnswerPart, checkHandOver, checkLastHeard, checkProbe, checkStoreStatus } from './checks.js';
 
 /** The handlers of PeerService. */
 export function peerHandlers(peer: PeerAnswers, parts: LocalParts): Handlers<PeerServiceDefinition> {
   return {
     lastHeard: unary(checkLastHeard, asksNothing, ({ to, ids, queries, promise }) => ({
       answers: peer.lastHeard(to, queries, promise).map((answer, i) => toMessage(ids[i]!, answer)),
+    })),
+
+    probe: unary(checkProbe, asksNothing, async ({ to, queries }) => ({
+      results: (await peer.probe(to, queries)).map(({ outcome, latencyMs, error }) => ({
+        ...{ outcome, error, latency: toDuration(latencyMs) },
+      })),
     })),
 
     handOver: unary(checkHandOver, asksNothing, ({ to, notes }) => {

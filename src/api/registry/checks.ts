@@ -32,6 +32,7 @@ import { matcher, type Matcher } from '../../domain/registry/filter.js';
 import type { InstanceRef, Registration } from '../../domain/registry/registrations.js';
 import { serviceSelection } from '../../domain/registry/watching.js';
 import { Checker } from '../call/checker.js';
+import { checkHealthChecks } from './health-checks.js';
 import { checkRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
@@ -56,7 +57,7 @@ export function checkRegister(
 }
 
 /** Warnings about fields that the server accepts, although they are probably a mistake. */
-function warningsOf(given: Instance, { id, address, port }: Instance): string[] {
+function warningsOf(given: Instance, { id, address, port, liveness, checks }: Instance): string[] {
   const warnings: string[] = [];
   if (given.address === '')
     warnings.push(`address is empty: ${address}, where the request came from, is taken; behind NAT that is wrong`);
@@ -66,6 +67,8 @@ function warningsOf(given: Instance, { id, address, port }: Instance): string[] 
     warnings.push(`address "${address}" is a host name: clients that need an IP address, such as xDS, will not see it`);
   if (address.includes('_'))
     warnings.push(`address "${address}" has a "_", which host names must not have: some resolvers refuse it`);
+  if (liveness === Liveness.LIVENESS_HEARTBEAT && checks.some(({ deregisterAfter }) => deregisterAfter))
+    warnings.push('deregister_after is meant for LIVENESS_STATIC: a process that sends heartbeats registers again');
   return warnings;
 }
 
@@ -82,13 +85,19 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
   const weight = check.range('instance.weight', given.weight ?? WEIGHT_DEFAULT, 0, WEIGHT_MAX);
   const ttlMs = check.duration('instance.ttl', given.ttl, TTL_MS);
   const liveness = check.enumValue('instance.liveness', given.liveness, Liveness) || Liveness.LIVENESS_HEARTBEAT;
+  const endpoints = checkEndpoints(check, given);
+  const checks = checkHealthChecks(check, 'instance.checks', given.checks, endpoints);
+  checks.forEach(({ endpoint }, i) => {
+    if (endpoint === '' && port === 0)
+      check.refuse(`instance.checks[${i}].endpoint`, 'is required: the instance has no main port');
+  });
   return {
     namespace,
     service,
     id,
     address,
     port,
-    endpoints: checkEndpoints(check, given),
+    endpoints,
     tags: [...new Set(given.tags)].sort(),
     metadata: given.metadata,
     version: given.version,
@@ -100,6 +109,8 @@ function checkInstance(check: Checker, given: Instance, peerAddress: string): In
       state: ReportedState.REPORTED_STATE_HEALTHY,
       note: '',
     },
+    checks,
+    healthNote: '',
     incarnation: '',
     health: Health.HEALTH_UNSPECIFIED,
     healthReason: HealthReason.HEALTH_REASON_UNSPECIFIED,

@@ -6,10 +6,12 @@ import type {
   DeregisterInstancesResponse,
   DeregisterResult,
   DiscoverResponse,
+  GetInstanceResponse,
   HeartbeatResponse,
   ListInstanceOverridesResponse,
   ListInstancesResponse,
   ListNamespacesResponse,
+  ListServiceChecksResponse,
   ListServicesResponse,
   RegisterResponse,
   RegistryServiceDefinition,
@@ -18,7 +20,15 @@ import type {
 import type { InstanceRef } from '../../domain/registry/registrations.js';
 import { RollcallError } from '../../model/errors.js';
 import { withoutNames } from '../../model/actor.js';
+import type { ServiceChecksItem } from '../../model/check.js';
 import type { OverrideItem } from '../../model/override.js';
+import type { CheckResults } from './check-results.js';
+import {
+  checkGetCheckResults,
+  checkListServiceChecks,
+  checkReleaseChecks,
+  checkSetServiceChecks,
+} from './check-calls.js';
 import { toDuration } from '../../model/time.js';
 import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
 import { callerOf, readerOf, signedBy } from '../call/signature.js';
@@ -45,8 +55,12 @@ const REMOVALS_AT_A_TIME = 100;
 const NOT_ALLOWED = 'the caller may not remove instances of this service';
 
 /** The handlers of RegistryService. */
-export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<RegistryServiceDefinition> {
-  const { registrations, heartbeats, discovery, lookup, overrides, freshness, catalog } = replica;
+export function registryHandlers(
+  replica: Replica,
+  hub: WatchHub,
+  results: CheckResults,
+): Handlers<RegistryServiceDefinition> {
+  const { registrations, heartbeats, discovery, lookup, overrides, serviceChecks, freshness, catalog } = replica;
 
   /** Answers now if the catalog is fresh enough, which is the common case. Otherwise it waits until the catalog is. */
   const reading = <T>(read: ReadOptions, answer: () => T): T | Promise<T> => {
@@ -65,6 +79,7 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
       ({ registration, warnings }, may) => {
         const { namespace, service } = registration.instance;
         may.service(namespace, service);
+        if (registration.instance.checks.length > 0) may.also('check', namespace, service);
         return { registration, warnings, sees: (other: string) => may.hasService(namespace, other, 'read') };
       },
       async ({ registration, warnings, sees }, call): Promise<RegisterResponse> => {
@@ -124,11 +139,18 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
         may.service(namespace, service);
         return { ...request, mayKnowWho: may.hasService(namespace, service, 'operate') };
       },
-      ({ namespace, service, id, read, mayKnowWho }) =>
-        reading(read, () => ({
-          instance: discovery.get(namespace, service, id, mayKnowWho),
-          ...readFields(freshness.stamp()),
-        })),
+      ({ namespace, service, id, read, mayKnowWho }) => {
+        const answer = reading(read, (): GetInstanceResponse => {
+          const instance = discovery.get(namespace, service, id, mayKnowWho);
+          return { instance, ...readFields(freshness.stamp()), checkSummary: undefined, checks: [] };
+        });
+        // Without checks, and with nothing to wait for, the answer needs no promise.
+        if (!(answer instanceof Promise) && !results.has({ namespace, service, id })) return answer;
+        return Promise.resolve(answer).then(async (shown): Promise<GetInstanceResponse> => {
+          const { summary, checks } = await results.of({ namespace, service, id }, mayKnowWho, 1);
+          return { ...shown, checkSummary: summary, checks };
+        });
+      },
     ),
 
     listServices: unary(
@@ -224,6 +246,49 @@ export function registryHandlers(replica: Replica, hub: WatchHub): Handlers<Regi
       checkClearOverride,
       needs(({ names: { namespace, service } }, may) => may.service(namespace, service)),
       ({ names, expectedRevision, claim }, call) => overrides.clear(names, expectedRevision, signedBy(call, claim)),
+    ),
+
+    setServiceChecks: unary(
+      checkSetServiceChecks,
+      needs(({ names: { namespace, service } }, may) => may.service(namespace, service)),
+      async ({ names, checks, claim }, call) => ({
+        revision: await serviceChecks.set(names, checks, signedBy(call, claim)),
+      }),
+    ),
+
+    listServiceChecks: unary(
+      checkListServiceChecks,
+      (list, may) => {
+        may.anything();
+        return { ...list, rights: may.rights };
+      },
+      ({ namespace, size, after, selection, read, rights }) =>
+        reading(read, (): ListServiceChecksResponse => {
+          const sees = (item: ServiceChecksItem): boolean => rights.service('read', item.namespace, item.scope);
+          const { entries, last } = serviceChecks.list(namespace, size, after, sees);
+          const services = entries.map((one) =>
+            rights.service('operate', one.namespace, one.service) ? one : { ...one, actor: withoutNames(one.actor) },
+          );
+          return { services, nextPageToken: pageToken(last, selection), ...readFields(freshness.stamp()) };
+        }),
+    ),
+
+    releaseChecks: unary(
+      checkReleaseChecks,
+      needs(({ scope: { namespace, service } }, may) => may.service(namespace, service)),
+      ({ scope, claim }, call) => serviceChecks.release(scope, signedBy(call, claim)),
+    ),
+
+    getCheckResults: unary(
+      checkGetCheckResults,
+      ({ names }, may) => {
+        may.service(names.namespace, names.service);
+        return { names, mayKnowWho: may.hasService(names.namespace, names.service, 'operate') };
+      },
+      async ({ names, mayKnowWho }) => {
+        discovery.get(names.namespace, names.service, names.id, mayKnowWho); // throws if it is not registered
+        return results.of(names, mayKnowWho);
+      },
     ),
 
     listInstanceOverrides: unary(

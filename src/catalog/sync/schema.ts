@@ -9,7 +9,7 @@ import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
 import { putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
 
 /** The schema that this program writes, and the lowest schema that a program needs to read it. */
-const SCHEMA = { writtenBy: 3, minReader: 3 };
+const SCHEMA = { writtenBy: 4, minReader: 4 };
 /** The lowest schema that this program can read. */
 const OLDEST_READABLE = 2;
 

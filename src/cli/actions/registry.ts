@@ -5,6 +5,7 @@ import { instanceTable } from '../instance-table.js';
 import { type Cell, table } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
+import { type CheckFlags, checkOf } from './checks.js';
 import { keepRegistered } from './keep-registered.js';
 import { watchInstances } from './watch-instances.js';
 
@@ -18,7 +19,7 @@ export interface FilterFlags {
 }
 
 /** The flags of register. */
-export interface RegisterFlags {
+export interface RegisterFlags extends CheckFlags {
   readonly id?: string;
   readonly address: string;
   readonly port?: number;
@@ -148,6 +149,7 @@ export async function deregister(
 
 function instanceOf({ namespace, flags }: Session<RegisterFlags>, service: string | undefined) {
   const { address, port = 0, tag = [], metadata = {}, instanceVersion = '', region = '', zone = '' } = flags;
+  const check = checkOf(flags);
   if (service === undefined) throw new CommandFailed('the service is missing', Exit.USAGE);
   return {
     ...{ namespace, service, address, port, tags: [...tag], version: instanceVersion },
@@ -157,6 +159,7 @@ function instanceOf({ namespace, flags }: Session<RegisterFlags>, service: strin
     ...(flags.weight !== undefined && { weight: flags.weight }),
     ...(flags.ttl !== undefined && { ttl: { seconds: BigInt(flags.ttl), nanos: 0 } }),
     ...(flags.static && { liveness: Liveness.LIVENESS_STATIC }),
+    ...(check && { checks: [check] }),
   };
 }
 

@@ -147,14 +147,26 @@ function healthOf({ from, to, reason }: Transition): string {
   const why =
     reason === HealthReason.HEALTH_REASON_UNSPECIFIED
       ? ''
-      : `, ${HealthReason[reason].replace('HEALTH_REASON_', '').toLowerCase()}`;
+      : `, ${HealthReason[reason].replace('HEALTH_REASON_', '').toLowerCase().replaceAll('_', ' ')}`;
   return from === to || from === Health.HEALTH_UNSPECIFIED
     ? `${words(to)}${why}`
     : `${words(from)} -> ${words(to)}${why}`;
 }
 
+/** The answers of servers about a check. */
+const PROBED: Partial<Record<TestimonyKind, string>> = {
+  [TestimonyKind.TESTIMONY_KIND_PASSED]: 'passed',
+  [TestimonyKind.TESTIMONY_KIND_FAILED]: 'failed',
+  [TestimonyKind.TESTIMONY_KIND_INCONCLUSIVE]: 'could not probe',
+};
+
 function causeOf(cause: Cause | undefined): string {
   if (!cause) return '';
+  const probed = cause.testimonies.filter(({ kind }) => PROBED[kind] !== undefined);
+  if (probed.length > 0) {
+    const answers = probed.map(({ node, kind, error }) => `${node} ${PROBED[kind]}${error && ` (${error})`}`);
+    return `decided by ${cause.decidedBy}: ${answers.join(', ')}`;
+  }
   const answers = cause.testimonies.map(({ node, kind, age }) => {
     if (kind === TestimonyKind.TESTIMONY_KIND_HEARD) return `${node} heard it`;
     return `${node} ${age ? `${(fromDuration(age) / 1_000).toFixed(1)} s` : 'never'}`;

@@ -1,26 +1,8 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { OverrideFlags } from '../actions/overrides.js';
 import { example } from '../output.js';
 import { remote, wholeNumber } from '../session.js';
-
-const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
-
-/** Reads a time such as "90s", "30m", "2h" or "1d", in seconds. */
-function seconds(text: string): number {
-  const [, count, unit] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
-  if (count === undefined)
-    throw new InvalidArgumentError('It must be one whole number with one unit, s, m, h or d, as in "90m" or "2h".');
-  return Number(count) * UNITS[unit!]!;
-}
-
-/** Reads a time up to a bound. */
-const upTo =
-  (max: string) =>
-  (text: string): number => {
-    const found = seconds(text);
-    if (found > seconds(max)) throw new InvalidArgumentError(`It must be ${max} at most.`);
-    return found;
-  };
+import { upTo } from '../times.js';
 
 function overrideFlags(command: Command): Command {
   return command

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { FilterFlags, RegisterFlags } from '../actions/registry.js';
+import { checkFlags } from './checks.js';
 import { example } from '../output.js';
 import { keyValue, remote, several, wholeNumber } from '../session.js';
 
@@ -91,14 +92,14 @@ export function registryCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall watch pay', 'rollcall watch pay cart -o json'));
 
-  remote<RegisterFlags>(registerFlags(program), async (session, service) => {
+  remote<RegisterFlags>(checkFlags(registerFlags(program)), async (session, service) => {
     const { register } = await import('../actions/registry.js');
     await register(session, service);
   }).addHelpText(
     'after',
     example(
       'rollcall register pay --address 10.0.0.7 --port 8080',
-      'rollcall register db --static --address 10.0.0.9 --port 5432',
+      'rollcall register db --static --address 10.0.0.9 --port 5432 --check-tcp',
     ),
   );
 

@@ -6,6 +6,7 @@ import type { CatalogChange } from '../../catalog/changes.js';
 import { MEMBER } from '../../catalog/kinds.js';
 import type { MemberItem } from '../../model/member.js';
 import type { PeerStoreStatus } from '../health/peers.js';
+import { Checkers } from './checkers.js';
 import { Judges } from './judges.js';
 import type { PeerLinks } from './peer-links.js';
 import { COUNTERS } from './instruments.js';
@@ -38,6 +39,7 @@ export class Members {
   /** Called after a disturbance. */
   readonly disturbed = new Listeners<[]>();
   readonly #judges = new Judges();
+  readonly #checkers = new Checkers();
   /** The last rewrite of each member that the watch of this process has shown. */
   readonly #seen = new Map<string, { readonly writeId: string; readonly atMs: number }>();
   #hasJoined = false;
@@ -52,6 +54,11 @@ export class Members {
   /** The id of the member that judges a service. `undefined` if there are no members. */
   judgeOf(namespace: string, service: string): string | undefined {
     return this.#judges.of(namespace, service);
+  }
+
+  /** The id of the member that probes the instance at a key. `undefined` if there are no members. */
+  checkerOf(key: string): string | undefined {
+    return this.#checkers.of(key);
   }
 
   /** The last rewrite of a member that the watch of this process has shown. */
@@ -99,7 +106,9 @@ export class Members {
   #elect(): void {
     const { id, catalog, links } = this.parts;
     const { members } = catalog;
-    this.#judges.elect(members.map(({ name }) => name));
+    const ids = members.map(({ name }) => name);
+    this.#judges.elect(ids);
+    this.#checkers.elect(ids);
     for (const member of members) if (member.name !== id) links.to(member);
     this.changed.call();
   }

@@ -170,6 +170,10 @@ export class Membership implements Cluster, Closeable {
     return this.#members.judgeOf(namespace, service) === this.id;
   }
 
+  checks(key: string): boolean {
+    return this.#members.checkerOf(key) === this.id;
+  }
+
   fenced(): FenceReason | undefined {
     if (this.#state.name === 'LEAVING' || this.#state.name === 'GONE') return 'LEAVING';
     if (!this.#own()) return 'NOT_A_MEMBER';

@@ -48,6 +48,9 @@ export class PeerLinks {
       node: record.node,
       lastHeard: (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> =>
         this.#asked(peer, peer.link.lastHeard(queries, promise)),
+      // It takes as long as the probe, so it says nothing about whether the member answers in time.
+      probe: (queries, timeoutMs) =>
+        inTime(this.parts.clock, timeoutMs + ANSWER_MAX_MS, peer.link.probe(queries, timeoutMs)),
     };
   }
 
@@ -72,7 +75,9 @@ export class PeerLinks {
   answerParts(method: string, request: Uint8Array): Promise<{ id: string; part: Uint8Array | undefined }[]> {
     return Promise.all(
       [...this.#links.values()].map(async ({ ref, link }) => {
-        const part = await this.#inTime(link.answerPart(method, request)).catch(() => undefined);
+        const part = await inTime(this.parts.clock, ANSWER_MAX_MS, link.answerPart(method, request)).catch(
+          () => undefined,
+        );
         return { id: ref.id, part };
       }),
     );
@@ -108,7 +113,7 @@ export class PeerLinks {
     const { ref, address } = peer;
     const { log } = this.parts;
     try {
-      const answered = await this.#inTime(answer);
+      const answered = await inTime(this.parts.clock, ANSWER_MAX_MS, answer);
       if (peer.failing) log.info({ member: ref.id, address }, 'a member answers again');
       peer.failing = false;
       return answered;
@@ -119,17 +124,18 @@ export class PeerLinks {
       throw error;
     }
   }
+}
 
-  async #inTime<T>(answer: Promise<T>): Promise<T> {
-    const timeUp = new AbortController();
-    const late = delay(this.parts.clock, ANSWER_MAX_MS, timeUp.signal).then((): T => {
-      throw new Error(`no answer within ${ANSWER_MAX_MS} ms`);
-    });
-    late.catch(() => undefined);
-    try {
-      return await Promise.race([answer, late]);
-    } finally {
-      timeUp.abort();
-    }
+/** Waits for an answer for a while, and throws if there is none. */
+async function inTime<T>(clock: Clock, maxMs: number, answer: Promise<T>): Promise<T> {
+  const timeUp = new AbortController();
+  const late = delay(clock, maxMs, timeUp.signal).then((): T => {
+    throw new Error(`no answer within ${maxMs} ms`);
+  });
+  late.catch(() => undefined);
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    timeUp.abort();
   }
 }

@@ -1,8 +1,8 @@
 import type { Catalog } from '../../catalog/catalog.js';
-import type { InstanceItem } from '../../model/instance.js';
+import { canFall, type InstanceItem } from '../../model/instance.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { LivenessTable } from './liveness-table.js';
-import { countsAsFallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
+import { fallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
 
 /** A fall is widespread if this share of the registry, of a namespace or of a zone fell too: one zone of five. */
 const PERCENT = 20;
@@ -39,7 +39,7 @@ export class Extent {
 
   constructor(private readonly parts: ExtentParts) {}
 
-  /** Returns true if much of the registry, of the namespace, or of the zone of one of these instances fell silent. */
+  /** Returns true if much of the registry, of the namespace, or of the zone of one of these instances fell ill. */
   isWidespread(fallen: readonly InstanceItem[]): boolean {
     const { nowMs } = this.parts.liveness;
     if (nowMs - this.#countedAtMs >= COUNT_EVERY_MS) this.#count();
@@ -57,7 +57,7 @@ export class Extent {
     this.#tallies = new Map();
     for (const [namespace, { scopes }] of catalog.instances.namespaces()) {
       for (const [service, { value: scope }] of scopes) {
-        const items = [...scope.live()].filter(({ expectsHeartbeats }) => expectsHeartbeats);
+        const items = [...scope.live()].filter(canFall);
         const since = liveness.nowMs - memoryMs(times, items);
         for (const item of items) this.#countOne(item, `${namespace}/${service}`, since);
       }
@@ -68,7 +68,7 @@ export class Extent {
     const { table, liveness, times } = this.parts;
     const entry = table.entry(item.key);
     if (!entry) return;
-    const fell = countsAsFallSince(item, entry, sinceMs);
+    const fell = fallSince(item, entry, sinceMs) !== undefined;
     const isUp = item.isUp && liveness.nowMs - entry.runBeganMs >= seasonMs(times, item.ttlMs);
     if (!fell && !isUp) return;
     for (const scope of surroundingsOf(item)) {

@@ -1,11 +1,11 @@
 import type { Catalog } from '../../catalog/catalog.js';
 import { recordedProtection } from '../../catalog/kinds.js';
-import type { InstanceItem } from '../../model/instance.js';
+import { canFall, type InstanceItem } from '../../model/instance.js';
 
 /**
  * Limits the verdicts that one service gets at once, to as many as leave fewer than half of its instances up. That is
  * where a protection begins. The rest are recorded afterwards, and a protection shows them: so no view of the service is
- * ever empty because many instances fell silent in the same moment.
+ * ever empty because many instances fell ill in the same moment.
  *
  * A service that is not protected then loses the others a moment later.
  */
@@ -46,7 +46,7 @@ export class FallLimit {
     const scope = this.catalog.instances.scope(namespace, name);
     if (!scope || recordedProtection(scope)?.record.active) return Infinity;
     let up = 0;
-    for (const { isUp, expectsHeartbeats } of scope.live()) if (isUp && expectsHeartbeats) up++;
+    for (const item of scope.live()) if (item.isUp && canFall(item)) up++;
     // One more than leaves exactly half.
     return Math.floor(up / 2) + 1;
   }

@@ -8,14 +8,14 @@ import { type InstanceItem, silenced } from '../../model/instance.js';
 import { toDuration } from '../../model/time.js';
 import { Deadlines, TICK_MS } from './deadlines.js';
 import { Expiry } from './expiry.js';
-import { FallLimit } from './fall-limit.js';
+import type { FallLimit } from './fall-limit.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { Answer, LivenessEntry, LivenessTable, Query } from './liveness-table.js';
 import { Outcomes } from './outcomes.js';
 import type { Cluster, Jury } from './peers.js';
 import { type Postponement, Postponements } from './postponements.js';
-import { COUNTERS } from './instruments.js';
-import { type ProtectionTimes, seasonMs } from './protection-times.js';
+import type { ProtectionTimes } from './protection-times.js';
+import type { Seasoning } from './seasoning.js';
 import type { Successors } from './successors.js';
 
 /** The most instances in one round: they share one question and one transaction. */
@@ -42,6 +42,8 @@ export interface JudgeParts {
   readonly liveness: LivenessClock;
   readonly cluster: Cluster;
   readonly successors: Successors;
+  readonly seasoning: Seasoning;
+  readonly limit: FallLimit;
   readonly protectionTimes: ProtectionTimes;
   readonly clock: Clock;
   /** The name of the node of this server. */
@@ -69,15 +71,13 @@ export class Judge implements Closeable {
   readonly #deadlines: Deadlines;
   readonly #expiry: Expiry;
   readonly #outcomes: Outcomes;
-  readonly #limit: FallLimit;
   readonly #postponements: Postponements;
   readonly #rounds = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   #ticking: Timer | undefined;
 
   constructor(private readonly parts: JudgeParts) {
-    const { catalog, commits, telemetry } = parts;
-    this.#limit = new FallLimit(catalog);
+    const { commits, telemetry } = parts;
     this.#deadlines = new Deadlines(parts);
     this.#outcomes = new Outcomes(commits, telemetry);
     this.#expiry = new Expiry({ ...parts, outcomes: this.#outcomes });
@@ -127,7 +127,7 @@ export class Judge implements Closeable {
   }
 
   async #round(entries: readonly LivenessEntry[]): Promise<void> {
-    const { cluster, commits } = this.parts;
+    const { cluster, commits, seasoning } = this.parts;
     const jury = cluster.jury();
     const cases = entries.map((entry): Case => {
       const { item } = entry;
@@ -141,17 +141,18 @@ export class Judge implements Closeable {
       if (!jury) this.#postponements.unanswered();
       else {
         silent = await this.#allSilent(cases, jury, false);
-        chosen = this.#limit.choose(silent);
+        chosen = this.parts.limit.choose(silent);
         const promised = await this.#allSilent(chosen, jury, true);
         await this.#outcomes.commit(promised, jury.guard, 'verdicts', ({ entry, item, testimonies }) => {
           const cause = { decidedBy: this.parts.node, testimonies };
-          return commits.instanceTxn(silenced(item, this.#isSeasoned(entry), cause, commits.stamp()), item.modRevision);
+          const record = silenced(item, seasoning.isSeasoned(entry), cause, commits.stamp());
+          return commits.instanceTxn(record, item.modRevision);
         });
       }
     } catch (error) {
       this.#outcomes.failed(error, 'a verdict could not be committed; retrying');
     } finally {
-      this.#limit.done(chosen);
+      this.parts.limit.done(chosen);
     }
     this.#armAgain(entries, chosen.length < silent.length ? heldBack(silent, chosen) : NONE);
   }
@@ -159,19 +160,6 @@ export class Judge implements Closeable {
   async #expire(entries: readonly LivenessEntry[]): Promise<void> {
     await this.#expiry.remove(entries);
     this.#armAgain(entries);
-  }
-
-  /**
-   * Returns true if the fall of an instance counts as that of a member of its service: it had been registered for its
-   * season, it was shown, and no successor has its address.
-   */
-  #isSeasoned(entry: LivenessEntry): boolean {
-    const { liveness, successors, protectionTimes, telemetry } = this.parts;
-    const { ttlMs, isUp } = entry.item;
-    const registeredMs = liveness.nowMs - entry.runBeganMs;
-    const seasoned = registeredMs >= seasonMs(protectionTimes, ttlMs) && isUp && !successors.standsFor(entry);
-    if (!seasoned) telemetry.counters.add(COUNTERS.verdicts_unseasoned);
-    return seasoned;
   }
 
   /** The cases for which every member, this one included, answers SILENT about the same record. */
@@ -223,7 +211,8 @@ function testimoniesOf(
     const answer = ofOne?.[position];
     if (answer?.kind !== 'SILENT' && answer?.kind !== 'HEARD') return [];
     const kind = answer.kind === 'HEARD' ? TestimonyKind.TESTIMONY_KIND_HEARD : TestimonyKind.TESTIMONY_KIND_SILENT;
-    return [{ node: nodes[i]!, kind, age: answer.ageMs === undefined ? undefined : toDuration(answer.ageMs) }];
+    const age = answer.ageMs === undefined ? undefined : toDuration(answer.ageMs);
+    return [{ node: nodes[i]!, kind, age, latency: undefined, error: '' }];
   });
 }
 

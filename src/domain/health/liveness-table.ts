@@ -32,6 +32,10 @@ export interface LivenessEntry {
   fellMs: number;
   /** True if the record was silent when it was found at a start. */
   foundSilent: boolean;
+  /** When this process saw the last verdict on its checks. Means something only while a check has failed. */
+  failedMs: number;
+  /** True if that verdict was found at a start. */
+  foundFailed: boolean;
   /** When the time began that a silent record is kept: `fellMs`, or a later listing. */
   keptFromMs: number;
 }
@@ -191,6 +195,8 @@ export class LivenessTable {
       placedMs: found ? -Infinity : stamp,
       fellMs: stamp,
       foundSilent: found && item.record.silent,
+      failedMs: stamp,
+      foundFailed: found,
       keptFromMs: stamp,
     };
     this.#entries.set(item.key, entry);
@@ -213,6 +219,7 @@ export class LivenessTable {
       entry.keptFromMs = stamp;
       entry.foundSilent = false;
     }
+    this.#verdictSeen(entry, item);
     entry.item = item;
     entry.changeStampMs = stamp;
     entry.floorMs = -Infinity;
@@ -222,7 +229,15 @@ export class LivenessTable {
   /** Takes in that a record of another kind changed how an instance is shown. That is no sign of life. */
   recordMoved(item: InstanceItem): void {
     const entry = this.#entries.get(item.key);
-    if (entry?.item.modRevision === item.modRevision) entry.item = item;
+    if (entry?.item.modRevision !== item.modRevision) return;
+    this.#verdictSeen(entry, item);
+    entry.item = item;
+  }
+
+  #verdictSeen(entry: LivenessEntry, { checks }: InstanceItem): void {
+    if (entry.item.checks.item?.revision === checks.item?.revision) return;
+    entry.failedMs = this.clock.stamp();
+    entry.foundFailed = false;
   }
 
   /** The last sign of life of the standing incarnation. -Infinity: there was none since this process started. */

@@ -1,4 +1,6 @@
 import type { Compare } from '../../store/store.js';
+import type { ProbeQuery } from '../../model/probe.js';
+import type { ProbeResult } from '../../model/probe.js';
 import type { Answer, HeardNote, Query } from './liveness-table.js';
 
 /** One membership: a process, from one join to its end. */
@@ -21,6 +23,8 @@ export interface PeerStoreStatus {
 export interface PeerLink {
   /** Answers each query in order; see LivenessTable.answer. */
   lastHeard(queries: readonly Query[], promise: boolean): Promise<readonly Answer[]>;
+  /** Answers each query in order, after a probe of its own. */
+  probe(queries: readonly ProbeQuery[], timeoutMs: number): Promise<readonly ProbeResult[]>;
   /** Hands over the beats that this member heard. */
   handOver(notes: readonly HeardNote[]): Promise<void>;
   /** Resolves to the state of the store as that member sees it. `from` is the id of this member. */
@@ -34,7 +38,7 @@ export interface PeerLink {
 export type PeerConnector = (member: MemberRef & { readonly address: string }) => PeerLink;
 
 /** A member that a round asks. */
-export interface Juror extends Pick<PeerLink, 'lastHeard'> {
+export interface Juror extends Pick<PeerLink, 'lastHeard' | 'probe'> {
   /** The name of its node. */
   readonly node: string;
 }
@@ -53,6 +57,8 @@ export interface Cluster {
   jury(): Jury | undefined;
   /** Returns true if this member judges the instances of that service. */
   judges(namespace: string, service: string): boolean;
+  /** Returns true if this member probes the instance at that key. */
+  checks(key: string): boolean;
   /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
   fenced(): string | undefined;
   /** Calls `listener` when the set of members, and so the judges, have changed. Ends when `signal` is aborted. */
@@ -65,6 +71,7 @@ export interface Cluster {
 export const ALONE: Cluster = {
   jury: () => ({ guard: [], others: [] }),
   judges: () => true,
+  checks: () => true,
   fenced: () => undefined,
   onMembers: () => undefined,
   onDisturbance: () => undefined,

@@ -9,7 +9,7 @@ import type { Attempt, Commits } from '../../catalog/commits.js';
 import { INSTANCE, PROTECTION, recordedProtection } from '../../catalog/kinds.js';
 import type { ProtectionRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { RollcallError } from '../../model/errors.js';
-import type { InstanceItem } from '../../model/instance.js';
+import { canFall, fallsOf, type InstanceItem } from '../../model/instance.js';
 import type { Signature } from '../../model/actor.js';
 import { ifReadable } from '../../model/item.js';
 import {
@@ -29,7 +29,7 @@ import type { Cluster } from './peers.js';
 import { type Beginning, type ProtectionRule } from './protection-rule.js';
 import type { ProtectionTimes } from './protection-times.js';
 
-/** How often services with silent instances are looked at. */
+/** How often services with ill instances are looked at. */
 const TICK_MS = 250;
 /** The wait before a write that the store did not take is repeated. */
 const WRITE_AGAIN_MS = 1_000;
@@ -38,12 +38,12 @@ const WRITES_MAX = 100;
 /** The most services that the alarm names. */
 const NAMED_MAX = 5;
 
-/** The instances of one service that expect heartbeats, counted. */
+/** The instances of one service that can fall, counted. */
 interface Service {
   readonly namespace: string;
   readonly name: string;
   up: number;
-  /** Silent instances that were seasoned when they fell, and those that were not. */
+  /** Ill instances that were seasoned when they fell, and those that were not. */
   seasoned: number;
   unseasoned: number;
   /** Since when this member has seen the protection; and since when enough instances have been up to end it. */
@@ -74,7 +74,7 @@ export interface ProtectionKeeperParts {
 }
 
 /**
- * Protects a service from an event in which many of its instances fall silent. A fault of the network or of this product
+ * Protects a service from an event in which many of its instances fall ill. A fault of the network or of this product
  * is then more likely than the death of all of them.
  *
  * The member that judges a service writes the record, under the guard of its verdicts. The record decides, and says from
@@ -83,7 +83,7 @@ export interface ProtectionKeeperParts {
  */
 export class ProtectionKeeper implements Closeable {
   readonly #services = new Map<string, Service>();
-  /** Services with silent instances or an active protection: only they can need another record. */
+  /** Services with ill instances or an active protection: only they can need another record. */
   readonly #unsettled = new Set<Service>();
   readonly #writes = new Set<Promise<void>>();
   readonly #active = new Set<string>();
@@ -148,11 +148,11 @@ export class ProtectionKeeper implements Closeable {
 
   #count(item: InstanceItem, sign: 1 | -1): Service {
     const service = this.#service(item.namespace, item.scope);
-    if (!item.expectsHeartbeats || item.removedAtMs !== undefined) return service;
-    const { silent, seasoned } = item.record;
+    if (!canFall(item) || item.removedAtMs !== undefined) return service;
+    const falls = fallsOf(item);
     if (item.isUp) service.up += sign;
-    if (silent && seasoned) service.seasoned += sign;
-    if (silent && !seasoned) service.unseasoned += sign;
+    if (falls.some(({ seasoned }) => seasoned)) service.seasoned += sign;
+    else if (falls.length > 0) service.unseasoned += sign;
     if (service.seasoned > 0) this.#unsettled.add(service);
     return service;
   }
@@ -192,7 +192,7 @@ export class ProtectionKeeper implements Closeable {
     const services = [...this.#active].map((key) => key.slice(PROTECTIONS.length));
     alarms.raise(
       ALARMS.PROTECTION,
-      `many instances of a service fell silent at once, and are still shown: ${nameSome(services, NAMED_MAX)}`,
+      `many instances of a service fell silent or failed their checks at once, and are still shown: ${nameSome(services, NAMED_MAX)}`,
     );
   }
 

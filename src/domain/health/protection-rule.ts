@@ -1,11 +1,11 @@
 import type { Scope } from '../../catalog/collection.js';
-import type { InstanceItem } from '../../model/instance.js';
+import { canFall, fallsOf, type InstanceItem } from '../../model/instance.js';
 import type { ProtectedEvent, ProtectionItem } from '../../model/protection.js';
 import { findEvent, type Fallen } from './events.js';
 import type { Extent } from './extent.js';
 import type { LivenessClock } from './liveness-clock.js';
 import type { LivenessEntry, LivenessTable } from './liveness-table.js';
-import { countsAsFallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
+import { fallSince, memoryMs, type ProtectionTimes, seasonMs } from './protection-times.js';
 
 /**
  * A service that loses more than this number is protected by itself: the failure of a node or a bad
@@ -24,7 +24,7 @@ export interface ProtectionRuleParts {
   readonly times: ProtectionTimes;
 }
 
-/** An instance that expects heartbeats, with what this process noted about it. */
+/** An instance that can fall, with what this process noted about it. */
 interface Known {
   readonly item: InstanceItem;
   readonly entry: LivenessEntry;
@@ -73,7 +73,7 @@ export class ProtectionRule {
     const { table, times } = this.parts;
     const known: Known[] = [];
     for (const item of scope.live()) {
-      const entry = item.expectsHeartbeats ? table.entry(item.key) : undefined;
+      const entry = canFall(item) ? table.entry(item.key) : undefined;
       if (entry) known.push({ item, entry, seasonedAtMs: entry.runBeganMs + seasonMs(times, item.ttlMs) });
     }
     return known;
@@ -88,20 +88,19 @@ export class ProtectionRule {
         times,
         known.map(({ item }) => item),
       );
-    return known
-      .filter(({ item, entry }) => countsAsFallSince(item, entry, since) && item.instance.registrationRevision > after)
-      .map(({ item, entry: { fellMs, foundSilent }, seasonedAtMs }) => {
-        return { item, fellMs, revision: item.instance.registrationRevision, seasonedAtMs, found: foundSilent };
-      });
+    return known.flatMap(({ item, entry, seasonedAtMs }) => {
+      const fall = fallSince(item, entry, since);
+      return fall && fall.revision > after ? [{ item, seasonedAtMs, ...fall }] : [];
+    });
   }
 
   /**
-   * The instances that are up now. While an instance is silent that was too young to count, those younger than their ttl
+   * The instances that are up now. While an instance is ill that was too young to count, those younger than their ttl
    * do not count either: the next process of a loop that starts and dies looks healthy until then.
    */
   #upNow(known: readonly Known[]): Known[] {
     const { nowMs } = this.parts.liveness;
-    const hasLoop = known.some(({ item: { record, isSetAside } }) => record.silent && !record.seasoned && !isSetAside);
+    const hasLoop = known.some(({ item }) => !item.isSetAside && fallsOf(item).some(({ seasoned }) => !seasoned));
     return known.filter(({ item: { isUp, ttlMs }, entry }) => isUp && (!hasLoop || nowMs - entry.runBeganMs >= ttlMs));
   }
 }

@@ -1,4 +1,4 @@
-import type { InstanceItem } from '../../model/instance.js';
+import { fallsOf, type InstanceItem } from '../../model/instance.js';
 import type { LivenessEntry } from './liveness-table.js';
 
 /** The times of protection, in milliseconds. They are handed in, so that a simulation sees whole events in minutes. */
@@ -42,11 +42,25 @@ export function memoryMs({ memoryMs }: ProtectionTimes, items: readonly Instance
   return items.reduce((longest, { ttlMs }) => Math.max(longest, SEASON_TTLS * ttlMs), memoryMs);
 }
 
-/** Returns true if an instance is silent, counted when it fell, fell after a time of this process, and is not set aside. */
-export function countsAsFallSince(
-  { record, isSetAside }: InstanceItem,
-  { fellMs }: LivenessEntry,
-  sinceMs: number,
-): boolean {
-  return record.silent && record.seasoned && !isSetAside && fellMs > sinceMs;
+/** A fall that counts, as this process saw it. */
+export interface CountedFall {
+  readonly revision: bigint;
+  readonly fellMs: number;
+  /** True if it was found at a start: it is not known when the instance fell. */
+  readonly found: boolean;
+}
+
+/**
+ * The first fall of an instance that is ill, counted when it fell, and fell after a time of this process. `undefined` if there is
+ * none, or an operator has set the instance aside.
+ */
+export function fallSince(item: InstanceItem, entry: LivenessEntry, sinceMs: number): CountedFall | undefined {
+  if (item.isSetAside) return undefined;
+  let first: CountedFall | undefined;
+  for (const { revision, seasoned, byCheck } of fallsOf(item)) {
+    const fellMs = byCheck ? entry.failedMs : entry.fellMs;
+    if (!seasoned || fellMs <= sinceMs || (first && first.fellMs <= fellMs)) continue;
+    first = { revision, fellMs, found: byCheck ? entry.foundFailed : entry.foundSilent };
+  }
+  return first;
 }

@@ -2,7 +2,10 @@ import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
 import type { ItemChange } from '../../catalog/collection.js';
-import { INSTANCE, MEMBER, OVERRIDE, PROTECTION } from '../../catalog/kinds.js';
+import { CHECK, INSTANCE, MEMBER, OVERRIDE, PROTECTION } from '../../catalog/kinds.js';
+import { ActorKind } from '../../gen/rollcall/v1/cause.js';
+import { CheckVerdict } from '../../gen/rollcall/v1/check.js';
+import type { CheckItem } from '../../model/check.js';
 import { Health, HealthReason, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { type InstanceItem, reportedState } from '../../model/instance.js';
@@ -24,6 +27,7 @@ export function transitionsOf(change: CatalogChange, seen: Seen, nowMs: number):
   const entries: Entry[] = [];
   const add = (entry: Entry | undefined): void => void (entry && entries.push(entry));
   for (const one of change.of(INSTANCE)) add(ofAnyInstance(one, seen));
+  for (const one of change.of(CHECK)) add(ofCheck(one, change, seen));
   for (const one of change.of(OVERRIDE)) add(ofOverride(one, change, seen));
   for (const one of change.of(PROTECTION)) add(ofProtection(one));
   for (const one of change.of(MEMBER)) add(ofMember(one, change.revision, nowMs));
@@ -125,9 +129,9 @@ function kindOf(
   const own = (item: InstanceItem): bigint => item.instance.registrationRevision;
   if (before && own(before) === own(after)) return undefined;
   if (after.removedAtMs !== undefined)
-    return after.removalReason === RemovalReason.REMOVAL_REASON_EXPIRED
-      ? TransitionKind.TRANSITION_KIND_EXPIRED
-      : TransitionKind.TRANSITION_KIND_DEREGISTERED;
+    return after.removalReason === RemovalReason.REMOVAL_REASON_DEREGISTERED
+      ? TransitionKind.TRANSITION_KIND_DEREGISTERED
+      : TransitionKind.TRANSITION_KIND_EXPIRED;
   if (!live) return TransitionKind.TRANSITION_KIND_REGISTERED;
   const [was, is] = [live.record, after.record];
   if (was.instance!.incarnation !== is.instance!.incarnation) return TransitionKind.TRANSITION_KIND_TAKEN_OVER;
@@ -137,6 +141,38 @@ function kindOf(
   const hasReported = reportedState(live.instance) !== reportedState(after.instance) || note(live) !== note(after);
   return hasReported ? TransitionKind.TRANSITION_KIND_REPORTED : TransitionKind.TRANSITION_KIND_UPDATED;
 }
+
+function ofCheck(
+  { before, after }: ItemChange<CheckItem>,
+  change: CatalogChange,
+  { catalog }: Seen,
+): Entry | undefined {
+  if (!after || after.revision === before?.revision) return undefined;
+  const { record, namespace, scope: service, name: id } = after;
+  const item = catalog.instances.get(namespace, service, id);
+  const moved = change.moved(INSTANCE).find((one) => one.after === item);
+  const isReleased = record.actor?.kind === ActorKind.ACTOR_KIND_OPERATOR;
+  const { health = Health.HEALTH_UNSPECIFIED, healthReason = HealthReason.HEALTH_REASON_UNSPECIFIED } =
+    (item?.removedAtMs === undefined ? item?.instance : undefined) ?? {};
+  return {
+    ...plain(Number(after.revision), fromTimestamp(record.time ?? EPOCH), after.key),
+    ...{ namespace, service, id, incarnation: record.incarnation },
+    kind: isReleased
+      ? TransitionKind.TRANSITION_KIND_CHECKS_RELEASED
+      : (CHECK_KINDS[record.verdict] ?? TransitionKind.TRANSITION_KIND_UNSPECIFIED),
+    from: moved?.before?.instance.health ?? Health.HEALTH_UNSPECIFIED,
+    ...{ to: health, reason: healthReason, actor: record.actor, cause: record.cause },
+    comment: [record.check, record.error].filter(Boolean).join(': '),
+  };
+}
+
+/** The transition to each verdict that is recorded. */
+const CHECK_KINDS: Partial<Record<CheckVerdict, TransitionKind>> = {
+  [CheckVerdict.CHECK_VERDICT_PASSING]: TransitionKind.TRANSITION_KIND_CHECK_PASSED,
+  [CheckVerdict.CHECK_VERDICT_DEGRADED]: TransitionKind.TRANSITION_KIND_CHECK_DEGRADED,
+  [CheckVerdict.CHECK_VERDICT_FAILED]: TransitionKind.TRANSITION_KIND_CHECK_FAILED,
+  [CheckVerdict.CHECK_VERDICT_ASSUMED]: TransitionKind.TRANSITION_KIND_CHECK_ASSUMED,
+};
 
 function ofProtection({ before, after }: ItemChange<ProtectionItem>): Entry | undefined {
   if (!after || after.revision === before?.revision) return undefined;

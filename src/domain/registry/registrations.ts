@@ -2,7 +2,7 @@ import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
 import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
-import { OVERRIDE } from '../../catalog/kinds.js';
+import { INSTANCE } from '../../catalog/kinds.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { ActorKind } from '../../gen/rollcall/v1/cause.js';
@@ -18,7 +18,6 @@ import {
   reportedState,
   wasDeregistered,
   touched,
-  underOverride,
   writeInstance,
 } from '../../model/instance.js';
 import { callerAs, type Signature, UNSIGNED } from '../../model/actor.js';
@@ -105,7 +104,7 @@ export class Registrations {
       await commits.visible(result.revision);
       telemetry.counters.add(COUNTERS.registers);
       const item = instanceItem(key, record, result.revision, value.length);
-      return { done: answer(underOverride(item, catalog.of(OVERRIDE).get(namespace, service, id)), warnings) };
+      return { done: answer(catalog.shown(INSTANCE, item), warnings) };
     });
   }
 
@@ -171,7 +170,13 @@ export class Registrations {
     const given = registration.incarnation !== undefined || (isHolder && live.record.incarnationGiven);
     return isSame && !live.record.silent
       ? { ...touched(live, stamp), incarnationGiven: given }
-      : registered(instance, given, callerAs(ActorKind.ACTOR_KIND_CLIENT, caller, stamp), stamp);
+      : registered(
+          instance,
+          given,
+          callerAs(ActorKind.ACTOR_KIND_CLIENT, caller, stamp),
+          isHolder ? live : undefined,
+          stamp,
+        );
   }
 
   /** Warns, and logs, if the process that held the id was not silent: it is fenced, or never knew of the other. */
@@ -296,6 +301,7 @@ const CONTENT = [
   'ttl',
   'liveness',
   'reported',
+  'checks',
 ] as const satisfies readonly (keyof Instance)[];
 
 /** The names of the fields in which two instances differ. */
@@ -317,6 +323,7 @@ function equalContent(a: Instance, b: Instance): boolean {
         changeTime: undefined,
         health: 0,
         healthReason: 0,
+        healthNote: '',
         revision: 0n,
         registrationRevision: 0n,
       }).finish(),

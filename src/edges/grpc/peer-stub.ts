@@ -9,6 +9,8 @@ import {
   type LastHeardRequest,
   type LastHeardResponse,
   PeerServiceDefinition,
+  type ProbeRequest,
+  type ProbeResponse,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
 import type { TlsSource } from '../../base/tls-source.js';
 import { PROOF_HEADERS } from '../../model/member.js';
@@ -90,6 +92,10 @@ export class GrpcPeerStub<Proven> {
     return this.#call(methods.answerPart, request);
   }
 
+  probe(request: ProbeRequest, timeoutMs: number): Promise<ProbeResponse> {
+    return this.#call(methods.probe, request, timeoutMs);
+  }
+
   close(): void {
     this.#closed.abort();
     this.#client.close();
@@ -103,22 +109,31 @@ export class GrpcPeerStub<Proven> {
     return new Client(this.address, credentials.createSsl(ca, key, cert), options);
   }
 
-  async #call<Request, Response>(method: PeerMethod<Request, Response>, request: Request): Promise<Response> {
+  async #call<Request, Response>(
+    method: PeerMethod<Request, Response>,
+    request: Request,
+    moreMs = 0,
+  ): Promise<Response> {
     const path = `/${PeerServiceDefinition.fullName}/${method.name}`;
     const bytes = Buffer.from(method.requestType.encode(request).finish());
     const readOnly = method.options.idempotencyLevel === 'NO_SIDE_EFFECTS';
     const { headers, proven } = await this.proofs.ask({ path, bytes, readOnly });
-    const { answer, proof } = await this.#send(path, bytes, headers);
+    const { answer, proof } = await this.#send(path, bytes, headers, CALL_MAX_MS + moreMs);
     this.proofs.check(proven, answer, proof);
     return method.responseType.decode(answer);
   }
 
-  #send(path: string, bytes: Buffer, headers: Record<string, string>): Promise<{ answer: Buffer; proof?: string }> {
+  #send(
+    path: string,
+    bytes: Buffer,
+    headers: Record<string, string>,
+    maxMs: number,
+  ): Promise<{ answer: Buffer; proof?: string }> {
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
     return new Promise((resolve, reject) => {
       let proof: string | undefined;
-      const options = { deadline: Date.now() + CALL_MAX_MS };
+      const options = { deadline: Date.now() + maxMs };
       this.#client
         .makeUnaryRequest(path, same, same, bytes, metadata, options, (error, answer) => {
           if (error?.code === status.UNAUTHENTICATED) this.proofs.refused();

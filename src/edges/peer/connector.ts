@@ -1,3 +1,4 @@
+import type { ProbeResult } from '../../model/probe.js';
 import type { Answer, Query } from '../../domain/health/liveness-table.js';
 import type { PeerConnector, PeerLink } from '../../domain/health/peers.js';
 import {
@@ -12,7 +13,11 @@ import {
   type HeardQuery,
   type LastHeardRequest,
   type LastHeardResponse,
+  type ProbeRequest,
+  type ProbeResponse,
+  type ProbeResult as ProbeMessage,
 } from '../../gen/rollcall/peer/v1/peer_service.js';
+import { ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { parseInstanceKey } from '../../model/instance.js';
 import { fromDuration, toDuration } from '../../model/time.js';
 
@@ -22,6 +27,8 @@ export interface PeerStub {
   handOver(request: HandOverRequest): Promise<HandOverResponse>;
   getStoreStatus(request: GetStoreStatusRequest): Promise<GetStoreStatusResponse>;
   answerPart(request: AnswerPartRequest): Promise<AnswerPartResponse>;
+  /** `timeoutMs`: how long the callee may take beyond the usual. */
+  probe(request: ProbeRequest, timeoutMs: number): Promise<ProbeResponse>;
   close(): void;
 }
 
@@ -35,6 +42,10 @@ export function peerConnector(open: (address: string) => PeerStub): PeerConnecto
         const asked = queries.map(toMessage);
         const { answers } = await stub.lastHeard({ to, promise, queries: asked });
         return asked.map((query, i) => fromMessage(answers[i], query.id));
+      },
+      async probe(queries, timeoutMs) {
+        const { results } = await stub.probe({ to, queries: [...queries] }, timeoutMs);
+        return queries.map((_, i) => toResult(results[i]));
       },
       async handOver(notes) {
         const messages = notes.map(({ key, incarnation, revision, ageMs }) => ({
@@ -55,6 +66,12 @@ export function peerConnector(open: (address: string) => PeerStub): PeerConnecto
       close: () => stub.close(),
     };
   };
+}
+
+/** A result of an unknown kind, or none, says nothing. */
+function toResult(message: ProbeMessage | undefined): ProbeResult {
+  const { outcome = ProbeOutcome.PROBE_OUTCOME_UNSPECIFIED, latency, error = '' } = message ?? {};
+  return { outcome, latencyMs: latency ? fromDuration(latency) : 0, error };
 }
 
 function namesOf(key: string): { namespace: string; service: string; id: string } {

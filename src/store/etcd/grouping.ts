@@ -103,11 +103,13 @@ export function* partsOf(txns: readonly Txn[]): Generator<readonly Txn[]> {
   let bytes = 0;
   let compares = 0;
   for (const txn of txns) {
+    const nested = Math.max(...part.map(operationsOf), operationsOf(txn));
     const isFull =
       part.length >= GROUP_TXNS_MAX ||
       bytes + bytesOf(txn) > GROUP_BYTES_MAX ||
-      compares + txn.compares.length > OPERATIONS_MAX ||
-      part.length + 1 + Math.max(...part.map(operationsOf), operationsOf(txn)) > OPERATIONS_MAX;
+      // If the guard does not hold, the keys of all compares are read in one branch, and those of a nested transaction add to it.
+      compares + txn.compares.length + nested > OPERATIONS_MAX ||
+      part.length + 1 + nested > OPERATIONS_MAX;
     if (part.length > 0 && isFull) {
       yield part;
       part = [];

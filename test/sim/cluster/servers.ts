@@ -210,6 +210,7 @@ export class Servers {
       const to: MemberRef = { id, epoch };
       return {
         lastHeard: (queries: readonly Query[], promise: boolean) => this.#ask(asker, to, address, queries, promise),
+        probe: () => Promise.reject(new Error('nothing is probed here')),
         handOver: (notes: readonly HeardNote[]) => {
           const sent = notes.map((note) => ({ ...note }));
           return this.#call(asker, address, (peer) => (peer.handOver(to, sent), this.scene.count('handed over')));

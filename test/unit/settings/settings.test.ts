@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { DEFAULT_PORTS } from '../../../src/model/probe-rule.js';
 import {
   BadSettings,
   readSettings,
@@ -32,6 +33,10 @@ test('without flags and variables every setting has its default', () => {
     protectionMaxMs: 24 * 3_600_000,
     streamAgeMs: 1_200_000,
     traces: undefined,
+    checks: {
+      ...{ loopback: true, onlyRegistrants: false, networks: undefined, ca: undefined, openMax: 2_000 },
+      ports: DEFAULT_PORTS,
+    },
     logLevel: 'info',
   });
   assert.deepEqual(warnings, []);

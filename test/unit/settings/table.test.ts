@@ -104,6 +104,29 @@ const EXAMPLES: { readonly [Name in SettingName]: Examples<SettingValues[Name]> 
     ],
     bad: ['', '0', '9', '86401', '1.5', '20m'],
   },
+  checks: {
+    good: (['on', 'registered-address', 'off'] as const).map((word) => [word, word] as const),
+    bad: ['', 'true', 'On'],
+  },
+  'check-networks': {
+    good: [
+      ['10.0.0.0/8', ['10.0.0.0/8']],
+      ['10.0.0.0/8, fd00::/8', ['10.0.0.0/8', 'fd00::/8']],
+    ],
+    bad: ['', '10.0.0.0', '10.0.0.0/33', 'fd00::/129', 'pay/8', '10.0.0.0/8,'],
+  },
+  'check-ports': {
+    good: ['80', '80,443,1024-65535', '1-65535'].map((text) => [text, text]),
+    bad: ['', '0', '65536', '443-80', '80,', 'http'],
+  },
+  'check-ca': pem(FILES.ca),
+  'check-open-max': {
+    good: [
+      ['1', 1],
+      ['20000', 20_000],
+    ],
+    bad: ['', '0', '20001', '-1', '1.5'],
+  },
   'data-dir': { good: [['./data', './data']], bad: [], anyText: true },
   settings: { good: [['settings.yaml', 'settings.yaml']], bad: [''] },
   'otlp-endpoint': {

@@ -23,15 +23,15 @@ async function afterStart(writtenBy: number, minReader: number): Promise<SchemaR
 
 test('a store of an older schema that can be read is raised, so that older programs refuse it from then on', async () => {
   const { writtenBy, minReader } = await afterStart(2, 2);
-  assert.deepEqual([writtenBy, minReader], [3, 3]);
+  assert.deepEqual([writtenBy, minReader], [4, 4]);
 });
 
 test('a store that a newer program wrote, and that this one may read, keeps its schema', async () => {
-  const { writtenBy, minReader, writeId } = await afterStart(4, 3);
-  assert.deepEqual([writtenBy, minReader, writeId], [4, 3, 'before']);
+  const { writtenBy, minReader, writeId } = await afterStart(5, 4);
+  assert.deepEqual([writtenBy, minReader, writeId], [5, 4, 'before']);
 });
 
 test('a store that is too new or too old is refused, and not changed', async () => {
-  await assert.rejects(afterStart(5, 4), /needs a program of schema 4 or newer/);
+  await assert.rejects(afterStart(6, 5), /needs a program of schema 5 or newer/);
   await assert.rejects(afterStart(1, 1), /reads schema 2 and newer/);
 });

@@ -26,6 +26,7 @@ function peer(
     name,
     node: name,
     asked: 0,
+    probe: () => Promise.resolve([]),
     async lastHeard(queries, promise) {
       this.asked++;
       const answers = queries.map((query) => answer(query, promise));

@@ -163,7 +163,9 @@ export const SITUATIONS: Readonly<Record<string, () => Promise<Situation>>> = {
   },
   'late, while a member does not answer': async () => {
     const stage = await pay();
-    stage.peers = [{ node: 'n2', lastHeard: () => Promise.reject(new Error('no answer')) }];
+    stage.peers = [
+      { node: 'n2', probe: () => Promise.resolve([]), lastHeard: () => Promise.reject(new Error('no answer')) },
+    ];
     await stage.pass(TTL_MS + SOON_MS);
     return { stage, question: { wasHeard: false } };
   },

@@ -1,0 +1,130 @@
+import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import { Health } from '../../gen/rollcall/v1/instance.js';
+import { fromDuration } from '../../model/time.js';
+import { CommandFailed, Exit } from '../exits.js';
+import { type Cell, plain, table } from '../output.js';
+import type { Session } from '../session.js';
+import { agoOf, everyPage, healthCell } from '../shown.js';
+
+/** The flags that define one check. Times are in seconds. */
+export interface CheckFlags {
+  readonly checkHttp?: string;
+  readonly checkTcp?: boolean;
+  readonly checkGrpc?: string | true;
+  readonly checkEndpoint?: string;
+  readonly checkTls?: boolean;
+  readonly checkInterval?: number;
+  readonly checkTimeout?: number;
+  readonly checkFailures?: number;
+  readonly checkPasses?: number;
+  readonly checkRemovesAfter?: number;
+}
+
+/** The check that the flags define. `undefined` if they define none. Throws CommandFailed. */
+export function checkOf(flags: CheckFlags): Partial<HealthCheck> | undefined {
+  const { checkHttp: path, checkTcp, checkGrpc, checkEndpoint, checkTls } = flags;
+  const kinds = [path, checkTcp, checkGrpc].filter((one) => one !== undefined).length;
+  const hasOther = Object.entries(flags).some(([name, value]) => name.startsWith('check') && value !== undefined);
+  if (kinds === 0 && !hasOther) return undefined;
+  if (kinds !== 1) throw new CommandFailed('a check is one of --check-http, --check-tcp and --check-grpc', Exit.USAGE);
+  const probe =
+    path !== undefined
+      ? { $case: 'http' as const, value: { path } }
+      : checkGrpc !== undefined
+        ? { $case: 'grpc' as const, value: { service: checkGrpc === true ? '' : checkGrpc } }
+        : { $case: 'tcp' as const, value: {} };
+  const time = (s: number | undefined) => (s === undefined ? undefined : { seconds: BigInt(s), nanos: 0 });
+  const check = {
+    ...{ probe, endpoint: checkEndpoint ?? '', interval: time(flags.checkInterval), timeout: time(flags.checkTimeout) },
+    ...{ unhealthyThreshold: flags.checkFailures ?? 0, healthyThreshold: flags.checkPasses ?? 0 },
+    ...{ deregisterAfter: time(flags.checkRemovesAfter), tls: checkTls ? {} : undefined },
+  };
+  return check as Partial<HealthCheck>; // the client fills the fields of nested messages
+}
+
+const wordOf = (verdict: CheckVerdict): string => CheckVerdict[verdict].replace('CHECK_VERDICT_', '').toLowerCase();
+
+/** Shows the verdicts on the checks of a service, or the last probes of one instance. */
+export async function showChecks(
+  { client, show, namespace, signal }: Session<unknown>,
+  service: string,
+  id: string | undefined,
+): Promise<void> {
+  if (id !== undefined) {
+    const answer = await client.registry.getCheckResults({ namespace, service, id }, { signal });
+    return show('registry.getCheckResults', answer, () => {
+      const { summary, checks } = answer;
+      if (!summary) return `${service}/${id} has no checks\n`;
+      const because = [summary.check, summary.error].filter(Boolean).map(plain).join(': ');
+      const head = `${service}/${id}  ${wordOf(summary.verdict)}${because && ` (${because})`}\n`;
+      const rows = checks.flatMap(({ check, node, results, nextIn }) => {
+        const next = nextIn ? `in ${(fromDuration(nextIn) / 1_000).toFixed(0)} s` : '-';
+        const of = `${plain(check!.name)}, by ${plain(node) || 'nobody'}, next ${next}`;
+        return results.map((one, i): Cell[] => [
+          i === 0 ? of : '',
+          agoOf(one.time),
+          ProbeOutcome[one.outcome].replace('PROBE_OUTCOME_', '').toLowerCase(),
+          one.latency ? `${fromDuration(one.latency).toFixed(0)} ms` : '-',
+          plain(one.error) || '-',
+        ]);
+      });
+      return head + table(['CHECK', 'PROBED', 'OUTCOME', 'TOOK', 'ERROR'], rows);
+    });
+  }
+  const answer = await everyPage(
+    (page) => client.registry.listInstances({ ...page, namespace, service }, { signal }),
+    'instances',
+  );
+  await show('registry.listInstances', answer, () =>
+    table(
+      ['INSTANCE', 'HEALTH', 'CHECKS', 'NOTE'],
+      answer.instances.map((one): Cell[] => [
+        `${one.service}/${one.id}`,
+        healthCell(one),
+        one.checks.map(({ name }) => plain(name)).join(', ') || 'of the service, if any',
+        one.health === Health.HEALTH_HEALTHY ? '-' : plain(one.healthNote) || '-',
+      ]),
+    ),
+  );
+}
+
+/** Defines the check of a service. */
+export async function setChecks(
+  { client, show, namespace, signal, flags }: Session<CheckFlags & { comment?: string }>,
+  service: string,
+): Promise<void> {
+  const check = checkOf(flags);
+  if (!check) throw new CommandFailed('a check is one of --check-http, --check-tcp and --check-grpc', Exit.USAGE);
+  const request = { namespace, service, checks: [check], comment: flags.comment ?? '' };
+  const answer = await client.registry.setServiceChecks(request, { signal });
+  await show(
+    'registry.setServiceChecks',
+    answer,
+    () => `${service}: its instances without checks of their own are probed, revision ${answer.revision}\n`,
+  );
+}
+
+/** Ends the checks of a service. */
+export async function clearChecks(
+  { client, show, namespace, signal, flags }: Session<{ comment?: string }>,
+  service: string,
+): Promise<void> {
+  const request = { namespace, service, checks: [], comment: flags.comment ?? '' };
+  const answer = await client.registry.setServiceChecks(request, { signal });
+  await show('registry.setServiceChecks', answer, () => `${service} has no checks, revision ${answer.revision}\n`);
+}
+
+/** Releases the checks of a service or of an instance. */
+export async function releaseChecks(
+  { client, show, namespace, signal, flags: { comment } }: Session<{ comment: string }>,
+  service: string,
+  id = '',
+): Promise<void> {
+  const answer = await client.registry.releaseChecks({ namespace, service, id, comment }, { signal });
+  const counted = answer.released === 1 ? 'instance is' : 'instances are';
+  await show(
+    'registry.releaseChecks',
+    answer,
+    () => `${answer.released} ${counted} taken for passing until a check fails, revision ${answer.revision}\n`,
+  );
+}

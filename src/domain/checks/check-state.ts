@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto';
+import { HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import { type InstanceItem, isLive } from '../../model/instance.js';
+import { fromDuration } from '../../model/time.js';
+import type { ProbeResult, ProbeTarget } from '../../model/probe.js';
+
+/** The number of results that are kept of each check. */
+const RESULTS_KEPT = 10;
+/** The least time between two probes of one check. */
+const AGAIN_MIN_MS = 1_000;
+/** After a failure, probes follow one another in this part of the interval until the failure is certain. */
+const QUICK_PART = 3;
+/** The number of values of a phase. */
+const PHASES = 2 ** 32;
+
+/** A result with the time at which it came. */
+export interface TimedResult extends ProbeResult {
+  /** Wall-clock milliseconds. */
+  readonly wallMs: number;
+}
+
+/** The course of one check of an instance, as this process has seen it. Nothing of it is stored. */
+export class CheckState {
+  readonly intervalMs: number;
+  /** Names this check of this instance: another definition, or another address, has another one. */
+  readonly fingerprint: string;
+  /** Failed probes in a row, passed ones, and of those the ones with a limitation and without. */
+  fails = 0;
+  passes = 0;
+  degraded = 0;
+  clean = 0;
+  /** The newest first. */
+  results: readonly TimedResult[] = [];
+  /** True while a probe is under way. */
+  isOpen = false;
+  /** When the next probe is due (liveness clock). */
+  dueMs = Infinity;
+  #pause = 0;
+
+  constructor(
+    readonly key: string,
+    readonly check: HealthCheck,
+    readonly target: ProbeTarget,
+  ) {
+    this.intervalMs = fromDuration(check.interval!);
+    this.fingerprint = fingerprintOf(check, target);
+  }
+
+  /** Takes in the result of a probe. An outcome that says nothing about the target counts neither way. */
+  take(result: TimedResult): void {
+    this.results = [result, ...this.results.slice(0, RESULTS_KEPT - 1)];
+    const { PROBE_OUTCOME_PASS, PROBE_OUTCOME_DEGRADED, PROBE_OUTCOME_FAIL } = ProbeOutcome;
+    if (result.outcome === PROBE_OUTCOME_FAIL) {
+      this.fails++;
+      this.passes = 0;
+      this.degraded = 0;
+      this.clean = 0;
+    } else if (result.outcome === PROBE_OUTCOME_PASS || result.outcome === PROBE_OUTCOME_DEGRADED) {
+      const isClean = result.outcome === PROBE_OUTCOME_PASS;
+      this.fails = 0;
+      this.passes++;
+      this.degraded = isClean ? 0 : this.degraded + 1;
+      this.clean = isClean ? this.clean + 1 : 0;
+    }
+  }
+
+  /** Counts from zero again: the failures were refuted, or another server saw what came before. */
+  forgetStreaks(): void {
+    this.fails = 0;
+    this.passes = 0;
+    this.degraded = 0;
+    this.clean = 0;
+    this.#pause = 0;
+  }
+
+  /** True if enough probes failed in a row that the other servers are asked. */
+  get isFailing(): boolean {
+    return this.fails >= this.check.unhealthyThreshold;
+  }
+
+  /** The error of the last probe that did not pass. */
+  get error(): string {
+    return this.results.find(({ error }) => error !== '')?.error ?? '';
+  }
+
+  /** The wait until the next probe. `isPending`: the instance has not passed yet; `isFailed`: it is recorded as failed. */
+  waitMs(isPending: boolean, isFailed: boolean): number {
+    const quickMs = Math.min(this.intervalMs, Math.max(AGAIN_MIN_MS, this.intervalMs / QUICK_PART));
+    if (isPending && this.passes === 0) {
+      // A process that starts is seen soon, and one that never comes is not hammered.
+      this.#pause = Math.min(this.intervalMs, Math.max(AGAIN_MIN_MS, 2 * this.#pause));
+      return this.#pause;
+    }
+    if (isFailed) return this.passes > 0 ? quickMs : this.intervalMs;
+    return this.fails > 0 && !this.isFailing ? quickMs : this.intervalMs;
+  }
+
+  /** The first moment of its own at or after `wallMs`: the same one on every server, so that no two checks start a storm. */
+  phaseMs(wallMs: number): number {
+    const hash = createHash('sha1').update(`${this.key} ${this.check.name}`).digest().readUInt32BE();
+    const offset = (hash / PHASES) * this.intervalMs;
+    return (offset - (wallMs % this.intervalMs) + this.intervalMs) % this.intervalMs;
+  }
+}
+
+/** The states of the checks of an instance, without a result yet. */
+export function statesOf(item: InstanceItem): CheckState[] {
+  if (!isLive(item)) return [];
+  return item.checks.definitions.flatMap((check) => {
+    const target = targetOf(item, check);
+    return target ? [new CheckState(item.key, check, target)] : [];
+  });
+}
+
+/** The place that a check probes. `undefined` if a check of the service names an endpoint that the instance does not have. */
+export function targetOf({ instance, record }: InstanceItem, check: HealthCheck): ProbeTarget | undefined {
+  const { address, port, endpoints } = instance;
+  const registrant = record.registeredBy?.address ?? '';
+  if (check.endpoint === '') return port === 0 ? undefined : { address, port, registrant, check };
+  const endpoint = endpoints.find(({ name }) => name === check.endpoint);
+  return endpoint && { address: endpoint.address || address, port: endpoint.port, registrant, check };
+}
+
+function fingerprintOf(check: HealthCheck, { address, port }: ProbeTarget): string {
+  const hash = createHash('sha1').update(HealthCheck.encode(check).finish());
+  return hash.update(`${address} ${port}`).digest('base64url').slice(0, 16);
+}

@@ -1,0 +1,11 @@
+import type { ProbeResult, ProbeTarget } from '../../model/probe.js';
+
+/** Probes targets from this server. */
+export interface Prober {
+  /** Probes once, within the timeout of the check. Never rejects: a fault of this server is INCONCLUSIVE. */
+  probe(target: ProbeTarget): Promise<ProbeResult>;
+  /** True if another probe may begin now. */
+  hasRoom(): boolean;
+  /** Why this server cannot probe anything now, such as without file descriptors. `undefined` if it can. */
+  trouble(): string | undefined;
+}

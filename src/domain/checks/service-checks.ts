@@ -1,0 +1,131 @@
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Attempt, Commits } from '../../catalog/commits.js';
+import { SERVICE_CHECKS } from '../../catalog/kinds.js';
+import { page, type Page } from '../../catalog/paging.js';
+import {
+  CheckVerdict,
+  type HealthCheck,
+  type ServiceChecks as ServiceChecksMessage,
+} from '../../gen/rollcall/v1/check.js';
+import type { Signature } from '../../model/actor.js';
+import {
+  checkKey,
+  readServiceChecks,
+  releasedCheck,
+  type ServiceChecksItem,
+  serviceChecksKey,
+  serviceChecksOf,
+  serviceChecksSet,
+  writeCheck,
+  writeServiceChecks,
+} from '../../model/check.js';
+import type { InstanceItem } from '../../model/instance.js';
+import { ifReadable } from '../../model/item.js';
+import { maxOf } from '../../base/max.js';
+import { putTxn, type Revision } from '../../store/store.js';
+
+/** The dependencies of ServiceChecks. */
+export interface ServiceChecksParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly telemetry: Telemetry;
+}
+
+/** The instances whose checks are released. */
+export interface ReleaseScope {
+  readonly namespace: string;
+  readonly service: string;
+  /** Empty: every instance of the service. */
+  readonly id: string;
+}
+
+/** The checks that operators define for services, and the verdicts that they set aside. */
+export class ServiceChecks {
+  constructor(private readonly parts: ServiceChecksParts) {}
+
+  /** Defines the checks of a service. None: the definition ends. */
+  async set(
+    names: { readonly namespace: string; readonly service: string },
+    checks: readonly HealthCheck[],
+    signature: Signature,
+  ): Promise<Revision> {
+    const { catalog, commits, telemetry } = this.parts;
+    const { namespace, service } = names;
+    catalog.assertReady();
+    const key = serviceChecksKey(namespace, service);
+    return commits.retrying(`the checks of ${service}`, async (): Promise<Attempt<Revision>> => {
+      const { entry } = await commits.get(key);
+      const before = entry && ifReadable(() => readServiceChecks(entry));
+      const isNone = checks.length === 0 && (before === undefined || before.record.checks.length === 0);
+      if (isNone) return { done: before?.revision ?? catalog.revision };
+      const record = serviceChecksSet(checks, before, signature, commits.stamp());
+      const txn = putTxn(record.writeId, key, writeServiceChecks(record), entry?.modRevision ?? 0n);
+      const result = await commits.commit(txn);
+      if (!result.ok) return { retry: true };
+      const { author, comment } = signature;
+      telemetry.log.info(
+        { namespace, service, checks: checks.length, author, comment },
+        'the checks of a service were set',
+      );
+      await commits.visible(result.revision);
+      return { done: result.revision };
+    });
+  }
+
+  /** The checks of the services that the caller sees, of a namespace or of all, by key, behind `after`. */
+  list(
+    namespace: string | undefined,
+    size: number,
+    after: string,
+    sees: (item: ServiceChecksItem) => boolean,
+  ): Page<ServiceChecksMessage> {
+    const all = [...this.parts.catalog.of(SERVICE_CHECKS).live()].filter(
+      (item) => item.key > after && (namespace === undefined || item.namespace === namespace) && sees(item),
+    );
+    return page(
+      all,
+      size,
+      ({ key }) => key,
+      (item) => serviceChecksOf(item),
+      ({ bytes }) => bytes,
+    );
+  }
+
+  /**
+   * Takes instances for passing until their checks fail again. It acts on those that are pending or failed, and on the
+   * verdicts that this server knows. Returns the number of instances, and the newest revision.
+   */
+  async release(
+    scope: ReleaseScope,
+    signature: Signature,
+  ): Promise<{ readonly released: number; readonly revision: Revision }> {
+    const { catalog, commits, telemetry } = this.parts;
+    catalog.assertReady();
+    const items = [...this.#ill(scope)];
+    const results = await commits.commitEach(
+      [],
+      items.map(({ namespace, scope: service, name, record }) => {
+        const key = checkKey(namespace, service, name);
+        const released = releasedCheck(record.instance!.incarnation, signature, commits.stamp());
+        return putTxn(released.writeId, key, writeCheck(released), catalog.modRevisionOf(key));
+      }),
+    );
+    const done = results.filter(({ ok }) => ok);
+    const revision = done.reduce((newest, one) => maxOf(newest, one.revision), catalog.revision);
+    const { author, comment } = signature;
+    telemetry.log.warn({ ...scope, released: done.length, author, comment }, 'an operator released checks');
+    await commits.visible(revision);
+    return { released: done.length, revision };
+  }
+
+  *#ill({ namespace, service, id }: ReleaseScope): Generator<InstanceItem> {
+    const { CHECK_VERDICT_PENDING, CHECK_VERDICT_FAILED } = CheckVerdict;
+    for (const item of this.parts.catalog.instances.scope(namespace, service)?.live() ?? [])
+      if (
+        (id === '' || item.name === id) &&
+        [CHECK_VERDICT_PENDING, CHECK_VERDICT_FAILED].includes(item.checks.verdict)
+      )
+        yield item;
+  }
+}

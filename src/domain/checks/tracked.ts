@@ -1,0 +1,92 @@
+import { CheckVerdict } from '../../gen/rollcall/v1/check.js';
+import type { InstanceItem } from '../../model/instance.js';
+import { type CheckState, statesOf } from './check-state.js';
+
+/** After a heal, a failure within this time doubles the passes that the next heal needs. */
+const FLAP_MS = 10 * 60_000;
+/** The most that damping multiplies the passes by, and the longest that it keeps an instance out. */
+const DAMP_MAX = 8;
+const DAMP_MAX_MS = 5 * 60_000;
+
+/** An instance with checks, as this process follows it. */
+export class Tracked {
+  states: readonly CheckState[];
+  /** True if this member probes it. */
+  isMine = false;
+  /** True while a verdict on it is on its way. */
+  isBusy = false;
+  /** Since when this process has seen it ill as the checker of it (liveness clock). `undefined` while it is not. */
+  illSinceMs: number | undefined;
+  /** No round about it begins before this. */
+  notBeforeMs = 0;
+  /** Own failed probes since the last round about an instance that is recorded as ill. */
+  failsSinceRound = 0;
+  /** Rounds in a row in which another server saw a failed instance pass. */
+  seenElsewhere = 0;
+  /** Since when another server sees it pass while it fails here, and which. */
+  disputed: { readonly sinceMs: number; readonly node: string } | undefined;
+  #damp = 1;
+  #healedMs = -Infinity;
+
+  constructor(public item: InstanceItem) {
+    this.states = statesOf(item);
+  }
+
+  get verdict(): CheckVerdict {
+    return this.item.checks.verdict;
+  }
+
+  get isPending(): boolean {
+    return this.verdict === CheckVerdict.CHECK_VERDICT_PENDING;
+  }
+
+  get isFailed(): boolean {
+    return this.verdict === CheckVerdict.CHECK_VERDICT_FAILED;
+  }
+
+  /** Takes in a newer item of the same incarnation and the same checks. */
+  renew(item: InstanceItem): void {
+    this.item = item;
+  }
+
+  /** Counts from zero again: another server was the checker, or other checks are defined. */
+  forgetStreaks(): void {
+    for (const state of this.states) state.forgetStreaks();
+    this.illSinceMs = undefined;
+    this.failsSinceRound = 0;
+    this.seenElsewhere = 0;
+    this.disputed = undefined;
+  }
+
+  /** Notes that it was recorded as failed. */
+  failed(nowMs: number): void {
+    this.#damp = nowMs - this.#healedMs < FLAP_MS ? Math.min(DAMP_MAX, 2 * this.#damp) : 1;
+    this.seenElsewhere = 0;
+    this.failsSinceRound = 0;
+  }
+
+  /** Notes that it was recorded as passing after a failure. */
+  healed(nowMs: number): void {
+    this.#healedMs = nowMs;
+    this.seenElsewhere = 0;
+  }
+
+  /** The passes in a row that a check needs to heal. `damps`: one that failed again soon needs more. */
+  passesNeeded({ check, intervalMs }: CheckState, damps: boolean): number {
+    const { healthyThreshold } = check;
+    if (!damps) return healthyThreshold;
+    return Math.max(healthyThreshold, Math.min(healthyThreshold * this.#damp, Math.floor(DAMP_MAX_MS / intervalMs)));
+  }
+}
+
+/** Returns true if two items are of one process with the same checks of the same places. */
+export function hasSameChecks(tracked: Tracked, item: InstanceItem): boolean {
+  const before = tracked.item;
+  if (before.record.instance!.incarnation !== item.record.instance!.incarnation) return false;
+  if (before.checks.definitions === item.checks.definitions && before.modRevision === item.modRevision) return true;
+  const states = statesOf(item);
+  return (
+    states.length === tracked.states.length &&
+    states.every(({ fingerprint }, i) => fingerprint === tracked.states[i]!.fingerprint)
+  );
+}

@@ -1,0 +1,419 @@
+import type { Telemetry } from '../../base/telemetry.js';
+import type { Catalog } from '../../catalog/catalog.js';
+import type { Commits } from '../../catalog/commits.js';
+import { type Testimony, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
+import { CheckVerdict, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import { ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { checkKey, judgedCheck, type Verdict, writeCheck } from '../../model/check.js';
+import { RollcallError } from '../../model/errors.js';
+import { failedForLong, reportedState } from '../../model/instance.js';
+import { overrideKey } from '../../model/override.js';
+import { protectionKey } from '../../model/protection.js';
+import { serviceChecksKey } from '../../model/check.js';
+import { fromDuration, toDuration } from '../../model/time.js';
+import type { Compare, Txn } from '../../store/store.js';
+import type { FallLimit } from '../health/fall-limit.js';
+import type { LivenessClock } from '../health/liveness-clock.js';
+import type { LivenessTable } from '../health/liveness-table.js';
+import type { Cluster, Jury } from '../health/peers.js';
+import type { Seasoning } from '../health/seasoning.js';
+import type { CheckState } from './check-state.js';
+import { ALARMS, COUNTERS } from './instruments.js';
+import type { ProbeResult } from '../../model/probe.js';
+import type { Tracked } from './tracked.js';
+
+/** The most instances in one question and in one group of transactions. */
+const ROUND_MAX = 100;
+/** The wait before a round that came to nothing is repeated. */
+const ROUND_AGAIN_MS = 1_000;
+/** An instance that is recorded as ill is asked about again after this number of own failures. */
+const FAILS_PER_ROUND = 3;
+/** The number of such rounds in a row, in each of which another server saw it pass, that heal it. */
+const SEEN_ROUNDS = 2;
+/** Other servers get this much longer than the probe itself takes. */
+const ANSWER_MORE_MS = 500;
+/** A server that is alone records no failure while more than this share of its checks failed, and more than this number. */
+const SHARE_MAX = 0.3;
+const SHARE_NUMBER = 3;
+/** An instance that waits for its first pass this long may be taken for passing while the servers cannot probe. */
+const ASSUME_AFTER_MS = 30_000;
+/** The most testimonies that a record keeps, and the bytes of an error in it. */
+const TESTIMONIES_MAX = 8;
+const ERROR_CHARS = 256;
+const TESTIMONY_CHARS = 64;
+
+/** The dependencies of Verdicts. */
+export interface VerdictsParts {
+  readonly catalog: Catalog;
+  readonly commits: Commits;
+  readonly cluster: Pick<Cluster, 'jury'>;
+  readonly liveness: LivenessClock;
+  readonly table: LivenessTable;
+  readonly seasoning: Seasoning;
+  readonly limit: FallLimit;
+  /** The name of the node of this server. */
+  readonly node: string;
+  readonly telemetry: Telemetry;
+}
+
+/** A failing check that the other servers are asked about. */
+interface Case {
+  readonly tracked: Tracked;
+  readonly state: CheckState;
+  readonly item: Tracked['item'];
+  /** The answers, the own one first. */
+  readonly testimonies: Testimony[];
+}
+
+/** A verdict to write. */
+interface Step {
+  readonly tracked: Tracked;
+  readonly verdict: Verdict;
+}
+
+/** Why no failure is recorded by a server that is alone. */
+interface Share {
+  readonly failing: number;
+  readonly all: number;
+}
+
+/**
+ * Decides what the course of the probes means, and records it: the only writer of verdicts on checks.
+ *
+ * A failure is recorded only after a question to all other members, each of which probes from where it is. One pass
+ * anywhere acquits. More than half of the members must have failed to reach the instance. A member that does not answer, or
+ * cannot probe, counts neither way. Healing needs no question.
+ */
+export class Verdicts {
+  readonly #rounds = new Set<Promise<void>>();
+  #share: Share = { failing: 0, all: 0 };
+  #cases: Case[] = [];
+  #steps: Step[] = [];
+  #isFlushing = false;
+
+  constructor(private readonly parts: VerdictsParts) {}
+
+  async close(): Promise<void> {
+    await Promise.all(this.#rounds);
+  }
+
+  /** Looks at an instance after a probe of it. */
+  consider(tracked: Tracked): void {
+    if (tracked.isBusy || tracked.states.length === 0) return;
+    const { states } = tracked;
+    const failing = states.find(({ isFailing }) => isFailing);
+    if (failing) this.#suspect(tracked, failing);
+    else this.#relieve(tracked);
+  }
+
+  /** Looks at all instances that this member probes. `trouble`: why this server cannot probe now. */
+  look(mine: readonly Tracked[], trouble: string | undefined): void {
+    const isAlone = this.parts.cluster.jury()?.others.length === 0;
+    this.#share = shareOf(mine);
+    const isHeld = isAlone && isTooMany(this.#share);
+    this.#alarm(isHeld);
+    const isOurs = trouble !== undefined || isHeld;
+    for (const tracked of mine) {
+      this.#timeIllness(tracked);
+      if (tracked.isBusy) continue;
+      if (isOurs && this.#mayAssume(tracked)) this.#assume(tracked);
+      else if (this.#isOverdue(tracked)) this.#begin(this.#remove(tracked));
+      else if (tracked.states.some(({ isFailing }) => isFailing)) this.consider(tracked);
+    }
+  }
+
+  #suspect(tracked: Tracked, state: CheckState): void {
+    const { nowMs } = this.parts.liveness;
+    const isRecorded = tracked.isFailed || tracked.isPending;
+    const isTime = isRecorded ? tracked.failsSinceRound >= FAILS_PER_ROUND : true;
+    if (!isTime || nowMs < tracked.notBeforeMs) return;
+    tracked.isBusy = true;
+    tracked.failsSinceRound = 0;
+    this.#cases.push({ tracked, state, item: tracked.item, testimonies: [] });
+    this.#flushSoon();
+  }
+
+  #relieve(tracked: Tracked): void {
+    const { CHECK_VERDICT_PASSING, CHECK_VERDICT_DEGRADED, CHECK_VERDICT_ASSUMED } = CheckVerdict;
+    const { states, item } = tracked;
+    if (!states.every(({ passes }) => passes > 0)) return;
+    const limited = states.find(({ degraded, check }) => degraded >= check.unhealthyThreshold);
+    const { verdict } = item.checks;
+    if (tracked.isFailed) {
+      const damps = !item.shownByProtection;
+      if (!states.every((state) => state.passes >= tracked.passesNeeded(state, damps))) return;
+    } else if (limited) {
+      if (verdict === CHECK_VERDICT_DEGRADED) return;
+    } else {
+      const isClean = states.every(({ clean, check }) => clean >= check.healthyThreshold);
+      if (verdict === CHECK_VERDICT_DEGRADED && !isClean) return;
+      if (verdict === CHECK_VERDICT_PASSING || verdict === CHECK_VERDICT_ASSUMED) {
+        // The record says so, or none was needed yet.
+        if (verdict === CHECK_VERDICT_PASSING) return;
+      }
+    }
+    this.#step(tracked, limited ? CHECK_VERDICT_DEGRADED : CHECK_VERDICT_PASSING, limited);
+  }
+
+  #mayAssume({ isPending, item }: Tracked): boolean {
+    if (!isPending || !item.expectsHeartbeats || item.record.silent) return false;
+    if (reportedState(item.instance) !== ReportedState.REPORTED_STATE_HEALTHY) return false;
+    const entry = this.parts.table.entry(item.key);
+    return entry !== undefined && this.parts.liveness.nowMs - entry.runBeganMs >= ASSUME_AFTER_MS;
+  }
+
+  #assume(tracked: Tracked): void {
+    this.#step(tracked, CheckVerdict.CHECK_VERDICT_ASSUMED, undefined);
+  }
+
+  #step(tracked: Tracked, verdict: CheckVerdict, state: CheckState | undefined): void {
+    tracked.isBusy = true;
+    const { incarnation } = tracked.item.record.instance!;
+    const because = { check: state?.check.name ?? '', error: (state?.error ?? '').slice(0, ERROR_CHARS) };
+    this.#steps.push({ tracked, verdict: { incarnation, verdict, ...because, seasoned: false, cause: undefined } });
+    this.#flushSoon();
+  }
+
+  /** Everything that was decided in one turn of the event loop goes together. */
+  #flushSoon(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    queueMicrotask(() => {
+      this.#isFlushing = false;
+      const [cases, steps] = [this.#cases, this.#steps];
+      this.#cases = [];
+      this.#steps = [];
+      for (let i = 0; i < cases.length; i += ROUND_MAX) this.#begin(this.#round(cases.slice(i, i + ROUND_MAX)));
+      for (let i = 0; i < steps.length; i += ROUND_MAX) this.#begin(this.#heal(steps.slice(i, i + ROUND_MAX)));
+    });
+  }
+
+  #begin(round: Promise<void>): void {
+    this.#rounds.add(round);
+    void round.finally(() => this.#rounds.delete(round));
+  }
+
+  async #round(cases: readonly Case[]): Promise<void> {
+    const { cluster, telemetry, limit, liveness } = this.parts;
+    let chosen: readonly Case[] = [];
+    try {
+      const jury = cluster.jury();
+      if (!jury) return;
+      telemetry.counters.add(COUNTERS.check_rounds);
+      const convicted = await this.#ask(cases, jury);
+      chosen = limit.choose(convicted);
+      await this.#write(
+        chosen.map((one) => this.#conviction(one)),
+        jury.guard,
+      );
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      limit.done(chosen);
+      for (const { tracked } of cases) {
+        tracked.isBusy = false;
+        tracked.notBeforeMs = liveness.nowMs + ROUND_AGAIN_MS;
+      }
+    }
+  }
+
+  /** Asks the other members, and returns the cases of which a failure may be recorded. Acts on the acquittals. */
+  async #ask(cases: readonly Case[], { others }: Jury): Promise<readonly Case[]> {
+    const { node, liveness } = this.parts;
+    const queries = cases.map(({ state, item }) => ({
+      ...{ namespace: item.namespace, service: item.scope, id: item.name },
+      ...{ incarnation: item.record.instance!.incarnation, check: state.check.name, fingerprint: state.fingerprint },
+    }));
+    const timeoutMs = Math.max(...cases.map(({ state }) => fromDuration(state.check.timeout!))) + ANSWER_MORE_MS;
+    const answers = await Promise.all(
+      others.map(async (peer) => ({
+        node: peer.node,
+        results: await peer.probe(queries, timeoutMs).catch(() => undefined),
+      })),
+    );
+    const isHeld = others.length === 0 && isTooMany(this.#share);
+    return cases.filter((one, i) => {
+      const { tracked, state, item, testimonies } = one;
+      const own = state.results[0];
+      if (own) testimonies.push(testimonyOf(node, own));
+      let fails = 1;
+      for (const { node: of, results } of answers) {
+        const result = results?.[i];
+        if (!result) continue;
+        if (testimonies.length < TESTIMONIES_MAX) testimonies.push(testimonyOf(of, result));
+        if (isPass(result)) {
+          this.#acquit(tracked, state, of, liveness.nowMs);
+          return false;
+        }
+        if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) fails++;
+      }
+      tracked.seenElsewhere = 0;
+      const isMajority = 2 * fails > others.length + 1;
+      // It may have passed here, or been registered again, while the others were asked.
+      const isSame = tracked.item.modRevision === item.modRevision && state.isFailing;
+      return isMajority && !isHeld && isSame && !tracked.isFailed && !tracked.isPending;
+    });
+  }
+
+  /** Another server reaches the instance. */
+  #acquit(tracked: Tracked, state: CheckState, node: string, nowMs: number): void {
+    this.parts.telemetry.counters.add(COUNTERS.checks_vetoed);
+    tracked.disputed ??= { sinceMs: nowMs, node };
+    state.fails = 0;
+    tracked.seenElsewhere++;
+    const isOnly = tracked.states.every((one) => one === state || one.passes > 0);
+    const heals = tracked.isFailed ? tracked.seenElsewhere >= SEEN_ROUNDS : tracked.isPending;
+    if (!heals || !isOnly) return;
+    this.#step(tracked, CheckVerdict.CHECK_VERDICT_PASSING, undefined);
+  }
+
+  #conviction({ tracked, state, item, testimonies }: Case): Step {
+    const { table, seasoning, node } = this.parts;
+    const entry = table.entry(item.key);
+    const verdict: Verdict = {
+      incarnation: item.record.instance!.incarnation,
+      verdict: CheckVerdict.CHECK_VERDICT_FAILED,
+      check: state.check.name,
+      error: state.error.slice(0, ERROR_CHARS),
+      seasoned: entry !== undefined && seasoning.isSeasoned(entry),
+      cause: { decidedBy: node, testimonies },
+    };
+    return { tracked, verdict };
+  }
+
+  async #heal(steps: readonly Step[]): Promise<void> {
+    try {
+      const jury = this.parts.cluster.jury();
+      if (jury) await this.#write(steps, jury.guard);
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      for (const { tracked } of steps) tracked.isBusy = false;
+    }
+  }
+
+  async #write(steps: readonly Step[], guard: readonly Compare[]): Promise<void> {
+    const { commits, telemetry, liveness } = this.parts;
+    if (steps.length === 0) return;
+    const results = await commits.commitEach(
+      guard,
+      steps.map((step) => this.#txnOf(step)),
+    );
+    for (const [i, { tracked, verdict }] of steps.entries()) {
+      const result = results[i]!;
+      telemetry.counters.add(result.ok ? COUNTERS.check_verdicts : COUNTERS.check_verdicts_refused);
+      if (!result.ok) continue;
+      if (verdict.verdict === CheckVerdict.CHECK_VERDICT_FAILED) tracked.failed(liveness.nowMs);
+      else if (tracked.isFailed) tracked.healed(liveness.nowMs);
+      await commits.visible(result.revision);
+    }
+  }
+
+  /** Compares the record of the verdict, and those that say which checks there are. */
+  #txnOf({ tracked: { item }, verdict }: Step): Txn {
+    const { commits, catalog } = this.parts;
+    const { namespace, scope, name } = item;
+    const record = judgedCheck(verdict, commits.stamp());
+    const key = checkKey(namespace, scope, name);
+    const compared = [key, item.key, serviceChecksKey(namespace, scope)];
+    return {
+      writeId: record.writeId,
+      compares: compared.map((one) => ({ key: one, modRevision: catalog.modRevisionOf(one) })),
+      writes: [{ kind: 'put', key, value: writeCheck(record) }],
+    };
+  }
+
+  #timeIllness(tracked: Tracked): void {
+    const isIll = tracked.isFailed || tracked.isPending;
+    if (!isIll) tracked.illSinceMs = undefined;
+    else tracked.illSinceMs ??= this.parts.liveness.nowMs;
+  }
+
+  /** Returns true if a check has failed, or not passed at all, for its `deregister_after`. */
+  #isOverdue({ illSinceMs, item, isFailed, states }: Tracked): boolean {
+    if (illSinceMs === undefined || item.shownByProtection) return false;
+    const decider = item.checks.item?.record.check;
+    const illMs = this.parts.liveness.nowMs - illSinceMs;
+    return states.some(({ check, passes }) => {
+      const concerns = isFailed ? check.name === decider : passes === 0;
+      return concerns && check.deregisterAfter !== undefined && illMs >= fromDuration(check.deregisterAfter);
+    });
+  }
+
+  /** Removes an instance, unless its record, its verdict, its protection or its override has changed. */
+  async #remove(tracked: Tracked): Promise<void> {
+    const { commits, catalog, cluster, telemetry } = this.parts;
+    const { item } = tracked;
+    const { namespace, scope, name } = item;
+    tracked.isBusy = true;
+    try {
+      const jury = cluster.jury();
+      if (!jury) return;
+      const record = failedForLong(item, commits.stamp());
+      const txn = commits.instanceTxn(record, item.modRevision);
+      const reasons = [
+        checkKey(namespace, scope, name),
+        serviceChecksKey(namespace, scope),
+        protectionKey(namespace, scope),
+        overrideKey(namespace, scope, name),
+      ].map((key) => ({ key, modRevision: catalog.modRevisionOf(key) }));
+      const [result] = await commits.commitEach(jury.guard, [{ ...txn, compares: [...txn.compares, ...reasons] }]);
+      if (!result!.ok) return;
+      telemetry.counters.add(COUNTERS.check_removals);
+      const fields = { namespace, service: scope, id: name, revision: Number(result!.revision) };
+      telemetry.log.info(
+        { ...fields, error: item.instance.healthNote },
+        'removed an instance whose check had failed for long',
+      );
+      await commits.visible(result!.revision);
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      tracked.isBusy = false;
+    }
+  }
+
+  #alarm(isHeld: boolean): void {
+    const { alarms } = this.parts.telemetry;
+    const { failing, all } = this.#share;
+    if (!isHeld) return alarms.clear(ALARMS.CHECKS_HELD);
+    const cure = 'ReleaseChecks takes them for passing; another server can confirm failures';
+    alarms.raise(ALARMS.CHECKS_HELD, `${failing} of ${all} instances fail their checks at once: ${cure}`);
+  }
+
+  #failed(error: unknown): void {
+    const { log } = this.parts.telemetry;
+    if (error instanceof RollcallError)
+      log.warn({ reason: error.reason }, 'a verdict on checks was not recorded; retrying');
+    else log.error({ err: error }, 'a verdict on checks was not recorded; retrying');
+  }
+}
+
+/** The instances that count for the share: those not recorded as failed, and of them those whose last probe failed. */
+function shareOf(mine: readonly Tracked[]): Share {
+  let failing = 0;
+  let all = 0;
+  for (const { isFailed, states } of mine) {
+    if (isFailed) continue;
+    all++;
+    if (states.some(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL)) failing++;
+  }
+  return { failing, all };
+}
+
+const isTooMany = ({ failing, all }: Share): boolean => failing > SHARE_NUMBER && failing > all * SHARE_MAX;
+
+const isPass = ({ outcome }: ProbeResult): boolean =>
+  outcome === ProbeOutcome.PROBE_OUTCOME_PASS || outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED;
+
+/** An answer as a record keeps it. */
+function testimonyOf(node: string, result: ProbeResult): Testimony {
+  const { outcome, latencyMs, error } = result;
+  const failed = outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
+  const kind = isPass(result)
+    ? TestimonyKind.TESTIMONY_KIND_PASSED
+    : failed
+      ? TestimonyKind.TESTIMONY_KIND_FAILED
+      : TestimonyKind.TESTIMONY_KIND_INCONCLUSIVE;
+  return { node, kind, age: undefined, latency: toDuration(latencyMs), error: error.slice(0, TESTIMONY_CHARS) };
+}

@@ -1,0 +1,33 @@
+import type { HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
+
+/** The target of a probe: an endpoint of an instance, as its record has it. */
+export interface ProbeTarget {
+  /** An IP address or a host name. */
+  readonly address: string;
+  readonly port: number;
+  /** The address from which the instance registered. Empty if that is not known. */
+  readonly registrant: string;
+  /** The check, with its defaults filled. */
+  readonly check: HealthCheck;
+}
+
+/** The result of a probe. */
+export interface ProbeResult {
+  readonly outcome: ProbeOutcome;
+  /** How long it took, in milliseconds. */
+  readonly latencyMs: number;
+  /** Why it did not pass: a code or a number of our own. It never holds text of the target. */
+  readonly error: string;
+}
+
+/** A question to a member: does this check of this instance pass from where it is? */
+export interface ProbeQuery {
+  readonly namespace: string;
+  readonly service: string;
+  readonly id: string;
+  readonly incarnation: string;
+  /** The name of the check. */
+  readonly check: string;
+  /** Names the definition and the place of the check. */
+  readonly fingerprint: string;
+}

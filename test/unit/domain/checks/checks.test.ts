@@ -1,0 +1,387 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { CHECK, recordedProtection } from '../../../../src/catalog/kinds.js';
+import type { Juror } from '../../../../src/domain/health/peers.js';
+import { CheckVerdict, HealthCheck, ProbeOutcome } from '../../../../src/gen/rollcall/v1/check.js';
+import { TestimonyKind } from '../../../../src/gen/rollcall/v1/cause.js';
+import { Health, HealthReason, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
+import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
+import { UNSIGNED } from '../../../../src/model/actor.js';
+import { canonicalIp } from '../../../../src/model/address.js';
+import { addressFor } from '../../../support/addresses.js';
+import { Stage } from '../../../support/stage.js';
+import { Targets, type TargetState } from '../../../support/targets.js';
+
+const INTERVAL_MS = 10_000;
+/** Detection by the defaults: interval, two quick probes, and what the verdict takes. */
+const DETECTION_MS = INTERVAL_MS + 2 * (INTERVAL_MS / 3) + 2_000;
+const TCP: { probe: { $case: 'tcp'; value: object } } = { probe: { $case: 'tcp', value: {} } };
+const SIGNED = { ...UNSIGNED, author: 'ops', comment: 'test' };
+
+/** A stage whose targets a test controls. */
+class Checks {
+  readonly targets = new Targets();
+  readonly stage = new Stage();
+
+  static async ready(): Promise<Checks> {
+    const checks = new Checks();
+    checks.stage.prober = checks.targets;
+    await checks.stage.start();
+    return checks;
+  }
+
+  async add(id: string, given: object = {}): Promise<void> {
+    await this.stage.until(this.stage.register({ id, incarnation: 'a', static: true, checks: [TCP], ...given }));
+  }
+
+  make(id: string, state: TargetState): void {
+    this.targets.states.set(canonicalIp(addressFor(id)), state);
+  }
+
+  item(id = 'p1') {
+    return this.stage.replica.catalog.instances.get('default', 'pay', id);
+  }
+
+  state(id = 'p1'): string {
+    const { health, healthReason } = this.item(id)!.instance;
+    return `${Health[health]} ${HealthReason[healthReason]}`.replace('HEALTH_REASON_', '').replace('HEALTH_', '');
+  }
+
+  verdict(id = 'p1'): string {
+    return CheckVerdict[this.item(id)!.checks.verdict].replace('CHECK_VERDICT_', '');
+  }
+
+  untilVerdict(verdict: string, withinMs: number, id = 'p1'): Promise<number> {
+    return this.stage.untilTrue(() => this.verdict(id) === verdict, withinMs);
+  }
+
+  revision(): bigint {
+    return this.stage.store.revision;
+  }
+}
+
+/** Another member that sees the targets in its own way. */
+function member(node: string, outcome: ProbeOutcome | undefined): Juror & { asked: number } {
+  return {
+    node,
+    asked: 0,
+    lastHeard: () => Promise.resolve([]),
+    probe(queries) {
+      this.asked++;
+      if (outcome === undefined) return Promise.reject(new Error('no answer'));
+      return Promise.resolve(queries.map(() => ({ outcome, latencyMs: 1, error: '' })));
+    },
+  };
+}
+
+test('an instance with checks is PENDING until they pass, and a first pass suffices', async () => {
+  const checks = await Checks.ready();
+  checks.make('p1', 'fail');
+  await checks.add('p1');
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING');
+  await checks.stage.pass(30_000);
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING', 'one that never passed is not FAILED');
+  checks.make('p1', 'pass');
+  await checks.untilVerdict('PASSING', INTERVAL_MS + 1_000);
+  assert.equal(checks.state(), 'HEALTHY UNSPECIFIED');
+});
+
+test('K5 K6: what fails is FAILED within its time and names the error, and heals by its threshold', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  const { instance, checks: of } = checks.item()!;
+  assert.deepEqual([checks.state(), instance.healthNote], ['UNHEALTHY CHECK_FAILED', 'ECONNREFUSED']);
+  assert.equal(of.item!.record.cause!.decidedBy, 'stage');
+  assert.ok(instance.revision > instance.registrationRevision, 'a visible change, but not of the registration');
+  checks.make('p1', 'pass');
+  const healedMs = await checks.untilVerdict('PASSING', 2 * INTERVAL_MS);
+  assert.ok(healedMs > 1_000, 'one pass does not heal');
+});
+
+test('K8: a steady state writes nothing', async () => {
+  const checks = await Checks.ready();
+  for (const id of ['p1', 'p2', 'p3']) await checks.add(id);
+  checks.make('p2', 'fail');
+  await checks.untilVerdict('PASSING', 2_000);
+  await checks.stage.pass(60_000);
+  const before = checks.revision();
+  const probed = checks.targets.probed.length;
+  await checks.stage.pass(5 * 60_000);
+  assert.equal(checks.revision(), before);
+  assert.ok(checks.targets.probed.length > probed + 3 * 25, 'and probes go on');
+});
+
+test('K3: an outcome that says nothing about the target changes no verdict', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  for (const state of ['inconclusive', 'denied'] as const) {
+    checks.make('p1', state);
+    await checks.stage.pass(5 * INTERVAL_MS);
+    assert.equal(checks.verdict(), 'PASSING', state);
+  }
+  assert.equal(checks.stage.count('CHECK_TARGETS_DENIED'), 1);
+  checks.make('p1', 'fail');
+  await checks.stage.pass(INTERVAL_MS + INTERVAL_MS / 3 + 1_000);
+  checks.make('p1', 'inconclusive');
+  await checks.stage.pass(10 * INTERVAL_MS);
+  assert.equal(checks.verdict(), 'PASSING', 'two failures are not three');
+});
+
+test('K1: one pass of another member acquits, and an alarm names it after five minutes', async () => {
+  const checks = await Checks.ready();
+  const [n2, n3] = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL), member('n3', ProbeOutcome.PROBE_OUTCOME_PASS)];
+  checks.stage.peers = [n2, n3];
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.stage.pass(10 * 60_000);
+  assert.equal(checks.verdict(), 'PASSING');
+  assert.ok(n3.asked > 5);
+  assert.equal(checks.stage.count('CHECKS_DISAGREE'), 1);
+});
+
+test('K1: without a majority that failed there is no verdict, and with one the record has every answer', async () => {
+  const checks = await Checks.ready();
+  const silent = member('n2', undefined);
+  checks.stage.peers = [silent, member('n3', ProbeOutcome.PROBE_OUTCOME_INCONCLUSIVE)];
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.stage.pass(120_000);
+  assert.equal(checks.verdict(), 'PASSING', 'one of three is no majority');
+  checks.stage.peers = [silent, member('n3', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  const { testimonies } = checks.item()!.checks.item!.record.cause!;
+  assert.deepEqual(
+    testimonies.map(({ node, kind }) => [node, kind]),
+    [
+      ['stage', TestimonyKind.TESTIMONY_KIND_FAILED],
+      ['n3', TestimonyKind.TESTIMONY_KIND_FAILED],
+    ],
+  );
+});
+
+test('a failed instance that only another member reaches heals', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
+  await checks.untilVerdict('PASSING', 8 * INTERVAL_MS);
+});
+
+test('K1: alone, no failure is recorded while more than 30 % and more than 3 fail at once', async () => {
+  const checks = await Checks.ready();
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id);
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  for (const id of ids) checks.make(id, 'fail');
+  await checks.stage.pass(5 * 60_000);
+  assert.ok(ids.every((id) => checks.verdict(id) === 'PASSING'));
+  assert.equal(checks.stage.count('CHECKS_HELD'), 1);
+  for (const id of ids.slice(3)) checks.make(id, 'pass');
+  await checks.stage.untilTrue(() => ids.slice(0, 3).every((id) => checks.verdict(id) === 'FAILED'), 2 * DETECTION_MS);
+  await checks.stage.pass(2_000);
+  assert.equal(checks.stage.count('CHECKS_HELD cleared'), 1);
+  assert.ok(ids.slice(3).every((id) => checks.verdict(id) === 'PASSING'));
+});
+
+test('turning checks on hides no instance, and one that registers later is PENDING', async () => {
+  const checks = await Checks.ready();
+  await checks.add('old', { checks: [] });
+  checks.make('old', 'fail');
+  checks.make('new', 'fail');
+  const check = HealthCheck.fromPartial({
+    ...{ name: 'tcp', probe: TCP.probe, unhealthyThreshold: 3, healthyThreshold: 2 },
+    ...{ interval: { seconds: 10n, nanos: 0 }, timeout: { seconds: 3n, nanos: 0 } },
+  });
+  const names = { namespace: 'default', service: 'pay' };
+  await checks.stage.until(checks.stage.replica.serviceChecks.set(names, [check], SIGNED));
+  assert.equal(checks.state('old'), 'HEALTHY UNSPECIFIED');
+  await checks.add('new', { checks: [] });
+  assert.equal(checks.state('new'), 'UNHEALTHY CHECK_PENDING');
+  await checks.untilVerdict('FAILED', 2 * DETECTION_MS, 'old');
+  const revision = checks.item('old')!.revision;
+  // The end of the definition ends its verdicts, for both.
+  await checks.stage.until(checks.stage.replica.serviceChecks.set(names, [], SIGNED));
+  assert.deepEqual([checks.state('old'), checks.state('new')], ['HEALTHY UNSPECIFIED', 'HEALTHY UNSPECIFIED']);
+  assert.ok(checks.item('old')!.revision > revision);
+});
+
+test('a process that adds checks to itself is taken for passing, and its next run is PENDING', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1', { checks: [] });
+  checks.make('p1', 'fail');
+  await checks.add('p1');
+  assert.equal(checks.state(), 'HEALTHY UNSPECIFIED');
+  await checks.add('p1', { version: '2' });
+  assert.equal(checks.state(), 'HEALTHY UNSPECIFIED', 'the same run goes on');
+  await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+  await checks.stage.until(checks.stage.register({ id: 'p1', incarnation: 'b', static: true, checks: [TCP] }));
+  assert.equal(
+    checks.state(),
+    'UNHEALTHY CHECK_PENDING',
+    'K7: a new incarnation begins again, however the old one was',
+  );
+});
+
+test('K4: verdicts outlive a start, and a start brings no transition', async () => {
+  const checks = await Checks.ready();
+  for (const id of ['up', 'down']) await checks.add(id);
+  await checks.untilVerdict('PASSING', 2_000, 'down');
+  checks.make('down', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS, 'down');
+  const before = checks.revision();
+  await checks.stage.start();
+  assert.deepEqual([checks.verdict('up'), checks.verdict('down')], ['PASSING', 'FAILED']);
+  await checks.stage.pass(60_000);
+  assert.deepEqual([checks.verdict('up'), checks.verdict('down')], ['PASSING', 'FAILED']);
+  assert.equal(checks.revision(), before);
+});
+
+test('an operator releases checks: instances are shown until their checks fail again', async () => {
+  const checks = await Checks.ready();
+  checks.make('p1', 'fail');
+  await checks.add('p1');
+  await checks.stage.pass(5_000);
+  const { released } = await checks.stage.until(
+    checks.stage.replica.serviceChecks.release({ namespace: 'default', service: 'pay', id: '' }, SIGNED),
+  );
+  assert.equal(released, 1);
+  assert.equal(checks.state(), 'HEALTHY UNSPECIFIED');
+  await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+});
+
+test('K12: deregister_after removes what failed for so long, and a start begins the time again', async () => {
+  const checks = await Checks.ready();
+  const deregisterAfter = { seconds: 200n, nanos: 0 };
+  await checks.add('p1', { checks: [{ ...TCP, deregisterAfter }] });
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  await checks.stage.pass(150_000);
+  await checks.stage.start();
+  await checks.stage.pass(150_000);
+  assert.equal(checks.verdict(), 'FAILED');
+  await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 60_000);
+  assert.equal(checks.item()!.removalReason, RemovalReason.REMOVAL_REASON_CHECK_FAILED);
+});
+
+test('a service whose instances fail their checks at one event is protected, and nothing of it is removed', async () => {
+  const checks = await Checks.ready();
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  const deregisterAfter = { seconds: 200n, nanos: 0 };
+  for (const id of ids) await checks.add(id, { checks: [{ ...TCP, deregisterAfter }] });
+  await checks.stage.pass(5 * 60_000); // they are seasoned
+  for (const id of ids) checks.make(id, 'fail');
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'FAILED'), 2 * DETECTION_MS);
+  const { catalog } = checks.stage.replica;
+  assert.ok(recordedProtection(catalog.instances.scope('default', 'pay'))!.record.active);
+  const shown = (): number => ids.filter((id) => catalog.instances.get('default', 'pay', id)!.shownByProtection).length;
+  assert.ok(shown() === ids.length, `${shown()} shown`);
+  await checks.stage.pass(250_000);
+  assert.equal(shown(), ids.length, 'none was removed');
+  for (const id of ids) checks.make(id, 'pass');
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 3 * INTERVAL_MS);
+  await checks.stage.pass(20_000);
+  assert.equal(recordedProtection(catalog.instances.scope('default', 'pay'))!.record.active, false);
+});
+
+test('K13: while this server cannot probe, one that beats and reports itself healthy is ASSUMED, and others are not', async () => {
+  const checks = await Checks.ready();
+  checks.targets.ours = 'the prober itself: EMFILE';
+  for (const id of ['beats', 'still', 'starts']) checks.make(id, 'inconclusive');
+  await checks.add('beats', { static: false });
+  await checks.add('still');
+  await checks.add('starts', { static: false, reported: { state: 2, note: '' } });
+  for (let s = 0; s < 40; s++) {
+    await checks.stage.pass(1_000);
+    for (const id of ['beats', 'starts']) await checks.stage.until(checks.stage.beat({ id, incarnation: 'a' }));
+  }
+  assert.deepEqual(
+    ['beats', 'still', 'starts'].map((id) => checks.verdict(id)),
+    ['ASSUMED', 'PENDING', 'PENDING'],
+  );
+  assert.equal(checks.state('beats'), 'HEALTHY UNSPECIFIED');
+  checks.targets.ours = undefined;
+  for (const id of ['beats', 'still', 'starts']) checks.make(id, 'pass');
+  await checks.untilVerdict('PASSING', 2 * INTERVAL_MS, 'beats');
+});
+
+test('a limitation makes an instance DEGRADED after as many probes as a failure needs, and hides it from no view', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'degraded');
+  await checks.untilVerdict('DEGRADED', 4 * INTERVAL_MS);
+  assert.equal(checks.state(), 'DEGRADED CHECK_DEGRADED');
+  checks.make('p1', 'pass');
+  await checks.untilVerdict('PASSING', 4 * INTERVAL_MS);
+});
+
+test('one that fails again soon after it healed needs more passes', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  const heals: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    checks.make('p1', 'fail');
+    await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+    checks.make('p1', 'pass');
+    heals.push(await checks.untilVerdict('PASSING', 120_000));
+  }
+  assert.ok(heals[1]! > heals[0]! && heals[3]! > 2 * heals[0]!, heals.join());
+});
+
+test('an override outweighs a check, and a verdict is of no other incarnation', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  const decision = {
+    weight: undefined,
+    incarnation: '',
+    expireAfterMs: undefined,
+    state: OverrideState.OVERRIDE_STATE_DISABLE,
+  };
+  const names = { namespace: 'default', service: 'pay', id: 'p1' };
+  await checks.stage.until(
+    checks.stage.replica.overrides.set({ ...names, decision, expectedRevision: undefined, force: true }, SIGNED),
+  );
+  assert.equal(checks.state(), 'UNHEALTHY DISABLED');
+  await checks.stage.until(checks.stage.replica.overrides.clear(names, undefined, SIGNED));
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_FAILED');
+});
+
+test('the record of a verdict goes after its instance', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  await checks.stage.until(checks.stage.deregister({ id: 'p1', incarnation: 'a' }));
+  const record = () => checks.stage.replica.catalog.of(CHECK).get('default', 'pay', 'p1');
+  assert.ok(record());
+  await checks.stage.untilTrue(() => record() === undefined, 60 * 60_000);
+});
+
+test('with less room than checks, intervals grow and no verdict is wrong', async () => {
+  const checks = await Checks.ready();
+  for (const id of ['p1', 'p2', 'p3']) await checks.add(id);
+  await checks.stage.untilTrue(() => ['p1', 'p2', 'p3'].every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  checks.targets.room = 0;
+  await checks.stage.pass(60_000);
+  assert.equal(checks.stage.count('PROBER_BEHIND'), 1);
+  assert.equal(checks.stage.replica.checker.waiting, 3);
+  checks.targets.room = Infinity;
+  const probed = checks.targets.probed.length;
+  await checks.stage.pass(2_000);
+  assert.equal(checks.targets.probed.length, probed + 3, 'a missed slot is not made up for');
+  assert.equal(checks.stage.count('PROBER_BEHIND cleared'), 1);
+});
