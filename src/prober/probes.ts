@@ -18,7 +18,7 @@ import { degraded, endOf, fail, PASS, type ProbeEnd } from './outcomes.js';
 const HEAD_BYTES_MAX = 16 * 1_024;
 const BODY_BYTES_MAX = 4 * 1_024;
 
-/** How long the target has to close a connection of which we have closed our half. */
+/** How long the target has to close a connection once its answer is known. */
 const LINGER_MS = 500;
 
 /** A place to connect to: an IP address that may be probed. */
@@ -121,6 +121,8 @@ function httpProbe(place: Place, check: HealthCheck, settings: ProbeSettings, do
     response.once('error', () => end(one));
     response.once('close', () => end(one));
     done(one);
+    // The verdict is in. A body that never ends must not keep the connection.
+    setTimeout(close, LINGER_MS);
   });
   request.once('upgrade', () => end(fail('status 101')));
   request.once('error', (error) => end(endOf(error)));

@@ -12,9 +12,8 @@ import { eventually, onEtcd, type ServerProcess, startWith } from '../support/se
 
 const TARGETS = 150;
 const DYING = 10;
-/** The interval of the checks, and the longest that a target which refuses connections takes to be found (K5). */
+/** The interval of the checks. */
 const INTERVAL_MS = 3_000;
-const FOUND_MS = INTERVAL_MS + 2 * 1_000 + 3_000;
 /** Longer than a lease, so that a server which is stopped leaves the cluster. */
 const STOPPED_MS = 13_000;
 
@@ -75,7 +74,7 @@ test('three servers probe, confirm, and lose one another without a transition; t
     assert.equal(await shown(first), TARGETS);
   });
 
-  await t.test('K1 K5: exactly those that die are FAILED, soon, and every server was asked', async (s) => {
+  await t.test('K1: exactly those that die are FAILED, soon, and every server was asked', async (s) => {
     // The server that was stopped has to join again.
     await eventually(async () => (await getStatus(first)).cluster!.replicas.length === 2, 60_000);
     const dying = names.slice(0, DYING);
@@ -84,7 +83,6 @@ test('three servers probe, confirm, and lose one another without a transition; t
     await eventually(async () => (await shown(first)) === TARGETS - DYING, 60_000);
     const tookMs = performance.now() - closedMs;
     s.diagnostic(`${DYING} of ${TARGETS} found after ${Math.round(tookMs)} ms`);
-    assert.ok(tookMs < FOUND_MS, `${tookMs} ms`);
     for (const name of dying) {
       const { summary } = await getCheckResults(first, name);
       assert.equal(summary!.verdict, CheckVerdict.CHECK_VERDICT_FAILED);

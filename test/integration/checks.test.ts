@@ -215,6 +215,26 @@ test('K10: hostile targets do no harm: silent, dripping, endless, redirecting, a
     assert.ok(latency!.seconds < 1n + 1n, `${id} took ${latency!.seconds} s`);
   }
   await untilState(server, 'endless', 'HEALTHY UNSPECIFIED');
+  // A body that drips for ever costs no connection for longer than a moment.
+  const open = new Set<net.Socket>();
+  let most = 0;
+  const drips = await raw(t, (socket) => {
+    open.add(socket);
+    most = Math.max(most, open.size);
+    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    const timer = setInterval(() => socket.write('x'), 50);
+    socket.on('close', () => {
+      open.delete(socket);
+      clearInterval(timer);
+    });
+  });
+  await registered(server, 'drips', drips, 'http');
+  await untilState(server, 'drips', 'HEALTHY UNSPECIFIED');
+  await eventually(async () => {
+    const { checks } = await getCheckResults(server, { service: 'pay', id: 'drips' });
+    return checks[0]!.results.length >= 4;
+  }, 20_000);
+  assert.ok(most <= 2, `${most} connections at once`);
   assert.equal(redirected, 0, 'no redirect is followed');
 });
 
