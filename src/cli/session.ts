@@ -73,12 +73,11 @@ export function remote<Flags>(
 /** An empty value is that of a variable which a script has not set. It must not count as a flag that was not given. */
 function refuseEmpty(command: Command): void {
   const flags = command.opts<Record<string, unknown>>();
-  for (const { attributeName, long } of command.options.map((one) => ({
-    attributeName: one.attributeName(),
-    long: one.long,
-  })))
-    if (flags[attributeName] === '' && command.getOptionValueSource(attributeName) === 'cli')
-      throw new CommandFailed(`${long} must not be empty`, Exit.USAGE);
+  for (const option of command.options) {
+    const name = option.attributeName();
+    if (flags[name] === '' && command.getOptionValueSource(name) === 'cli')
+      throw new CommandFailed(`${option.long} must not be empty`, Exit.USAGE);
+  }
   for (const [i, { required }] of command.registeredArguments.entries())
     if (!required && command.args[i] === '')
       throw new CommandFailed(`${command.registeredArguments[i]!.name()} must not be empty`, Exit.USAGE);

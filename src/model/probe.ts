@@ -1,4 +1,4 @@
-import type { HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
+import { type HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
 
 /** The target of a probe: an endpoint of an instance, as its record has it. */
 export interface ProbeTarget {
@@ -18,6 +18,11 @@ export interface ProbeResult {
   readonly latencyMs: number;
   /** Why it did not pass: a code or a number of our own. It never holds text of the target. */
   readonly error: string;
+}
+
+/** Returns true if the target answered as expected, with a limitation or without. */
+export function isPass({ outcome }: Pick<ProbeResult, 'outcome'>): boolean {
+  return outcome === ProbeOutcome.PROBE_OUTCOME_PASS || outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED;
 }
 
 /** A question to a member: does this check of this instance pass from where it is? */

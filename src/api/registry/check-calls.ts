@@ -62,10 +62,9 @@ export function checkReleaseChecks(request: ReleaseChecksRequest): { scope: Rele
 /** Checks a GetCheckResults. */
 export function checkGetCheckResults(request: GetCheckResultsRequest): {
   names: { namespace: string; service: string; id: string };
-  request: GetCheckResultsRequest;
 } {
   const check = new Checker();
   const names = checkNames(check, request);
   check.done();
-  return { names, request };
+  return { names };
 }

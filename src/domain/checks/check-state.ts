@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { type InstanceItem, isLive } from '../../model/instance.js';
 import { fromDuration } from '../../model/time.js';
-import type { ProbeResult, ProbeTarget } from '../../model/probe.js';
+import { isPass, type ProbeResult, type ProbeTarget } from '../../model/probe.js';
 
 /** The number of results that are kept of each check. */
 const RESULTS_KEPT = 10;
@@ -49,19 +49,12 @@ export class CheckState {
   /** Takes in the result of a probe. An outcome that says nothing about the target counts neither way. */
   take(result: TimedResult): void {
     this.results = [result, ...this.results.slice(0, RESULTS_KEPT - 1)];
-    const { PROBE_OUTCOME_PASS, PROBE_OUTCOME_DEGRADED, PROBE_OUTCOME_FAIL } = ProbeOutcome;
-    if (result.outcome === PROBE_OUTCOME_FAIL) {
-      this.fails++;
-      this.passes = 0;
-      this.degraded = 0;
-      this.clean = 0;
-    } else if (result.outcome === PROBE_OUTCOME_PASS || result.outcome === PROBE_OUTCOME_DEGRADED) {
-      const isClean = result.outcome === PROBE_OUTCOME_PASS;
-      this.fails = 0;
-      this.passes++;
-      this.degraded = isClean ? 0 : this.degraded + 1;
-      this.clean = isClean ? this.clean + 1 : 0;
-    }
+    const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
+    if (!isFail && !isPass(result)) return;
+    this.fails = isFail ? this.fails + 1 : 0;
+    this.passes = isFail ? 0 : this.passes + 1;
+    this.degraded = result.outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED ? this.degraded + 1 : 0;
+    this.clean = result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS ? this.clean + 1 : 0;
   }
 
   /** Counts from zero again: the failures were refuted, or another server saw what came before. */

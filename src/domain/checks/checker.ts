@@ -13,7 +13,7 @@ import type { Cluster } from '../health/peers.js';
 import { type CheckState } from './check-state.js';
 import { ALARMS, COUNTERS } from './instruments.js';
 import type { Prober } from './prober.js';
-import type { ProbeResult } from '../../model/probe.js';
+import { isPass, type ProbeResult } from '../../model/probe.js';
 import { hasSameChecks, Tracked } from './tracked.js';
 import type { Verdicts } from './verdicts.js';
 
@@ -220,12 +220,12 @@ export class Checker implements Closeable {
     verdicts.consider(tracked);
   }
 
-  #count({ outcome, error }: ProbeResult): void {
+  #count(result: ProbeResult): void {
+    const { outcome, error } = result;
     const { counters } = this.parts.telemetry;
-    const { PROBE_OUTCOME_FAIL, PROBE_OUTCOME_PASS, PROBE_OUTCOME_DEGRADED } = ProbeOutcome;
     this.#window.probes++;
-    if (outcome === PROBE_OUTCOME_FAIL) counters.add(COUNTERS.probes_failed);
-    else if (outcome === PROBE_OUTCOME_PASS || outcome === PROBE_OUTCOME_DEGRADED) counters.add(COUNTERS.probes_passed);
+    if (outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) counters.add(COUNTERS.probes_failed);
+    else if (isPass(result)) counters.add(COUNTERS.probes_passed);
     else {
       counters.add(COUNTERS.probes_inconclusive);
       if (outcome === ProbeOutcome.PROBE_OUTCOME_DENIED) return;

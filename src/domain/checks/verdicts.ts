@@ -4,12 +4,11 @@ import type { Commits } from '../../catalog/commits.js';
 import { type Testimony, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
 import { CheckVerdict, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { ReportedState } from '../../gen/rollcall/v1/instance.js';
-import { checkKey, judgedCheck, type Verdict, writeCheck } from '../../model/check.js';
+import { checkKey, judgedCheck, serviceChecksKey, type Verdict, writeCheck } from '../../model/check.js';
 import { RollcallError } from '../../model/errors.js';
 import { failedForLong, reportedState } from '../../model/instance.js';
 import { overrideKey } from '../../model/override.js';
 import { protectionKey } from '../../model/protection.js';
-import { serviceChecksKey } from '../../model/check.js';
 import { fromDuration, toDuration } from '../../model/time.js';
 import type { Compare, Txn } from '../../store/store.js';
 import type { FallLimit } from '../health/fall-limit.js';
@@ -19,7 +18,7 @@ import type { Cluster, Jury } from '../health/peers.js';
 import type { Seasoning } from '../health/seasoning.js';
 import type { CheckState } from './check-state.js';
 import { ALARMS, COUNTERS } from './instruments.js';
-import type { ProbeResult } from '../../model/probe.js';
+import { isPass, type ProbeResult } from '../../model/probe.js';
 import type { Tracked } from './tracked.js';
 
 /** The most instances in one question and in one group of transactions. */
@@ -134,25 +133,21 @@ export class Verdicts {
   }
 
   #relieve(tracked: Tracked): void {
-    const { CHECK_VERDICT_PASSING, CHECK_VERDICT_DEGRADED, CHECK_VERDICT_ASSUMED } = CheckVerdict;
-    const { states, item } = tracked;
+    const { states } = tracked;
     if (!states.every(({ passes }) => passes > 0)) return;
     const limited = states.find(({ degraded, check }) => degraded >= check.unhealthyThreshold);
-    const { verdict } = item.checks;
-    if (tracked.isFailed) {
-      const damps = !item.shownByProtection;
-      if (!states.every((state) => state.passes >= tracked.passesNeeded(state, damps))) return;
-    } else if (limited) {
-      if (verdict === CHECK_VERDICT_DEGRADED) return;
-    } else {
-      const isClean = states.every(({ clean, check }) => clean >= check.healthyThreshold);
-      if (verdict === CHECK_VERDICT_DEGRADED && !isClean) return;
-      if (verdict === CHECK_VERDICT_PASSING || verdict === CHECK_VERDICT_ASSUMED) {
-        // The record says so, or none was needed yet.
-        if (verdict === CHECK_VERDICT_PASSING) return;
-      }
-    }
-    this.#step(tracked, limited ? CHECK_VERDICT_DEGRADED : CHECK_VERDICT_PASSING, limited);
+    const next = limited ? CheckVerdict.CHECK_VERDICT_DEGRADED : CheckVerdict.CHECK_VERDICT_PASSING;
+    if (tracked.verdict !== next && this.#mayLeave(tracked)) this.#step(tracked, next, limited);
+  }
+
+  /** Returns true if enough probes passed to leave the present verdict. PENDING and ASSUMED need no more than one each. */
+  #mayLeave(tracked: Tracked): boolean {
+    const { states, item, verdict } = tracked;
+    if (verdict === CheckVerdict.CHECK_VERDICT_FAILED)
+      return states.every((state) => state.passes >= tracked.passesNeeded(state, !item.shownByProtection));
+    if (verdict === CheckVerdict.CHECK_VERDICT_DEGRADED)
+      return states.every(({ clean, check }) => clean >= check.healthyThreshold);
+    return true;
   }
 
   #mayAssume({ isPending, item }: Tracked): boolean {
@@ -402,9 +397,6 @@ function shareOf(mine: readonly Tracked[]): Share {
 }
 
 const isTooMany = ({ failing, all }: Share): boolean => failing > SHARE_NUMBER && failing > all * SHARE_MAX;
-
-const isPass = ({ outcome }: ProbeResult): boolean =>
-  outcome === ProbeOutcome.PROBE_OUTCOME_PASS || outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED;
 
 /** An answer as a record keeps it. */
 function testimonyOf(node: string, result: ProbeResult): Testimony {
