@@ -10,7 +10,7 @@ import { WATCHED_ROOT } from '../model/keys.js';
 import type { MemberItem } from '../model/member.js';
 import type { ProtectionItem } from '../model/protection.js';
 import { HORIZON_KEY, MEMBERGEN_KEY, readHorizon } from '../model/store-facts.js';
-import type { Entry, Revision, RevisionBatch } from '../store/store.js';
+import type { Compare, Entry, Revision, RevisionBatch } from '../store/store.js';
 import { type CatalogListener, ChangeSet, type SubscriberName, Subscribers } from './changes.js';
 import { Collection } from './collection.js';
 import { Faults } from './faults.js';
@@ -142,6 +142,11 @@ export class Catalog implements Tables {
       shown = source.join!.apply(shown, this.of(source).get(namespace, scope, name));
     }
     return shown as T;
+  }
+
+  /** The compares that hold as long as the records at these keys are those that the catalog holds. */
+  unchanged(...keys: readonly string[]): Compare[] {
+    return keys.map((key) => ({ key, modRevision: this.modRevisionOf(key) }));
   }
 
   /** Resolves once the first listing has been taken in. */

@@ -16,7 +16,6 @@ import {
   type CheckItem,
   CHECKS,
   checkTouched,
-  parseServiceChecksKey,
   readCheck,
   readServiceChecks,
   SERVICE_CHECKS as SERVICE_CHECKS_PREFIX,
@@ -26,12 +25,11 @@ import {
   writeServiceChecks,
 } from '../model/check.js';
 import type { Item } from '../model/item.js';
-import { parseKey } from '../model/keys.js';
+import { parseKey, parseServiceKey } from '../model/keys.js';
 import { LIMITS } from '../model/limits.js';
 import { type OverrideItem, OVERRIDES, overrideTouched, readOverride, writeOverride } from '../model/override.js';
 import { type MemberItem, MEMBERS, readMember } from '../model/member.js';
 import {
-  parseProtectionKey,
   type ProtectionItem,
   PROTECTIONS,
   protectionTouched,
@@ -77,8 +75,8 @@ export const CONFIG: Kind<ConfigItem> = {
     outdatedVersions(item, wallMs).map((version) => versionKey(item.namespace, item.scope, item.name, version)),
 };
 
-/** When an override is set or ends, its instance changes visibly. */
-const OVERRIDE_JOIN: Join<OverrideItem, InstanceItem> = {
+/** A record about one instance moves that instance. */
+const aboutInstance = <T extends Item>(apply: Join<T, InstanceItem>['apply']): Join<T, InstanceItem> => ({
   target: INSTANCE,
   level: 'ITEM',
   sourceOf: (instance) => instance,
@@ -86,8 +84,8 @@ const OVERRIDE_JOIN: Join<OverrideItem, InstanceItem> = {
     const item = instances.get(namespace, scope, name);
     if (item && item.removedAtMs === undefined) yield item;
   },
-  apply: underOverride,
-};
+  apply,
+});
 
 /** The override of each instance that has one. It is collected after it has ended, and after the instance. */
 export const OVERRIDE: Kind<OverrideItem> = {
@@ -98,7 +96,7 @@ export const OVERRIDE: Kind<OverrideItem> = {
   read: readOverride,
   rewrite: (item, stamp) => writeOverride(overrideTouched(item, stamp)),
   mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
-  join: OVERRIDE_JOIN,
+  join: aboutInstance<OverrideItem>(underOverride),
 };
 
 /** When the checks of a service are defined or end, its instances without checks of their own change visibly. */
@@ -118,23 +116,11 @@ export const SERVICE_CHECKS: Kind<ServiceChecksItem> = {
   name: 'service checks',
   prefix: SERVICE_CHECKS_PREFIX,
   deletion: 'COLLECTED',
-  names: parseServiceChecksKey,
+  names: (key) => parseServiceKey(SERVICE_CHECKS_PREFIX, key),
   read: readServiceChecks,
   rewrite: (item, stamp) => writeServiceChecks(serviceChecksTouched(item, stamp)),
   mayCollect: ({ namespace, scope }, catalog) => isForgotten(catalog, namespace, scope),
   join: SERVICE_CHECKS_JOIN,
-};
-
-/** When the verdict on the checks of an instance changes, the instance changes visibly. */
-const CHECK_JOIN: Join<CheckItem, InstanceItem> = {
-  target: INSTANCE,
-  level: 'ITEM',
-  sourceOf: (instance) => instance,
-  *targetsOf({ namespace, scope, name }, instances) {
-    const item = instances.get(namespace, scope, name);
-    if (item && item.removedAtMs === undefined) yield item;
-  },
-  apply: underCheck,
 };
 
 /** The verdict on the checks of each instance that has one. It is collected after the instance. */
@@ -146,7 +132,7 @@ export const CHECK: Kind<CheckItem> = {
   read: readCheck,
   rewrite: (item, stamp) => writeCheck(checkTouched(item, stamp)),
   mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
-  join: CHECK_JOIN,
+  join: aboutInstance<CheckItem>(underCheck),
 };
 
 /** When the protection of a service begins or ends, the ill instances of the service change visibly. */
@@ -165,7 +151,7 @@ export const PROTECTION: Kind<ProtectionItem> = {
   name: 'protection',
   prefix: PROTECTIONS,
   deletion: 'COLLECTED',
-  names: parseProtectionKey,
+  names: (key) => parseServiceKey(PROTECTIONS, key),
   read: readProtection,
   rewrite: (item, stamp) => writeProtection(protectionTouched(item, stamp)),
   mayCollect: ({ namespace, scope }, catalog) => isForgotten(catalog, namespace, scope),

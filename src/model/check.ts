@@ -4,7 +4,7 @@ import { ActorKind } from '../gen/rollcall/v1/cause.js';
 import { CheckVerdict, type HealthCheck, type ServiceChecks } from '../gen/rollcall/v1/check.js';
 import { callerAs, serverActor, type Signature } from './actor.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
-import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
+import { parseKey, parseServiceKey, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
 
 /** The prefix of the key of the verdict on the checks of every instance that has one. */
@@ -57,12 +57,6 @@ export function serviceChecksKey(namespace: string, service: string): string {
   return `${SERVICE_CHECKS}${namespace}/${service}`;
 }
 
-/** The names in the key of the checks of a service. `undefined` if it is none. */
-export function parseServiceChecksKey(key: string): KeyNames | undefined {
-  const match = /^([^/]+)\/([^/]+)$/.exec(key.slice(SERVICE_CHECKS.length));
-  return match ? { namespace: match[1]!, scope: match[2]!, name: '' } : undefined;
-}
-
 /** Reads the verdict at a key. Throws BadRecord. */
 export function readCheck({ key, value, modRevision }: Omit<StoredEntry, 'createRevision'>): CheckItem {
   const names = parseKey(CHECKS, key);
@@ -82,7 +76,7 @@ export function readCheck({ key, value, modRevision }: Omit<StoredEntry, 'create
 
 /** Reads the checks of a service. Throws BadRecord. */
 export function readServiceChecks({ key, value, modRevision }: Omit<StoredEntry, 'createRevision'>): ServiceChecksItem {
-  const names = parseServiceChecksKey(key);
+  const names = parseServiceKey(SERVICE_CHECKS, key);
   if (!names) throw new BadRecord(`${key} names no service`);
   const record = decode(key, value, ServiceChecksRecord);
   assertNotAhead(key, record.visibleRevision, modRevision);

@@ -32,3 +32,9 @@ export function parseKey(prefix: string, key: string): KeyNames | undefined {
   const match = /^([^/]+)\/([^/]+)\/(.+)$/s.exec(key.slice(prefix.length));
   return match ? { namespace: match[1]!, scope: match[2]!, name: match[3]! } : undefined;
 }
+
+/** The names in a key with this prefix that names a service. `undefined` if the key does not have that form. */
+export function parseServiceKey(prefix: string, key: string): KeyNames | undefined {
+  const match = /^([^/]+)\/([^/]+)$/.exec(key.slice(prefix.length));
+  return match ? { namespace: match[1]!, scope: match[2]!, name: '' } : undefined;
+}

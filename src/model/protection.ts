@@ -4,7 +4,7 @@ import { ActorKind } from '../gen/rollcall/v1/cause.js';
 import { callerAs, serverActor, type Signature } from './actor.js';
 import { fallsOf, type InstanceItem, isIll } from './instance.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
-import { type KeyNames, WATCHED_ROOT } from './keys.js';
+import { parseServiceKey, WATCHED_ROOT } from './keys.js';
 import { fromTimestamp, toTimestamp } from './time.js';
 
 /** The prefix of the key of the protection of every service that was ever protected. */
@@ -21,15 +21,9 @@ export function protectionKey(namespace: string, service: string): string {
   return `${PROTECTIONS}${namespace}/${service}`;
 }
 
-/** The names in a protection key. `undefined` if the key is not a protection key. */
-export function parseProtectionKey(key: string): KeyNames | undefined {
-  const match = /^([^/]+)\/([^/]+)$/.exec(key.slice(PROTECTIONS.length));
-  return match ? { namespace: match[1]!, scope: match[2]!, name: '' } : undefined;
-}
-
 /** Reads the record at a protection key. Throws BadRecord. */
 export function readProtection({ key, value, modRevision }: Omit<StoredEntry, 'createRevision'>): ProtectionItem {
-  const names = parseProtectionKey(key);
+  const names = parseServiceKey(PROTECTIONS, key);
   if (!names) throw new BadRecord(`${key} names no service`);
   const record = decode(key, value, ProtectionRecord);
   assertNotAhead(key, record.visibleRevision, modRevision);

@@ -310,10 +310,9 @@ export class Verdicts {
     const { namespace, scope, name } = item;
     const record = judgedCheck(verdict, commits.stamp());
     const key = checkKey(namespace, scope, name);
-    const compared = [key, item.key, serviceChecksKey(namespace, scope)];
     return {
       writeId: record.writeId,
-      compares: compared.map((one) => ({ key: one, modRevision: catalog.modRevisionOf(one) })),
+      compares: catalog.unchanged(key, item.key, serviceChecksKey(namespace, scope)),
       writes: [{ kind: 'put', key, value: writeCheck(record) }],
     };
   }
@@ -346,12 +345,12 @@ export class Verdicts {
       if (!jury) return;
       const record = failedForLong(item, commits.stamp());
       const txn = commits.instanceTxn(record, item.modRevision);
-      const reasons = [
+      const reasons = catalog.unchanged(
         checkKey(namespace, scope, name),
         serviceChecksKey(namespace, scope),
         protectionKey(namespace, scope),
         overrideKey(namespace, scope, name),
-      ].map((key) => ({ key, modRevision: catalog.modRevisionOf(key) }));
+      );
       const [result] = await commits.commitEach(jury.guard, [{ ...txn, compares: [...txn.compares, ...reasons] }]);
       if (!result!.ok) return;
       telemetry.counters.add(COUNTERS.check_removals);

@@ -45,9 +45,6 @@ export class Expiry {
 
   /** The protection and the override under which a removal was allowed. A change of either may forbid it. */
   #reasonsNow({ namespace, scope, name }: InstanceItem): Compare[] {
-    return [protectionKey(namespace, scope), overrideKey(namespace, scope, name)].map((key) => ({
-      key,
-      modRevision: this.parts.catalog.modRevisionOf(key),
-    }));
+    return this.parts.catalog.unchanged(protectionKey(namespace, scope), overrideKey(namespace, scope, name));
   }
 }
