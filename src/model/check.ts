@@ -128,6 +128,11 @@ export function releasedCheck(incarnation: string, signature: Signature, stamp: 
   return judgedCheck({ incarnation, verdict, check: '', error: '', seasoned: false, cause: undefined }, stamp, actor);
 }
 
+/** Returns true if an operator set the verdict aside. */
+export function isRelease({ record }: CheckItem): boolean {
+  return record.actor?.kind === ActorKind.ACTOR_KIND_OPERATOR;
+}
+
 /** The same record with a new write id: the mod revision moves, and users see no change. */
 export function checkTouched({ record, revision }: CheckItem, { writeId }: Stamp): CheckRecord {
   return { ...record, writeId, visibleRevision: revision };

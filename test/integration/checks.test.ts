@@ -12,7 +12,7 @@ import { TransitionKind } from '../../src/gen/rollcall/v1/transition.js';
 import { Authority } from '../../src/tls/authority.js';
 import { DAY_MS } from '../../src/model/time.js';
 import { CommandLine } from '../support/cli.js';
-import { discover, getCheckResults, getInstance, register, why } from '../support/client.js';
+import { discover, getCheckResults, getInstance, register, releaseChecks, why } from '../support/client.js';
 import { freePorts } from '../support/etcd.js';
 import { detailsOf, eventually, failure, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
@@ -305,6 +305,8 @@ test('checks that break a rule are refused, each by its field', async (t) => {
   assert.deepEqual(await refused(httpWith({ healthyStatuses: [{ from: 99, to: 0 }] })), [
     'http.healthy_statuses[0].from',
   ]);
+  const everywhere = { service: 'pay', id: 'p1', comment: 'x', allServices: true };
+  assert.deepEqual(detailsOf(await failure(releaseChecks(server, everywhere))).fields, ['service', 'id']);
 });
 
 test('the command line defines, shows and releases checks', async (t) => {
@@ -332,6 +334,14 @@ test('the command line defines, shows and releases checks', async (t) => {
   );
   assert.equal((await discover(server, { service: 'web' })).instances.length, 2);
   assert.match(await cli.ok(['events', 'web', 'w1']), /checks released.*\n.*check failed .*http: status 500/);
+  // Of one instance, of all services, and of neither.
+  await eventually(async () => /w1 +UNHEALTHY, check failed/.test(await cli.ok(['checks', 'show', 'web'])), 20_000);
+  const all = await cli.ok(['checks', 'release', '--all', '--comment', 'a wrong path']);
+  assert.match(all, /^[12] instances? (is|are) taken for passing/);
+  for (const wrong of [[], ['web', '--all']]) {
+    const { code } = await cli.run(['checks', 'release', ...wrong, '--comment', 'x']);
+    assert.equal(code, 2, wrong.join(' '));
+  }
   await cli.ok(['checks', 'clear', 'web']);
   const { summary } = await getCheckResults(server, { service: 'web', id: 'w1' });
   assert.equal(summary, undefined);

@@ -72,6 +72,10 @@ export const setServiceChecks = method<registry.SetServiceChecksResponse>(
   'registry',
   'setServiceChecks',
 )(registry.SetServiceChecksRequest);
+export const releaseChecks = method<registry.ReleaseChecksResponse>(
+  'registry',
+  'releaseChecks',
+)(registry.ReleaseChecksRequest);
 export const getCheckResults = method<registry.GetCheckResultsResponse>(
   'registry',
   'getCheckResults',

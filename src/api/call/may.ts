@@ -27,6 +27,7 @@ export class May {
 
   /** The method must be allowed for all services of a namespace, also for those that are made later. */
   allServices(namespace: string): void {
+    this.#note(`${namespace}/*`);
     if (!this.rights.services(this.#action, namespace)) throw this.#refusal({ namespace, service: '*' });
   }
 

@@ -51,8 +51,10 @@ export function checkListServiceChecks(request: ListServiceChecksRequest): {
 export function checkReleaseChecks(request: ReleaseChecksRequest): { scope: ReleaseScope; claim: Claim } {
   const check = new Checker();
   const namespace = check.namespace(request.namespace);
-  const service = check.name('service', request.service, SERVICE);
-  const id = request.id === '' ? '' : checkNames(check, request).id;
+  if (request.allServices && request.service !== '') check.refuse('service', 'must be empty with all_services');
+  if (request.allServices && request.id !== '') check.refuse('id', 'must be empty with all_services');
+  const service = request.allServices ? '' : check.name('service', request.service, SERVICE);
+  const id = request.id === '' || request.allServices ? '' : checkNames(check, request).id;
   if (request.comment.trim() === '') check.refuse('comment', 'is required: say why');
   const claim = check.claim(request);
   check.done();

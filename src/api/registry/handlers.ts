@@ -275,7 +275,9 @@ export function registryHandlers(
 
     releaseChecks: unary(
       checkReleaseChecks,
-      needs(({ scope: { namespace, service } }, may) => may.service(namespace, service)),
+      needs(({ scope: { namespace, service } }, may) =>
+        service === '' ? may.allServices(namespace) : may.service(namespace, service),
+      ),
       ({ scope, claim }, call) => serviceChecks.release(scope, signedBy(call, claim)),
     ),
 

@@ -114,13 +114,16 @@ export async function clearChecks(
   await show('registry.setServiceChecks', answer, () => `${service} has no checks, revision ${answer.revision}\n`);
 }
 
-/** Releases the checks of a service or of an instance. */
+/** Releases the checks of an instance, of a service, or of all services of the namespace. */
 export async function releaseChecks(
-  { client, show, namespace, signal, flags: { comment } }: Session<{ comment: string }>,
-  service: string,
+  { client, show, namespace, signal, flags: { comment, all } }: Session<{ comment: string; all?: true }>,
+  service = '',
   id = '',
 ): Promise<void> {
-  const answer = await client.registry.releaseChecks({ namespace, service, id, comment }, { signal });
+  const isAll = all === true;
+  if (isAll === (service !== '')) throw new CommandFailed('name a service, or give --all', Exit.USAGE);
+  const request = { namespace, service, id, comment, allServices: isAll };
+  const answer = await client.registry.releaseChecks(request, { signal });
   const counted = answer.released === 1 ? 'instance is' : 'instances are';
   await show(
     'registry.releaseChecks',

@@ -74,13 +74,14 @@ export function checkCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall checks clear pay'));
 
-  remote<{ comment: string }>(
+  remote<{ comment: string; all?: true }>(
     checks
-      .command('release <service> [id]')
+      .command('release [service] [id]')
       .summary('take instances for passing until a check fails again')
       .description(
         'The way out when a check is wrong: instances whose checks are pending or have failed are shown again.',
       )
+      .option('--all', 'the instances of every service of the namespace')
       .requiredOption('--comment <text>', 'the reason (required)'),
     async (session, service, id) => {
       const { releaseChecks } = await import('../actions/checks.js');

@@ -12,6 +12,7 @@ import type { LivenessClock } from '../health/liveness-clock.js';
 import type { Cluster } from '../health/peers.js';
 import { type CheckState } from './check-state.js';
 import { ALARMS, COUNTERS } from './instruments.js';
+import type { FailingShare } from './failing-share.js';
 import type { Prober } from './prober.js';
 import { isPass, type ProbeResult } from '../../model/probe.js';
 import { hasSameChecks, Tracked } from './tracked.js';
@@ -23,8 +24,9 @@ const TICK_MS = 50;
 const WHEEL_SLOTS = 512;
 /** The first probes of instances that wait for one begin this far apart: a mass registration is no storm. */
 const FIRST_APART_MS = 5;
-/** How often the state as a whole is looked at. */
+/** How often every instance is looked at, and the least number of them that one tick looks at. */
 const LOOK_MS = 1_000;
+const LOOK_LEAST = 100;
 /** The share of probes that must be inconclusive within a window for an alarm, and the least number of probes in it. */
 const INCONCLUSIVE_SHARE = 0.05;
 const INCONCLUSIVE_WINDOW_MS = 60_000;
@@ -43,7 +45,15 @@ export interface CheckerParts {
   /** `undefined`: this server does not probe. */
   readonly prober: Prober | undefined;
   readonly verdicts: Verdicts;
+  readonly share: FailingShare;
   readonly telemetry: Telemetry;
+}
+
+/** A look at all instances, which takes many ticks if they are many. */
+interface Look {
+  readonly rest: IterableIterator<Tracked>;
+  readonly denied: string[];
+  readonly disputed: string[];
 }
 
 /** A check whose probe is due. */
@@ -66,7 +76,9 @@ export class Checker implements Closeable {
   readonly #stop = new AbortController();
   #waiting: Due[] = [];
   #firstAtMs = -Infinity;
-  #timers: Timer[] = [];
+  #ticking: Timer | undefined;
+  #look: Look | undefined;
+  #nextLookMs = -Infinity;
   #window = { sinceMs: 0, probes: 0, inconclusive: 0, error: '' };
 
   constructor(private readonly parts: CheckerParts) {}
@@ -77,12 +89,15 @@ export class Checker implements Closeable {
     catalog.subscribe('other', (change) => this.#take(change), signal);
     if (!prober) return;
     cluster.onMembers(() => this.#divideAgain(), signal);
-    this.#timers = [clock.every(TICK_MS, () => this.#tick(prober)), clock.every(LOOK_MS, () => this.#look(prober))];
+    this.#ticking = clock.every(TICK_MS, () => {
+      this.#tick(prober);
+      this.#lookOn(prober);
+    });
   }
 
   async close(): Promise<void> {
     this.#stop.abort();
-    for (const timer of this.#timers) timer.cancel();
+    this.#ticking?.cancel();
     await this.parts.verdicts.close();
   }
 
@@ -133,6 +148,7 @@ export class Checker implements Closeable {
     const known = this.#tracked.get(item.key);
     if (known && hasSameChecks(known, item)) {
       known.renew(item);
+      this.parts.share.note(known);
       return;
     }
     // The course of a check that was defined in other words, or of another process, says nothing about this one.
@@ -160,6 +176,7 @@ export class Checker implements Closeable {
     if (isMine === tracked.isMine) return;
     tracked.isMine = isMine;
     tracked.forgetStreaks();
+    this.parts.share.note(tracked);
     if (!isMine) return this.#disarm(tracked);
     for (const state of tracked.states) {
       this.#owner.set(state, tracked);
@@ -178,8 +195,9 @@ export class Checker implements Closeable {
     this.#wheel.arm(state, state.dueMs);
   }
 
-  #disarm({ states }: Tracked): void {
-    for (const state of states) {
+  #disarm(tracked: Tracked): void {
+    this.parts.share.drop(tracked);
+    for (const state of tracked.states) {
       this.#wheel.disarm(state);
       this.#owner.delete(state);
       state.dueMs = Infinity;
@@ -211,9 +229,10 @@ export class Checker implements Closeable {
   }
 
   #probed(tracked: Tracked, state: CheckState, result: ProbeResult): void {
-    const { clock, verdicts } = this.parts;
+    const { clock, verdicts, share } = this.parts;
     this.#count(result);
     state.take({ ...result, wallMs: clock.wall() });
+    share.note(tracked);
     if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) tracked.failsSinceRound++;
     else if (result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS) tracked.disputed = undefined;
     this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed));
@@ -234,33 +253,50 @@ export class Checker implements Closeable {
     }
   }
 
-  /** Looks at the instances that this member probes: those that are ill for long, and what an operator must know. */
-  #look(prober: Prober): void {
-    const { liveness, verdicts } = this.parts;
-    if (liveness.pauses.size > 0) return;
-    const mine = [...this.#tracked.values()].filter(({ isMine }) => isMine);
-    verdicts.look(mine, prober.trouble());
-    this.#alarmDenied(mine);
-    this.#alarmDisputes(mine);
-    this.#alarmBehind();
-    this.#alarmInconclusive(prober.trouble());
+  /** Looks at some of the instances that this member probes: each in turn, about once a second. */
+  #lookOn(prober: Prober): void {
+    const { nowMs, pauses } = this.parts.liveness;
+    if (pauses.size > 0) return;
+    if (!this.#look) {
+      if (nowMs < this.#nextLookMs) return;
+      this.#nextLookMs = nowMs + LOOK_MS;
+      this.#look = { rest: this.#tracked.values(), denied: [], disputed: [] };
+    }
+    const trouble = prober.trouble();
+    const count = Math.max(LOOK_LEAST, Math.ceil((this.#tracked.size * TICK_MS) / LOOK_MS));
+    for (let i = 0; i < count; i++) {
+      const { value: tracked, done } = this.#look.rest.next();
+      if (done) return this.#lookedAtAll(this.#look, trouble);
+      if (tracked.isMine) this.#lookAt(tracked, this.#look, trouble);
+    }
   }
 
-  #alarmDenied(mine: readonly Tracked[]): void {
-    const denied = mine.flatMap(({ item, states }) => {
-      const state = states.find(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_DENIED);
-      return state ? [`${item.scope}/${item.name} (${state.results[0]!.error})`] : [];
-    });
+  #lookAt(tracked: Tracked, { denied, disputed }: Look, trouble: string | undefined): void {
+    const { verdicts, liveness } = this.parts;
+    verdicts.look(tracked, trouble);
+    const { item, states, disputed: dispute } = tracked;
+    const name = `${item.scope}/${item.name}`;
+    const refused = states.find(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_DENIED);
+    if (refused) denied.push(`${name} (${refused.results[0]!.error})`);
+    if (dispute && liveness.nowMs - dispute.sinceMs >= DISAGREE_MS)
+      disputed.push(`${name} (${dispute.node} reaches it)`);
+  }
+
+  #lookedAtAll({ denied, disputed }: Look, trouble: string | undefined): void {
+    this.#look = undefined;
     this.#raise(ALARMS.CHECK_TARGETS_DENIED, denied.length > 0 && `not probed: ${nameSome(denied, NAMED_MAX)}`);
-  }
-
-  #alarmDisputes(mine: readonly Tracked[]): void {
-    const { nowMs } = this.parts.liveness;
-    const disputed = mine.flatMap(({ item, disputed: one }) =>
-      one && nowMs - one.sinceMs >= DISAGREE_MS ? [`${item.scope}/${item.name} (${one.node} reaches it)`] : [],
-    );
     const text = `fail here and pass at another server: ${nameSome(disputed, NAMED_MAX)}`;
     this.#raise(ALARMS.CHECKS_DISAGREE, disputed.length > 0 && text);
+    this.#alarmHeld();
+    this.#alarmBehind();
+    this.#alarmInconclusive(trouble);
+  }
+
+  #alarmHeld(): void {
+    const { verdicts, share } = this.parts;
+    const cure = 'ReleaseChecks takes them for passing; another server can confirm failures';
+    const text = `${share.failing} of ${share.all} instances fail their checks at once: ${cure}`;
+    this.#raise(ALARMS.CHECKS_HELD, verdicts.isHeld && text);
   }
 
   #alarmBehind(): void {

@@ -2,6 +2,7 @@ import type { Telemetry } from '../../base/telemetry.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { Attempt, Commits } from '../../catalog/commits.js';
 import { SERVICE_CHECKS } from '../../catalog/kinds.js';
+import type { Scope } from '../../catalog/collection.js';
 import { page, type Page } from '../../catalog/paging.js';
 import {
   CheckVerdict,
@@ -35,6 +36,7 @@ export interface ServiceChecksParts {
 /** The instances whose checks are released. */
 export interface ReleaseScope {
   readonly namespace: string;
+  /** Empty: every service of the namespace. */
   readonly service: string;
   /** Empty: every instance of the service. */
   readonly id: string;
@@ -120,12 +122,19 @@ export class ServiceChecks {
   }
 
   *#ill({ namespace, service, id }: ReleaseScope): Generator<InstanceItem> {
-    const { CHECK_VERDICT_PENDING, CHECK_VERDICT_FAILED } = CheckVerdict;
-    for (const item of this.parts.catalog.instances.scope(namespace, service)?.live() ?? [])
-      if (
-        (id === '' || item.name === id) &&
-        [CHECK_VERDICT_PENDING, CHECK_VERDICT_FAILED].includes(item.checks.verdict)
-      )
-        yield item;
+    for (const scope of this.#scopes(namespace, service))
+      for (const item of scope.live())
+        if ((id === '' || item.name === id) && RELEASED.includes(item.checks.verdict)) yield item;
+  }
+
+  *#scopes(namespace: string, service: string): Generator<Scope<InstanceItem>> {
+    const scopes = this.parts.catalog.instances.namespace(namespace)?.scopes;
+    if (service !== '') {
+      const one = scopes?.get(service)?.value;
+      if (one) yield one;
+    } else for (const { value } of scopes?.values() ?? []) yield value;
   }
 }
+
+/** The verdicts that a release sets aside. */
+const RELEASED: readonly CheckVerdict[] = [CheckVerdict.CHECK_VERDICT_PENDING, CheckVerdict.CHECK_VERDICT_FAILED];

@@ -1,4 +1,5 @@
 import { CheckVerdict } from '../../gen/rollcall/v1/check.js';
+import { isRelease } from '../../model/check.js';
 import type { InstanceItem } from '../../model/instance.js';
 import { type CheckState, statesOf } from './check-state.js';
 
@@ -44,9 +45,12 @@ export class Tracked {
     return this.verdict === CheckVerdict.CHECK_VERDICT_FAILED;
   }
 
-  /** Takes in a newer item of the same incarnation and the same checks. */
+  /** Takes in a newer item of the same incarnation and the same checks. What failed before a release counts no longer. */
   renew(item: InstanceItem): void {
+    const before = this.item.checks.item;
     this.item = item;
+    const { item: verdict } = item.checks;
+    if (verdict && verdict.revision !== before?.revision && isRelease(verdict)) this.forgetStreaks();
   }
 
   /** Counts from zero again: another server was the checker, or other checks are defined. */

@@ -17,7 +17,8 @@ import type { LivenessTable } from '../health/liveness-table.js';
 import type { Cluster, Jury } from '../health/peers.js';
 import type { Seasoning } from '../health/seasoning.js';
 import type { CheckState } from './check-state.js';
-import { ALARMS, COUNTERS } from './instruments.js';
+import type { FailingShare } from './failing-share.js';
+import { COUNTERS } from './instruments.js';
 import { isPass, type ProbeResult } from '../../model/probe.js';
 import type { Tracked } from './tracked.js';
 
@@ -31,9 +32,6 @@ const FAILS_PER_ROUND = 3;
 const SEEN_ROUNDS = 2;
 /** Other servers get this much longer than the probe itself takes. */
 const ANSWER_MORE_MS = 500;
-/** A server that is alone records no failure while more than this share of its checks failed, and more than this number. */
-const SHARE_MAX = 0.3;
-const SHARE_NUMBER = 3;
 /** An instance that waits for its first pass this long may be taken for passing while the servers cannot probe. */
 const ASSUME_AFTER_MS = 30_000;
 /** The most testimonies that a record keeps, and the bytes of an error in it. */
@@ -50,6 +48,7 @@ export interface VerdictsParts {
   readonly table: LivenessTable;
   readonly seasoning: Seasoning;
   readonly limit: FallLimit;
+  readonly share: FailingShare;
   /** The name of the node of this server. */
   readonly node: string;
   readonly telemetry: Telemetry;
@@ -70,12 +69,6 @@ interface Step {
   readonly verdict: Verdict;
 }
 
-/** Why no failure is recorded by a server that is alone. */
-interface Share {
-  readonly failing: number;
-  readonly all: number;
-}
-
 /**
  * Decides what the course of the probes means, and records it: the only writer of verdicts on checks.
  *
@@ -85,7 +78,6 @@ interface Share {
  */
 export class Verdicts {
   readonly #rounds = new Set<Promise<void>>();
-  #share: Share = { failing: 0, all: 0 };
   #cases: Case[] = [];
   #steps: Step[] = [];
   #isFlushing = false;
@@ -105,20 +97,22 @@ export class Verdicts {
     else this.#relieve(tracked);
   }
 
-  /** Looks at all instances that this member probes. `trouble`: why this server cannot probe now. */
-  look(mine: readonly Tracked[], trouble: string | undefined): void {
-    const isAlone = this.parts.cluster.jury()?.others.length === 0;
-    this.#share = shareOf(mine);
-    const isHeld = isAlone && isTooMany(this.#share);
-    this.#alarm(isHeld);
-    const isOurs = trouble !== undefined || isHeld;
-    for (const tracked of mine) {
-      this.#timeIllness(tracked);
-      if (tracked.isBusy) continue;
-      if (isOurs && this.#mayAssume(tracked)) this.#assume(tracked);
-      else if (this.#isOverdue(tracked)) this.#begin(this.#remove(tracked));
-      else if (tracked.states.some(({ isFailing }) => isFailing)) this.consider(tracked);
-    }
+  /**
+   * Looks at an instance although no probe of it has ended: one that is ill for long, or whose failure is not recorded yet.
+   * `trouble`: why this server cannot probe now.
+   */
+  look(tracked: Tracked, trouble: string | undefined): void {
+    this.#timeIllness(tracked);
+    if (tracked.isBusy) return;
+    const isOurs = trouble !== undefined || this.isHeld;
+    if (isOurs && this.#mayAssume(tracked)) this.#assume(tracked);
+    else if (this.#isOverdue(tracked)) this.#begin(this.#remove(tracked));
+    else if (tracked.states.some(({ isFailing }) => isFailing)) this.consider(tracked);
+  }
+
+  /** True while no failure is recorded, because this member is alone and too many instances fail at once. */
+  get isHeld(): boolean {
+    return this.parts.share.isTooMany && this.parts.cluster.jury()?.others.length === 0;
   }
 
   #suspect(tracked: Tracked, state: CheckState): void {
@@ -226,7 +220,7 @@ export class Verdicts {
         results: await peer.probe(queries, timeoutMs).catch(() => undefined),
       })),
     );
-    const isHeld = others.length === 0 && isTooMany(this.#share);
+    const isHeld = others.length === 0 && this.parts.share.isTooMany;
     return cases.filter((one, i) => {
       const { tracked, state, item, testimonies } = one;
       const own = state.results[0];
@@ -367,14 +361,6 @@ export class Verdicts {
     }
   }
 
-  #alarm(isHeld: boolean): void {
-    const { alarms } = this.parts.telemetry;
-    const { failing, all } = this.#share;
-    if (!isHeld) return alarms.clear(ALARMS.CHECKS_HELD);
-    const cure = 'ReleaseChecks takes them for passing; another server can confirm failures';
-    alarms.raise(ALARMS.CHECKS_HELD, `${failing} of ${all} instances fail their checks at once: ${cure}`);
-  }
-
   #failed(error: unknown): void {
     const { log } = this.parts.telemetry;
     if (error instanceof RollcallError)
@@ -382,20 +368,6 @@ export class Verdicts {
     else log.error({ err: error }, 'a verdict on checks was not recorded; retrying');
   }
 }
-
-/** The instances that count for the share: those not recorded as failed, and of them those whose last probe failed. */
-function shareOf(mine: readonly Tracked[]): Share {
-  let failing = 0;
-  let all = 0;
-  for (const { isFailed, states } of mine) {
-    if (isFailed) continue;
-    all++;
-    if (states.some(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL)) failing++;
-  }
-  return { failing, all };
-}
-
-const isTooMany = ({ failing, all }: Share): boolean => failing > SHARE_NUMBER && failing > all * SHARE_MAX;
 
 /** An answer as a record keeps it. */
 function testimonyOf(node: string, result: ProbeResult): Testimony {

@@ -191,6 +191,17 @@ test('K1: alone, no failure is recorded while more than 30 % and more than 3 fai
   assert.ok(ids.slice(3).every((id) => checks.verdict(id) === 'PASSING'));
 });
 
+test('K1: alone, failures that come in one moment are held from the first on that makes them too many', async () => {
+  const checks = await Checks.ready();
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id, { checks: [{ ...TCP, unhealthyThreshold: 1 }] });
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  for (const id of ids) checks.make(id, 'fail');
+  await checks.stage.pass(2 * INTERVAL_MS);
+  const failed = ids.filter((id) => checks.verdict(id) === 'FAILED');
+  assert.ok(failed.length <= 3, `${failed.length} failures were recorded`);
+});
+
 test('turning checks on hides no instance, and one that registers later is PENDING', async () => {
   const checks = await Checks.ready();
   await checks.add('old', { checks: [] });
@@ -254,7 +265,13 @@ test('an operator releases checks: instances are shown until their checks fail a
   );
   assert.equal(released, 1);
   assert.equal(checks.state(), 'HEALTHY UNSPECIFIED');
-  await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+  const first = await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+  // What had failed before does not count: it takes as many failures as after a pass.
+  await checks.stage.until(
+    checks.stage.replica.serviceChecks.release({ namespace: 'default', service: '', id: '' }, SIGNED),
+  );
+  const second = await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+  for (const ms of [first, second]) assert.ok(ms >= 2 * (INTERVAL_MS / 3), `FAILED ${ms} ms after its release`);
 });
 
 test('K12: deregister_after removes what failed for so long, and a start begins the time again', async () => {

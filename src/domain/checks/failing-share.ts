@@ -1,0 +1,44 @@
+import { ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import type { Tracked } from './tracked.js';
+
+/** A server that is alone records no failure while more than this share of its instances fail, and more than this number. */
+const SHARE_MAX = 0.3;
+const NUMBER_MAX = 3;
+
+/**
+ * Counts the instances that this member probes, and those of them whose last probe failed. An instance that is recorded as
+ * failed counts in neither.
+ *
+ * Where no other member can be asked, many failures at once mean that the fault is here.
+ */
+export class FailingShare {
+  /** Each instance that counts, and whether it fails. */
+  readonly #counted = new Map<Tracked, boolean>();
+  #failing = 0;
+
+  get failing(): number {
+    return this.#failing;
+  }
+
+  get all(): number {
+    return this.#counted.size;
+  }
+
+  get isTooMany(): boolean {
+    return this.#failing > NUMBER_MAX && this.#failing > this.#counted.size * SHARE_MAX;
+  }
+
+  /** Takes in an instance as it is now: after each probe of it, and after each change of its verdict. */
+  note(tracked: Tracked): void {
+    if (!tracked.isMine || tracked.isFailed) return this.drop(tracked);
+    const fails = tracked.states.some(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL);
+    this.#failing += Number(fails) - Number(this.#counted.get(tracked) ?? false);
+    this.#counted.set(tracked, fails);
+  }
+
+  /** An instance that this member does not probe any more. */
+  drop(tracked: Tracked): void {
+    if (this.#counted.get(tracked)) this.#failing--;
+    this.#counted.delete(tracked);
+  }
+}
