@@ -265,12 +265,15 @@ export class Catalog implements Tables {
   /** Puts entries into the catalog in the order of their visible changes, which is the order that cursors follow. */
   #putAll(entries: readonly Entry[], changes: ChangeSet): void {
     const written = this.#readAll(entries);
-    const placed = (one: Placed): Placed => this.#placed(one.kind, one.item, true);
+    const placed = ({ kind, item, written: isWritten }: Placed): Placed => this.#placed(kind, item, isWritten);
     const keys = new Set(written.map(({ item }) => item.key));
     const sources = sortByRevision(written.filter(({ kind }) => kind.join).map(placed));
-    const moved = sources.flatMap((source) => this.#putSource(source, keys, changes));
-    const targets = written.filter(({ kind }) => !kind.join).map(placed); // under the sources, which are in by now
-    for (const { kind, item, written: isWritten } of sortByRevision([...targets, ...moved])) {
+    const moved = new Map<string, Placed>();
+    const scopes = sources.flatMap((source) => this.#putSource(source, moved, changes));
+    const others = [...moved.values()].filter(({ item }) => !keys.has(item.key));
+    // Placed once all sources are in: what one of them moves, another one may affect too.
+    const targets = [...written.filter(({ kind }) => !kind.join), ...others].map(placed);
+    for (const { kind, item, written: isWritten } of sortByRevision([...targets, ...scopes])) {
       if (kind.join) {
         // If the effect of a source on a scope begins or ends, the scope as a whole has changed.
         this.of(kind.join.target).markChanged(item.namespace, item.scope, item.revision);
@@ -299,10 +302,8 @@ export class Catalog implements Tables {
     return placed;
   }
 
-  /**
-   * Puts in a source. Returns the items that it moves and, at level SCOPE, the source itself, which marks its scope.
-   */
-  #putSource({ kind, item }: Placed, written: ReadonlySet<string>, changes: ChangeSet): Placed[] {
+  /** Puts in a source, and adds the items that it moves. At level SCOPE it returns the source itself, which marks its scope. */
+  #putSource({ kind, item }: Placed, moved: Map<string, Placed>, changes: ChangeSet): Placed[] {
     const { join } = kind;
     const { target } = join!;
     const change = this.of(kind).put(item);
@@ -310,10 +311,8 @@ export class Catalog implements Tables {
     const targets = this.of(target);
     if (join!.level === 'SCOPE') targets.attach(item.namespace, item.scope, kind.name, item);
     if (item.revision <= (change.before?.revision ?? 0n)) return [];
-    const moved: Placed[] = [];
-    for (const one of join!.targetsOf(item, targets))
-      if (!written.has(one.key)) moved.push(this.#placed(target, one, false));
-    return join!.level === 'SCOPE' ? [...moved, { kind, item, written: false }] : moved;
+    for (const one of join!.targetsOf(item, targets)) moved.set(one.key, { kind: target, item: one, written: false });
+    return join!.level === 'SCOPE' ? [{ kind, item, written: false }] : [];
   }
 
   /** Applies to an item every source that affects it. That may change the item's revision, and so its place. */

@@ -1,19 +1,26 @@
 import type { RevisionBatch } from '../../src/store/store.js';
 import {
+  type About,
+  CHECK_FAILED,
+  type CheckStanding,
   CLEARED,
   decode,
   EXPIRED,
   isGoodbyeOf,
   isLiveOf,
   isShown,
+  joined,
   NEW_RUN,
   OPERATOR,
   OVER,
-  overridden,
   type OverrideStanding,
+  readCheckStanding,
   readOverrideStanding,
+  readServiceChecksStanding,
   readStanding,
+  type ServiceChecksStanding,
   type Standing,
+  VERDICTS,
 } from './records.js';
 import { SHORT_PROTECTION, WALL_FROM_MS } from './process.js';
 import { type Decision, isMember, ProtectionChecker, type ProtectionStanding } from './protection-checker.js';
@@ -66,6 +73,9 @@ export interface Past {
   readonly protections: ReadonlyMap<string, readonly ProtectionStanding[]>;
   /** Every state of every override, by the key of its instance. */
   readonly overrides: ReadonlyMap<string, readonly OverrideStanding[]>;
+  /** Every verdict on checks, by the key of its instance. */
+  readonly checks: ReadonlyMap<string, readonly CheckStanding[]>;
+  readonly serviceChecks: ReadonlyMap<string, readonly ServiceChecksStanding[]>;
 }
 
 /** What must stand, at some time during a beat, for each rejection. */
@@ -91,6 +101,10 @@ export abstract class Checker {
   readonly history = new Map<string, Standing[]>();
   readonly #protections = new Map<string, ProtectionStanding[]>();
   readonly #overrides = new Map<string, OverrideStanding[]>();
+  readonly #checks = new Map<string, CheckStanding[]>();
+  readonly #serviceChecks = new Map<string, ServiceChecksStanding[]>();
+  /** The services of which operators have asked to define or release checks. */
+  readonly #checksAsked = new Set<string>();
   /** The calls of operators about each instance that may still be on their way. */
   readonly #operators = new Map<string, number>();
   /** What the store had held whenever it was restored. */
@@ -128,6 +142,12 @@ export abstract class Checker {
   /** A record that somebody beats for was declared silent. */
   protected abstract checkVerdict(judged: Standing, verdict: Standing): void;
 
+  /** A server recorded a verdict on the checks of an instance. */
+  protected abstract checkCheckVerdict(before: Standing | undefined, key: string, verdict: CheckStanding): void;
+
+  /** An instance was removed because a check of it had failed for long. */
+  protected abstract checkRemovalByCheck(before: Standing): void;
+
   fail(promise: string, what: string): never {
     throw new Broken(`${promise}: ${what} (at ${this.now().toFixed(2)} ms)`);
   }
@@ -151,16 +171,20 @@ export abstract class Checker {
       history: copied(this.history),
       protections: copied(this.#protections),
       overrides: copied(this.#overrides),
+      checks: copied(this.#checks),
+      serviceChecks: copied(this.#serviceChecks),
     };
   }
 
   /** The store has gone back to what it held once: whatever was committed since has never been. */
-  restored({ history, protections, overrides }: Past): void {
+  restored({ history, protections, overrides, checks, serviceChecks }: Past): void {
     this.#pasts.push(this.past());
     this.#restoredAt = this.now();
     replaceBy(this.history, history);
     replaceBy(this.#protections, protections);
     replaceBy(this.#overrides, overrides);
+    replaceBy(this.#checks, checks);
+    replaceBy(this.#serviceChecks, serviceChecks);
   }
 
   /** True: maybe nobody has seen yet that the store was restored. */
@@ -200,15 +224,37 @@ export abstract class Checker {
   protected recordChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
     if (key.startsWith('w/p/') && value) this.#protectionChanged(key, value, revision);
     if (key.startsWith('w/o/')) this.#overrideChanged(key.replace('w/o/', 'w/i/'), value, revision);
+    if (key.startsWith('w/h/')) this.#checkChanged(key.replace('w/h/', 'w/i/'), value, revision);
+    if (key.startsWith('w/s/')) this.#serviceChecksChanged(key, value, revision);
     if (!key.startsWith('w/i/')) return;
     if (!value) this.fail('1', `${key} was deleted`);
     const states = listed(this.history, key);
-    const next = overridden(readStanding(key, value, revision, this.now()), this.#overrides.get(key)?.at(-1));
+    const next = this.#joined(readStanding(key, value, revision, this.now()));
     const before = states.at(-1);
     this.#checkStep(before, next);
     states.push(next);
     const isFall = next.silent && !(before?.removal === undefined && before?.silent);
-    if (isFall && !this.#everRestored) this.#protection.verdict(next, this.decision());
+    if (isFall && !this.everRestored) this.#protection.verdict(next, next.seasoned, this.decision());
+  }
+
+  /** An instance with what is recorded about it now. */
+  #joined(state: Standing): Standing {
+    const about: About = {
+      override: this.#overrides.get(state.key)?.at(-1),
+      serviceChecks: this.#serviceChecks.get(state.service)?.at(-1),
+      check: this.#checks.get(state.key)?.at(-1),
+    };
+    return joined(state, about);
+  }
+
+  /** Something that is recorded about an instance changed at a revision. Returns how it stands now. */
+  #rejoin(key: string, revision: bigint): Standing | undefined {
+    const states = this.history.get(key);
+    const last = states?.at(-1);
+    if (!states || !last) return undefined;
+    const next = { ...this.#joined(last), at: this.now(), from: revision };
+    states.push(next);
+    return next;
   }
 
   /** A Register was acknowledged. */
@@ -236,7 +282,7 @@ export abstract class Checker {
 
   /** W1: a view equals the store at its revision; by a history that is over, as long as somebody may not know that. */
   viewIs(services: readonly string[], view: ReadonlyMap<string, bigint>, revision: bigint): void {
-    const now = { history: this.history, protections: this.#protections, overrides: this.#overrides };
+    const now = { history: this.history, protections: this.#protections };
     const pasts = this.#allMended ? [] : this.#pasts;
     if ([now, ...pasts].some((past) => differenceOf(past, services, view, revision) === undefined)) return;
     // Nobody has given the store a new epoch yet, so that a token of the past is taken for one of now.
@@ -262,7 +308,12 @@ export abstract class Checker {
     const live = before && before.removal === undefined ? before : undefined;
     if (next.removal === EXPIRED) {
       if (!live?.silent) this.fail('6', `${next.key} expired without having been SILENT`);
-      if (live && !this.#everRestored) this.tallied(`expired: ${this.#protection.expired(live, this.now())}`);
+      if (live && !this.everRestored) this.tallied(`expired: ${this.#protection.expired(live, this.now())}`);
+      return;
+    }
+    if (next.removal === CHECK_FAILED) {
+      if (!live) this.fail('K12', `${next.key} was removed for its checks, and was not there`);
+      if (!this.everRestored) this.checkRemovalByCheck(live);
       return;
     }
     if (next.removal !== undefined) {
@@ -311,15 +362,14 @@ export abstract class Checker {
     const before = states.at(-1);
     const next = readOverrideStanding(value, revision, this.now());
     states.push(next);
-    const instance = this.history.get(key)?.at(-1);
-    if (instance) this.history.get(key)!.push({ ...overridden(instance, next), at: this.now(), from: revision });
+    const instance = this.#rejoin(key, revision);
     if (next.byOperator) {
       if (!this.#operators.get(key))
         this.fail('O1', `the override of ${key} was changed, and no operator asked for it`);
       this.tallied(next.end === CLEARED ? 'override cleared' : 'override set');
       return;
     }
-    if (this.#everRestored) return;
+    if (this.everRestored) return;
     this.checkGuard(`the end of the override of ${key}`);
     if (before?.end !== 0) this.fail('O1', `the override of ${key} ended, and none was in force`);
     this.tallied(`override ended: ${next.end}`);
@@ -329,6 +379,46 @@ export abstract class Checker {
     if (next.end === NEW_RUN && !(before.incarnation !== '' && isOther))
       this.fail('O1', `the override of ${key} ended for another run, and there is none`);
     if (next.end !== OVER && next.end !== NEW_RUN) this.fail('O1', `the override of ${key} ended as ${next.end}`);
+  }
+
+  /** An operator asks for a change of the checks of a service, whose outcome may never be known. */
+  operatorAsksOfChecks(service: string): void {
+    this.#checksAsked.add(service);
+  }
+
+  /** The protection of a service as it stands. */
+  protected protectionOf(service: string): ProtectionStanding | undefined {
+    return this.#protections.get(service)?.at(-1);
+  }
+
+  /** K2, K8: a verdict changes for a reason, and only by the ones that may change it. */
+  #checkChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
+    if (!value) this.fail('1', `the verdict on the checks of ${key} was deleted`);
+    const next = readCheckStanding(value, revision);
+    const before = this.history.get(key)?.at(-1);
+    listed(this.#checks, key).push(next);
+    const after = this.#rejoin(key, revision);
+    if (!next.isNew || this.everRestored) return;
+    if (next.byOperator) {
+      if (!this.#checksAsked.has(key.split('/')[3]!)) this.fail('K2', `the checks of ${key} were released by nobody`);
+      return this.tallied('checks released');
+    }
+    this.checkGuard(`the verdict on the checks of ${key}`);
+    this.checkCheckVerdict(before, key, next);
+    if (next.verdict !== VERDICTS.FAILED || !after) return;
+    this.#protection.verdict(after, next.seasoned, this.decision());
+    if (next.seasoned && this.#protections.get(after.service)?.at(-1)?.active)
+      this.tallied('joined an event by a check');
+  }
+
+  #serviceChecksChanged(key: string, value: Uint8Array | undefined, revision: bigint): void {
+    if (!value) this.fail('1', `${key} was deleted`);
+    const service = key.split('/')[3]!;
+    if (!this.#checksAsked.has(service)) this.fail('K2', `the checks of ${service} were changed by nobody`);
+    const next = readServiceChecksStanding(value, revision);
+    listed(this.#serviceChecks, service).push(next);
+    this.tallied(next.definitions.length > 0 ? 'service checks set' : 'service checks ended');
+    for (const [instance, states] of this.history) if (states[0]!.service === service) this.#rejoin(instance, revision);
   }
 
   /** O1: in a world that has been well for a while, no override outlives its time. */
@@ -361,7 +451,7 @@ export abstract class Checker {
     const last = states.at(-1);
     const next = { at: this.now(), revision: record.visibleRevision || revision, active, from, before, released };
     states.push(next);
-    if (this.#everRestored) return;
+    if (this.everRestored) return;
     this.#protection.changed(service, last, next, this.decision());
     if (!released) this.checkGuard(`the protection of ${service}`);
     if (active && states.some((state) => state.active && state !== next)) this.tallied('second event');
@@ -369,18 +459,18 @@ export abstract class Checker {
 
   /** E4, looked at now and then: what must have happened in a world that has been well. */
   sampleProtection(services: readonly string[], wellSince: number, runningSince: number): void {
-    if (!this.#everRestored) this.#protection.sample(services, this.now(), wellSince, runningSince);
+    if (!this.everRestored) this.#protection.sample(services, this.now(), wellSince, runningSince);
   }
 
   /** Somebody has gone back in time: what replicas knew about times is lost. */
-  get #everRestored(): boolean {
+  protected get everRestored(): boolean {
     return this.#pasts.length > 0;
   }
 }
 
 /** The first key of which a view shows something else than what stood at a revision. */
 function differenceOf(
-  { history, protections }: Past,
+  { history, protections }: Pick<Past, 'history' | 'protections'>,
   services: readonly string[],
   view: ReadonlyMap<string, bigint>,
   revision: bigint,

@@ -1,5 +1,5 @@
 import type { ProtectionTimes } from '../../src/domain/health/protection-times.js';
-import { isShown, type Standing } from './records.js';
+import { type Fall, isShown, type Standing, VERDICTS } from './records.js';
 
 /** How long a decision may rest on what its maker saw: a late catalog, and a late commit. */
 const STALE_MS = 15_000;
@@ -44,12 +44,20 @@ export interface ProtectionFacts {
 
 /** True: an instance that fell in the event of a protection, or later, and counts. */
 export function isMember(state: Standing, protection: ProtectionStanding | undefined): boolean {
-  if (!protection?.active || state.removal !== undefined) return false;
-  return state.silent && state.seasoned && state.override === 0 && state.visible >= protection.from;
+  if (!protection?.active || state.removal !== undefined || state.override !== 0) return false;
+  return state.falls.some(({ seasoned, revision }) => seasoned && revision >= protection.from);
 }
 
-/** True: an instance fell silent, and counts. */
-const isFallen = ({ silent, seasoned, override }: Standing): boolean => silent && seasoned && override === 0;
+/** The falls of an instance that count. */
+const countedFalls = ({ falls, override }: Standing): readonly Fall[] =>
+  override === 0 ? falls.filter(({ seasoned }) => seasoned) : [];
+
+/** True: an instance fell silent or a check of it failed, and it counts. */
+const isFallen = (state: Standing): boolean => countedFalls(state).length > 0;
+
+/** True: an instance fell, and was too young to count. */
+const isYoungFallen = ({ falls, override }: Standing): boolean =>
+  override === 0 && falls.some(({ seasoned }) => !seasoned);
 
 /** An instance as it stood at one moment. */
 interface Present {
@@ -60,7 +68,12 @@ interface Present {
   readonly placed: number;
   /** When it fell silent. */
   readonly fell: number;
+  /** When a check of it failed. */
+  readonly failed: number;
 }
+
+/** When one of the falls of an instance happened. */
+const whenOf = ({ fell, failed }: Present, { byCheck }: Fall): number => (byCheck ? failed : fell);
 
 /** The rule of protection.md, P1 to P12, held against everything that the store committed. It shares no code with src/. */
 export class ProtectionChecker {
@@ -73,14 +86,16 @@ export class ProtectionChecker {
   }
 
   /** P5: a verdict says that the instance counted. */
-  verdict(verdict: Standing, { startedAt }: Decision): void {
-    if (!verdict.seasoned) return;
+  verdict(verdict: Standing, seasoned: boolean, { startedAt, sentAt, sawAt }: Decision): void {
+    if (!seasoned) return;
     const { runBegan } = this.#presentOf(verdict.key, verdict.at)!;
     const age = verdict.at - runBegan;
     if (runBegan > startedAt && age < this.#season(verdict.ttlMs) - ROUNDING_MS)
       this.facts.fail('P5', `${verdict.key} counts after ${age.toFixed(0)} ms`);
-    const [before] = (this.facts.history.get(verdict.key) ?? []).filter(({ at }) => at < verdict.at).slice(-1);
-    // Whoever judged may not have seen yet that it was set aside.
+    // Whoever judged may not have seen yet that it was set aside, or that a check of it had failed.
+    const before = (this.facts.history.get(verdict.key) ?? []).findLast(
+      ({ at, from }) => at < verdict.at && at <= sentAt && sawAt(from) <= sentAt,
+    );
     if (before && !isShown({ ...before, override: 0 }))
       this.facts.fail('P5', `${verdict.key} counts, and was hidden before it fell`);
   }
@@ -140,7 +155,7 @@ export class ProtectionChecker {
     const ended = before?.revision ?? 0n;
     const first = [...this.facts.history.values()]
       .flat()
-      .some((state) => state.service === service && state.revision === from && state.silent && state.seasoned);
+      .some((state) => state.service === service && state.falls.some((one) => one.revision === from && one.seasoned));
     if (from <= ended || !first) this.facts.fail('P4', `${service} is protected from ${from} on, where nothing fell`);
     const moments = this.#moments(Math.max(this.#oldestSight(decision), before?.at ?? 0), sentAt);
     if (!moments.some((moment) => this.#mayBegin(service, moment, ended, decision)))
@@ -150,19 +165,23 @@ export class ProtectionChecker {
   /** P1: at this moment somebody who started then may have seen an event. Every doubt is in favor of it. */
   #mayBegin(service: string, moment: number, ended: bigint, { startedAt, sawAt }: Decision): boolean {
     const present = this.#presentIn(service, moment);
-    const falls = present.filter(({ state }) => isFallen(state) && state.visible > ended);
+    const falls = present.flatMap((one) =>
+      countedFalls(one.state).flatMap((fall) => (fall.revision > ended ? [{ ...one, fall }] : [])),
+    );
     const up = present.filter(({ state }) => isShown(state));
-    const hasLoop = present.some(({ state }) => state.silent && !state.seasoned && state.override === 0);
+    const hasLoop = present.some(({ state }) => isYoungFallen(state));
     // A clock that stood still makes everything younger.
     const old = up.filter(({ state, runBegan }) => moment - runBegan >= state.ttlMs + 60_000);
     const upLeast = hasLoop ? old.length : up.length;
     // Whoever saw the falls late saw them at a later moment, at which more had been seasoned.
     const isSeasonedAt = ({ state, runBegan }: Present, time: number): boolean =>
       runBegan <= startedAt || runBegan + this.#season(state.ttlMs) <= time + STALE_MS;
-    const fellAt = ({ fell, state }: Present): number => Math.max(fell, startedAt, sawAt(state.visible));
+    const fellAt = (one: Present & { readonly fall: Fall }): number =>
+      Math.max(whenOf(one, one.fall), startedAt, sawAt(one.fall.revision));
     return falls.some((oldest) => {
       const time = fellAt(oldest);
-      const fallen = falls.filter((one) => fellAt(one) >= time - ROUNDING_MS);
+      const late = falls.filter((one) => fellAt(one) >= time - ROUNDING_MS);
+      const fallen = late.filter((one, i) => late.findIndex(({ state }) => state === one.state) === i);
       const before = [...fallen, ...up].filter((one) => isSeasonedAt(one, time)).length;
       if (2 * upLeast >= before) return false;
       if (fallen.length > ALONE_COUNT) return true;
@@ -185,16 +204,22 @@ export class ProtectionChecker {
     const { memoryMs } = this.facts.times;
     const ended = this.#protectionAt(service, now)?.revision ?? 0n;
     const present = this.#presentIn(service, now);
-    const known = ({ fell, state }: Present): boolean =>
-      isFallen(state) && fell > runningSince && fell > wellSince && now - fell < memoryMs / 2;
-    const falls = present.filter((one) => known(one) && one.state.visible > ended);
+    const falls = present.flatMap((one) => {
+      const counted = countedFalls(one.state);
+      const isKnown = counted.every((fall) => {
+        const fell = whenOf(one, fall);
+        return fell > runningSince && fell > wellSince && now - fell < memoryMs / 2 && fall.revision > ended;
+      });
+      if (counted.length === 0 || !isKnown) return [];
+      return [{ ...one, first: Math.min(...counted.map((fall) => whenOf(one, fall))) }];
+    });
     const up = present.filter(({ state }) => isShown(state));
     const isSeasonedAt = ({ state, runBegan }: Present, time: number): boolean =>
       runBegan > wellSince && runBegan + this.#season(state.ttlMs) + ROUNDING_MS <= time;
     // The event is the one with most instances before it, and of these the shortest.
     const events = falls
-      .map(({ fell: time }) => {
-        const fallen = falls.filter(({ fell }) => fell >= time);
+      .map(({ first: time }) => {
+        const fallen = falls.filter(({ first }) => first >= time);
         return { fallen, before: [...fallen, ...up].filter((one) => isSeasonedAt(one, time)).length };
       })
       .sort((x, y) => y.before - x.before || x.fallen.length - y.fallen.length);
@@ -213,7 +238,10 @@ export class ProtectionChecker {
     const everybody = [...this.facts.history.keys()].flatMap((key) => this.#presentOf(key, moment) ?? []);
     const present = everybody.filter(({ state }) => state.removal === undefined);
     const strict = wellSince > 0;
-    const fallen = present.filter(({ state, fell }) => isFallen(state) && (!strict || fell > wellSince));
+    const fallen = present.filter(
+      (one) =>
+        isFallen(one.state) && (!strict || countedFalls(one.state).every((fall) => whenOf(one, fall) > wellSince)),
+    );
     const up = present.filter(({ state, runBegan }) => {
       if (!isShown(state)) return false;
       return strict || runBegan <= startedAt || moment - runBegan >= this.#season(state.ttlMs) + 60_000;
@@ -236,7 +264,7 @@ export class ProtectionChecker {
       this.#presentIn(service, moment).filter(({ state }) => state.override > 0).length;
     const membersAt = (moment: number): number =>
       this.#presentIn(service, moment).filter(({ state }) => isMember(state, protection)).length;
-    if (moments.some((moment) => moment >= sentAt - STALE_MS && membersAt(moment) === 0)) return;
+    if ([...moments, sentAt].some((moment) => moment >= sentAt - STALE_MS && membersAt(moment) === 0)) return;
     // A dip whose beginning and end its maker saw at once did not last for it.
     const begins = this.#momentsSeen(moments, sawAt);
     for (const starts of [moments, begins]) {
@@ -308,6 +336,7 @@ export class ProtectionChecker {
       runBegan: since(isRun),
       placed: since((one) => isRun(one) && one.place === state.place),
       fell: since((one) => isRun(one) && one.silent),
+      failed: since((one) => isRun(one) && one.check === VERDICTS.FAILED),
     };
   }
 

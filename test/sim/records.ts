@@ -29,6 +29,8 @@ export function encode(name: string, fields: object): Uint8Array {
 export const DEREGISTERED = 1;
 /** Removed for its silence: a RemovalReason. */
 export const EXPIRED = 2;
+/** Removed because a check of it had failed for long: a RemovalReason. */
+export const CHECK_FAILED = 4;
 
 /** An instance record as it stood from one revision on. */
 export interface Standing {
@@ -53,15 +55,88 @@ export interface Standing {
   readonly visible: bigint;
   /** The override in force: an OverrideState; 0: none that sets a state. */
   readonly override: number;
-  /** The revision that users see: of the registration, or of its override. */
+  /** The checks that it defines itself. */
+  readonly ownChecks: readonly CheckDefinition[];
+  /** True: it has added them since it registered. */
+  readonly checksAdded: boolean;
+  /** The revision at which the incarnation registered. */
+  readonly begun: bigint;
+  /** The checks that are in force: its own, or those of its service. */
+  readonly definitions: readonly CheckDefinition[];
+  /** The definitions and the place that they are about, as text. */
+  readonly definitionsText: string;
+  /** The verdict on its checks; 0: it has none. */
+  readonly check: number;
+  /** The check that decided, if one did. */
+  readonly decider: string;
+  /** The revision at which the record of the verdict was written; 0n: there is none. */
+  readonly checkRevision: bigint;
+  /** Its falls, by silence and by a check. */
+  readonly falls: readonly Fall[];
+  /** The revision that users see: of the registration, or of what is about it. */
   readonly seen: bigint;
+}
+
+/** An instance fell: since which revision, and whether it counts. */
+export interface Fall {
+  readonly revision: bigint;
+  readonly seasoned: boolean;
+  readonly byCheck: boolean;
+}
+
+/** The verdicts on checks: CheckVerdict. */
+export const VERDICTS = { PENDING: 1, PASSING: 2, DEGRADED: 3, FAILED: 4, ASSUMED: 5 };
+
+/** A check as a record defines it. */
+export interface CheckDefinition {
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly unhealthy: number;
+  readonly healthy: number;
+  readonly deregisterAfterMs: number | undefined;
+}
+
+/** The record of a verdict as it stood from one revision on. */
+export interface CheckStanding {
+  /** When the verdict came about, as users see it. */
+  readonly revision: bigint;
+  /** When the record was written. */
+  readonly written: bigint;
+  readonly incarnation: string;
+  readonly verdict: number;
+  readonly decider: string;
+  readonly seasoned: boolean;
+  /** True: an operator released it. */
+  readonly byOperator: boolean;
+  /** False: nothing that users see has changed. */
+  readonly isNew: boolean;
+}
+
+/** The record of the checks of a service as it stood from one revision on. */
+export interface ServiceChecksStanding {
+  readonly revision: bigint;
+  /** When the service got checks. */
+  readonly begun: bigint;
+  readonly definitions: readonly CheckDefinition[];
+}
+
+/** Whatever is recorded about an instance beside its own record. */
+export interface About {
+  readonly override: OverrideStanding | undefined;
+  readonly serviceChecks: ServiceChecksStanding | undefined;
+  readonly check: CheckStanding | undefined;
 }
 
 /** Drained by an operator: an OverrideState. */
 export const DRAIN = 1;
 
-/** What Discover and watches show unless they are asked otherwise: reported healthy or degraded, not silent, not set aside. */
-export function isShown({ silent, reported, override }: Standing): boolean {
+/**
+ * What Discover and watches show unless they are asked otherwise: reported healthy or degraded, not silent, not set aside, and
+ * by no check pending or failed.
+ */
+export function isShown({ silent, reported, override, check }: Standing): boolean {
+  if (check === VERDICTS.PENDING || check === VERDICTS.FAILED) return false;
   return !silent && override === 0 && (reported === 0 || reported === 1 || reported === 3);
 }
 
@@ -113,12 +188,101 @@ export function readOverrideStanding(value: Uint8Array, revision: bigint, at: nu
 /** An ActorKind. */
 export const OPERATOR = 2;
 
-/** An instance under its override. */
-export function overridden(state: Standing, override: OverrideStanding | undefined): Standing {
-  if (!override || state.removal !== undefined) return state;
-  const inForce = override.end === 0 && (override.incarnation === '' || override.incarnation === state.incarnation);
-  const seen = override.revision > state.visible ? override.revision : state.visible;
-  return { ...state, override: inForce ? override.state : 0, seen };
+/** An instance with what is recorded about it. */
+export function joined(state: Standing, { override, serviceChecks, check }: About): Standing {
+  if (state.removal !== undefined) return state;
+  let seen = state.visible;
+  const changed = (by: bigint): void => void (seen = by > seen ? by : seen);
+  let inForce = 0;
+  if (override) {
+    changed(override.revision);
+    const isOf = override.incarnation === '' || override.incarnation === state.incarnation;
+    inForce = override.end === 0 && isOf ? override.state : 0;
+  }
+  let definitions = state.ownChecks;
+  const begins = (older: boolean): number => (older ? VERDICTS.PASSING : VERDICTS.PENDING);
+  let verdict = definitions.length > 0 ? begins(state.checksAdded) : 0;
+  if (definitions.length === 0 && serviceChecks) {
+    changed(serviceChecks.revision);
+    definitions = serviceChecks.definitions;
+    verdict = definitions.length > 0 ? begins(state.begun < serviceChecks.begun) : 0;
+  }
+  const falls: Fall[] = state.silent ? [{ revision: state.visible, seasoned: state.seasoned, byCheck: false }] : [];
+  const checkRevision = check?.written ?? 0n;
+  let decider = '';
+  if (check && definitions.length > 0 && check.incarnation === state.incarnation) {
+    changed(check.revision);
+    const stands = check.decider === '' || definitions.some(({ name }) => name === check.decider);
+    verdict = stands ? check.verdict : VERDICTS.PASSING;
+    decider = check.decider;
+    if (verdict === VERDICTS.FAILED) falls.push({ revision: check.revision, seasoned: check.seasoned, byCheck: true });
+  }
+  const definitionsText = `${JSON.stringify(definitions)} ${state.place}`;
+  return {
+    ...state,
+    override: inForce,
+    definitions,
+    definitionsText,
+    check: verdict,
+    decider,
+    checkRevision,
+    falls,
+    seen,
+  };
+}
+
+interface RawDuration {
+  readonly seconds: bigint;
+  readonly nanos: number;
+}
+
+interface RawCheck {
+  readonly name: string;
+  readonly interval: RawDuration;
+  readonly timeout: RawDuration;
+  readonly unhealthyThreshold: number;
+  readonly healthyThreshold: number;
+  readonly deregisterAfter?: RawDuration;
+}
+
+const msOf = ({ seconds, nanos }: RawDuration): number => Number(seconds) * 1_000 + nanos / 1e6;
+
+const definitionOf = (check: RawCheck): CheckDefinition => ({
+  name: check.name,
+  intervalMs: msOf(check.interval),
+  timeoutMs: msOf(check.timeout),
+  unhealthy: check.unhealthyThreshold,
+  healthy: check.healthyThreshold,
+  deregisterAfterMs: check.deregisterAfter && msOf(check.deregisterAfter),
+});
+
+export function readCheckStanding(value: Uint8Array, revision: bigint): CheckStanding {
+  const record = decode('rollcall.storage.v1.CheckRecord', value) as {
+    incarnation: string;
+    verdict: number;
+    check: string;
+    visibleRevision: bigint;
+    seasoned: boolean;
+    actor: { kind: number };
+  };
+  const { incarnation, verdict, check: decider, visibleRevision, seasoned, actor } = record;
+  return {
+    ...{ revision: visibleRevision || revision, written: revision, isNew: visibleRevision === 0n },
+    ...{ incarnation, verdict, decider, seasoned, byOperator: actor.kind === OPERATOR },
+  };
+}
+
+export function readServiceChecksStanding(value: Uint8Array, revision: bigint): ServiceChecksStanding {
+  const record = decode('rollcall.storage.v1.ServiceChecksRecord', value) as {
+    checks: RawCheck[];
+    visibleRevision: bigint;
+    beginRevision: bigint;
+  };
+  const { checks, visibleRevision, beginRevision } = record;
+  return {
+    ...{ revision: visibleRevision || revision, begun: beginRevision || revision },
+    definitions: checks.map(definitionOf),
+  };
 }
 
 export function readStanding(key: string, value: Uint8Array, revision: bigint, at: number): Standing {
@@ -126,8 +290,11 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     silent: boolean;
     seasoned: boolean;
     visibleRevision: bigint;
+    incarnationRevision: bigint;
+    checksAdded: boolean;
     tombstone?: { reason: number };
     instance: {
+      checks: RawCheck[];
       service: string;
       id: string;
       incarnation: string;
@@ -155,6 +322,15 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     removal: record.tombstone?.reason,
     visible: record.visibleRevision || revision,
     override: 0,
+    ownChecks: instance.checks.map(definitionOf),
+    checksAdded: record.checksAdded,
+    begun: record.incarnationRevision || revision,
+    definitions: [],
+    definitionsText: '',
+    check: 0,
+    decider: '',
+    checkRevision: 0n,
+    falls: [],
     seen: record.visibleRevision || revision,
   };
 }

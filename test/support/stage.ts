@@ -64,6 +64,10 @@ export class Stage {
   /** Whom a judge must ask. */
   peers: Jury['others'] = [];
   protectionTimes = PROTECTION;
+  /** False: another member probes every instance. Takes effect with `membersChanged`. */
+  checksAll = true;
+  /** Tells the replica that members came or left. */
+  membersChanged: () => void = () => undefined;
   /** Probes the targets of checks. `undefined`: this server does not probe. */
   prober: Prober | undefined;
   process = new SimProcess(this.world);
@@ -95,7 +99,16 @@ export class Stage {
       ...{ store: this.#storeView(), clock, random, telemetry, selfBeat: this.#selfBeat() },
       ...{ protectionTimes: this.protectionTimes, node: 'stage', cluster: undefined },
       ...(this.prober && { prober: this.prober }),
-      members: { ...ALONE, jury: () => ({ guard: [], others: this.peers }), fenced: () => this.fencedBecause },
+      members: {
+        ...ALONE,
+        jury: () => ({ guard: [], others: this.peers }),
+        fenced: () => this.fencedBecause,
+        checks: () => this.checksAll,
+        onMembers: (listener) => {
+          const before = this.membersChanged;
+          this.membersChanged = () => (before(), listener());
+        },
+      },
     });
     this.hub = hubOf({
       catalog: this.replica.catalog,

@@ -29,6 +29,8 @@ export class CheckState {
   passes = 0;
   degraded = 0;
   clean = 0;
+  /** Rounds in a row in which another server saw it pass. */
+  seenElsewhere = 0;
   /** The newest first. */
   results: readonly TimedResult[] = [];
   /** True while a probe is under way. */
@@ -63,6 +65,7 @@ export class CheckState {
     this.passes = 0;
     this.degraded = 0;
     this.clean = 0;
+    this.seenElsewhere = 0;
     this.#pause = 0;
   }
 

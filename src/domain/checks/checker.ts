@@ -134,7 +134,7 @@ export class Checker implements Closeable {
 
   #take(change: CatalogChange): void {
     if (change.cause === 'RESET') {
-      for (const tracked of this.#tracked.values()) this.#disarm(tracked);
+      for (const tracked of this.#tracked.values()) this.#drop(tracked);
       this.#tracked.clear();
       return;
     }
@@ -152,7 +152,7 @@ export class Checker implements Closeable {
       return;
     }
     // The course of a check that was defined in other words, or of another process, says nothing about this one.
-    if (known) this.#disarm(known);
+    if (known) this.#drop(known);
     const tracked = new Tracked(item);
     this.#tracked.set(item.key, tracked);
     this.#divide(tracked);
@@ -161,8 +161,13 @@ export class Checker implements Closeable {
   #forget(key: string): void {
     const known = this.#tracked.get(key);
     if (!known) return;
-    this.#disarm(known);
+    this.#drop(known);
     this.#tracked.delete(key);
+  }
+
+  #drop(tracked: Tracked): void {
+    tracked.isGone = true;
+    this.#disarm(tracked);
   }
 
   #divideAgain(): void {

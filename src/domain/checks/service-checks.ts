@@ -105,6 +105,7 @@ export class ServiceChecks {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
     const items = [...this.#ill(scope)];
+    if (items.length === 0) return { released: 0, revision: catalog.revision };
     const results = await commits.commitEach(
       [],
       items.map(({ namespace, scope: service, name, record }) => {

@@ -22,8 +22,8 @@ export class Tracked {
   notBeforeMs = 0;
   /** Own failed probes since the last round about an instance that is recorded as ill. */
   failsSinceRound = 0;
-  /** Rounds in a row in which another server saw a failed instance pass. */
-  seenElsewhere = 0;
+  /** True once it is followed no longer: it was removed, or is defined in other words. What is decided about it is void. */
+  isGone = false;
   /** Since when another server sees it pass while it fails here, and which. */
   disputed: { readonly sinceMs: number; readonly node: string } | undefined;
   #damp = 1;
@@ -58,21 +58,24 @@ export class Tracked {
     for (const state of this.states) state.forgetStreaks();
     this.illSinceMs = undefined;
     this.failsSinceRound = 0;
-    this.seenElsewhere = 0;
     this.disputed = undefined;
   }
 
   /** Notes that it was recorded as failed. */
   failed(nowMs: number): void {
     this.#damp = nowMs - this.#healedMs < FLAP_MS ? Math.min(DAMP_MAX, 2 * this.#damp) : 1;
-    this.seenElsewhere = 0;
+    this.#forgetSeenElsewhere();
     this.failsSinceRound = 0;
   }
 
   /** Notes that it was recorded as passing after a failure. */
   healed(nowMs: number): void {
     this.#healedMs = nowMs;
-    this.seenElsewhere = 0;
+    this.#forgetSeenElsewhere();
+  }
+
+  #forgetSeenElsewhere(): void {
+    for (const state of this.states) state.seenElsewhere = 0;
   }
 
   /** The passes in a row that a check needs to heal. `damps`: one that failed again soon needs more. */

@@ -66,6 +66,8 @@ interface Case {
 /** A verdict to write. */
 interface Step {
   readonly tracked: Tracked;
+  /** The instance that it was decided on. */
+  readonly item: Tracked['item'];
   readonly verdict: Verdict;
 }
 
@@ -157,9 +159,14 @@ export class Verdicts {
 
   #step(tracked: Tracked, verdict: CheckVerdict, state: CheckState | undefined): void {
     tracked.isBusy = true;
-    const { incarnation } = tracked.item.record.instance!;
+    const { item } = tracked;
+    const { incarnation } = item.record.instance!;
     const because = { check: state?.check.name ?? '', error: (state?.error ?? '').slice(0, ERROR_CHARS) };
-    this.#steps.push({ tracked, verdict: { incarnation, verdict, ...because, seasoned: false, cause: undefined } });
+    this.#steps.push({
+      tracked,
+      item,
+      verdict: { incarnation, verdict, ...because, seasoned: false, cause: undefined },
+    });
     this.#flushSoon();
   }
 
@@ -236,10 +243,10 @@ export class Verdicts {
         }
         if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) fails++;
       }
-      tracked.seenElsewhere = 0;
+      state.seenElsewhere = 0;
       const isMajority = 2 * fails > others.length + 1;
       // It may have passed here, or been registered again, while the others were asked.
-      const isSame = tracked.item.modRevision === item.modRevision && state.isFailing;
+      const isSame = !tracked.isGone && tracked.item.modRevision === item.modRevision && state.isFailing;
       return isMajority && !isHeld && isSame && !tracked.isFailed && !tracked.isPending;
     });
   }
@@ -249,10 +256,10 @@ export class Verdicts {
     this.parts.telemetry.counters.add(COUNTERS.checks_vetoed);
     tracked.disputed ??= { sinceMs: nowMs, node };
     state.fails = 0;
-    tracked.seenElsewhere++;
+    state.seenElsewhere++;
     const isOnly = tracked.states.every((one) => one === state || one.passes > 0);
-    const heals = tracked.isFailed ? tracked.seenElsewhere >= SEEN_ROUNDS : tracked.isPending;
-    if (!heals || !isOnly) return;
+    const heals = tracked.isFailed ? state.seenElsewhere >= SEEN_ROUNDS : tracked.isPending;
+    if (!heals || !isOnly || tracked.isGone) return;
     this.#step(tracked, CheckVerdict.CHECK_VERDICT_PASSING, undefined);
   }
 
@@ -267,7 +274,7 @@ export class Verdicts {
       seasoned: entry !== undefined && seasoning.isSeasoned(entry),
       cause: { decidedBy: node, testimonies },
     };
-    return { tracked, verdict };
+    return { tracked, item, verdict };
   }
 
   async #heal(steps: readonly Step[]): Promise<void> {
@@ -298,15 +305,21 @@ export class Verdicts {
     }
   }
 
-  /** Compares the record of the verdict, and those that say which checks there are. */
-  #txnOf({ tracked: { item }, verdict }: Step): Txn {
+  /**
+   * Compares the instance that was decided on, the record of the verdict, and the one that says which checks there are. The
+   * instance may have been removed, or registered by another process, while the others were asked.
+   */
+  #txnOf({ item, verdict }: Step): Txn {
     const { commits, catalog } = this.parts;
     const { namespace, scope, name } = item;
     const record = judgedCheck(verdict, commits.stamp());
     const key = checkKey(namespace, scope, name);
     return {
       writeId: record.writeId,
-      compares: catalog.unchanged(key, item.key, serviceChecksKey(namespace, scope)),
+      compares: [
+        { key: item.key, modRevision: item.modRevision },
+        ...catalog.unchanged(key, serviceChecksKey(namespace, scope)),
+      ],
       writes: [{ kind: 'put', key, value: writeCheck(record) }],
     };
   }

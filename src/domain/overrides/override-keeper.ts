@@ -7,6 +7,7 @@ import type { Commits } from '../../catalog/commits.js';
 import { OVERRIDE } from '../../catalog/kinds.js';
 import { OverrideEnd } from '../../gen/rollcall/v1/override.js';
 import { RollcallError } from '../../model/errors.js';
+import { instanceKey } from '../../model/instance.js';
 import { type OverrideItem, overrideEnded, writeOverride } from '../../model/override.js';
 import { DAY_MS, fromTimestamp } from '../../model/time.js';
 import { putTxn } from '../../store/store.js';
@@ -83,13 +84,17 @@ export class OverrideKeeper implements Closeable {
   }
 
   async #write(ending: readonly { readonly item: OverrideItem; readonly end: OverrideEnd }[]): Promise<void> {
-    const { cluster, commits, telemetry } = this.parts;
+    const { catalog, cluster, commits, telemetry } = this.parts;
     const jury = cluster.jury();
     if (!jury) return;
     try {
       const txns = ending.map(({ item, end }) => {
         const record = overrideEnded(item, end, undefined, commits.stamp());
-        return putTxn(record.writeId, item.key, writeOverride(record), item.modRevision);
+        const txn = putTxn(record.writeId, item.key, writeOverride(record), item.modRevision);
+        if (end === OverrideEnd.OVERRIDE_END_EXPIRED) return txn;
+        // It ends for what became of the instance: that must still be so.
+        const instance = instanceKey(item.namespace, item.scope, item.name);
+        return { ...txn, compares: [...txn.compares, ...catalog.unchanged(instance)] };
       });
       const results = await commits.commitEach(jury.guard, txns);
       for (const [i, { item, end }] of ending.entries()) {

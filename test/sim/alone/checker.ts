@@ -78,6 +78,14 @@ export class AloneChecker extends Checker {
   }
 
   /** E3: not before the ttl has passed since any acknowledged beat, and soon after when all is well. */
+  protected override checkCheckVerdict(_: Standing | undefined, key: string): void {
+    this.fail('K2', `there is a verdict on the checks of ${key}, which has none`);
+  }
+
+  protected override checkRemovalByCheck({ key }: Standing): void {
+    this.fail('K12', `${key} was removed for its checks, and has none`);
+  }
+
   protected override checkVerdict(judged: Standing, verdict: Standing): void {
     const acks = this.#acksOf(verdict.key, verdict.incarnation);
     const heardSince = judged.at >= this.#startedAt || acks.some(({ received }) => received >= this.#startedAt);

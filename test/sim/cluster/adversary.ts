@@ -1,6 +1,7 @@
 import type { Clients } from './clients.js';
 import type { ClusterScene } from './checker.js';
 import type { Crossing, Exchange, Onlooker, Server, Servers } from './servers.js';
+import type { Targets } from './targets.js';
 import type { Trouble } from './trouble.js';
 
 export const TRICKS = [
@@ -24,7 +25,20 @@ export const TRICKS = [
   'watch of the joiner hangs',
   'beat after a pause',
 ] as const;
-type Trick = (typeof TRICKS)[number];
+/** As TRICKS, where instances have checks. */
+export const CHECK_TRICKS = [
+  'target back before the verdict',
+  'target dies before the verdict',
+  'verdict on checks late',
+  'join before the verdict on checks',
+  'departure before the verdict on checks',
+  'checker evicted before the verdict on checks',
+  'another process before the verdict on checks',
+  'checker paused during the question',
+  'asked to probe, and evicted',
+  'asked to probe, and crashes',
+] as const;
+type Trick = (typeof TRICKS)[number] | (typeof CHECK_TRICKS)[number];
 
 /** How often a trick is played that the world is prone to; some only now and then, because they stop everything else. */
 const CHANCES: Partial<Record<Trick, number>> = {
@@ -36,6 +50,15 @@ const CHANCES: Partial<Record<Trick, number>> = {
   'reply lost': 0.1,
   'reply late': 0.15,
   'watch of the joiner hangs': 0.2,
+  'target back before the verdict': 0.2,
+  'verdict on checks late': 0.2,
+  'join before the verdict on checks': 0.1,
+  'departure before the verdict on checks': 0.05,
+  'checker evicted before the verdict on checks': 0.1,
+  'another process before the verdict on checks': 0.1,
+  'checker paused during the question': 0.1,
+  'asked to probe, and evicted': 0.05,
+  'asked to probe, and crashes': 0.05,
 };
 const CHANCE = 0.4;
 
@@ -56,9 +79,12 @@ export class Adversary implements Onlooker {
     private readonly servers: Servers,
     private readonly trouble: Trouble,
     private readonly clients: Clients,
+    private readonly targets: Targets | undefined,
   ) {
     const often = scene.dice.pick([0, 0.2, 0.4, 0.6]);
-    this.#prone = new Set(TRICKS.filter(() => scene.dice.chance(often)));
+    const prone: Trick[] = TRICKS.filter(() => scene.dice.chance(often));
+    if (targets) prone.push(...CHECK_TRICKS.filter(() => scene.dice.chance(often)));
+    this.#prone = new Set(prone);
   }
 
   answered({ asked, asker, queries, answers, promise }: Exchange): void {
@@ -94,6 +120,46 @@ export class Adversary implements Onlooker {
     if (dice.chance(0.3)) this.#join(ms);
   }
 
+  askedToProbe(asker: Server, asked: Server): void {
+    const { dice } = this.scene;
+    if (this.#plays('checker paused during the question')) this.trouble.pause(asker, this.#gap());
+    if (this.#plays('asked to probe, and evicted')) this.#soon(() => this.trouble.evict(asked));
+    if (this.#plays('asked to probe, and crashes'))
+      this.#soon(() => this.trouble.crash(asked, dice.between(100, 20_000)));
+  }
+
+  /** A verdict on checks, or several, are sent. */
+  #verdictOnChecks({ server, parcel }: Crossing): number {
+    const { dice } = this.scene;
+    const ms = this.#gap();
+    const keys = parcel.txns!.map(({ writes }) => writes[0]!.key.replace('w/h/', 'w/i/'));
+    let late = this.#plays('verdict on checks late');
+    for (const key of keys) {
+      if (this.#plays('target back before the verdict')) this.targets!.make(key, 'up');
+      if (this.#plays('target dies before the verdict')) this.targets!.make(key, 'refused');
+    }
+    if (this.#plays('join before the verdict on checks')) {
+      this.#join(ms);
+      late = true;
+    }
+    if (this.#plays('departure before the verdict on checks')) {
+      const other = dice.pick(this.servers.running);
+      this.#soon(() =>
+        dice.chance(0.5) ? this.trouble.evict(other) : this.trouble.leave(other, dice.between(100, 10_000)),
+      );
+      late = true;
+    }
+    if (this.#plays('checker evicted before the verdict on checks')) {
+      this.#soon(() => this.trouble.evict(server));
+      late = true;
+    }
+    if (this.#plays('another process before the verdict on checks')) {
+      this.clients.takeOver(keys[0]!);
+      late = true;
+    }
+    return late ? this.#late(ms) : 0;
+  }
+
   goesUp({ server, parcel, what }: Crossing): number {
     const { dice } = this.scene;
     if (this.scene.calm) return 0;
@@ -106,6 +172,7 @@ export class Adversary implements Onlooker {
       this.#beat(key, server, dice.between(0, ms));
       return this.#late(ms);
     }
+    if (what === 'check verdict') return this.#verdictOnChecks({ server, parcel, what });
     if (what !== 'verdict') return 0;
     const ms = this.#gap();
     let late = false;

@@ -1,6 +1,7 @@
 import { type Call, Checker, type Changes, type Death, listed } from '../checker.js';
 import type { Decision } from '../protection-checker.js';
-import { decode, isLiveOf, type Standing } from '../records.js';
+import { ChecksChecker, type Evidence } from '../checks-checker.js';
+import { type CheckStanding, decode, isLiveOf, type Standing } from '../records.js';
 import type { Scene } from '../scene.js';
 
 /** What everything in the world of one cluster shares. */
@@ -36,6 +37,8 @@ interface MemberKey {
 export interface Sent {
   readonly at: number;
   readonly epoch: bigint | undefined;
+  /** What its sender knew about each verdict on checks, and each removal for them, by the key of the instance. */
+  readonly checks: ReadonlyMap<string, Evidence>;
 }
 
 /** From one moment to another. */
@@ -78,7 +81,26 @@ export class ClusterChecker extends Checker {
   readonly #disturbances: number[] = [];
   #anyMemberYet = false;
   /** Whose commit is being checked, and when and in which epoch it was sent. */
-  #committing: Sent & { readonly by: string } = { by: '', epoch: undefined, at: 0 };
+  #committing: Sent & { readonly by: string } = { by: '', epoch: undefined, at: 0, checks: new Map() };
+
+  /** What becomes of the target of an instance. */
+  fateOf: (key: string) => { readonly answers: boolean | undefined; readonly since: number } = () => ({
+    answers: undefined,
+    since: 0,
+  });
+  /** True: a server says of itself that it cannot probe. */
+  isInTrouble: (name: string) => boolean = () => false;
+
+  readonly checks = new ChecksChecker({
+    history: this.history,
+    protectionOf: (service) => this.protectionOf(service),
+    now: () => this.now(),
+    sawAt: (by, revision) => this.sawAt(by, revision),
+    seenBy: (by) => this.seenBy(by),
+    isInTrouble: (by) => this.isInTrouble(by),
+    fail: (promise, what) => this.fail(promise, what),
+    tallied: (name) => this.tallied(name),
+  });
 
   /** The world was not well for a while. */
   fault(from: number, to: number): void {
@@ -196,6 +218,7 @@ export class ClusterChecker extends Checker {
     const runningSince = Math.max(...running.map((by) => this.processes.get(by)!.readyAt ?? Infinity));
     if (running.length > 0) this.sampleProtection(services, wellSince, runningSince);
     if (running.length > 0 && this.now() - Math.max(wellSince, runningSince) > GRACE_MS) this.sampleOverrides();
+    if (running.length > 1) this.checks.sample(Math.max(wellSince, runningSince), this.fateOf);
   }
 
   protected override decision(): Decision {
@@ -233,6 +256,20 @@ export class ClusterChecker extends Checker {
         'E3',
         `${by} declared ${key} silent before ${from}, ${(at - facts.startedAt).toFixed(0)} after its start`,
       );
+  }
+
+  protected override checkCheckVerdict(before: Standing | undefined, key: string, verdict: CheckStanding): void {
+    const { by, checks } = this.#committing;
+    const sent = checks.get(key);
+    if (!sent) this.fail('K2', `a verdict on the checks of ${key} was written by ${by}, which sent none`);
+    const members = [...this.members.values()].map((member) => member.by);
+    this.checks.committed(by, sent, before, key, verdict, members);
+  }
+
+  protected override checkRemovalByCheck(before: Standing): void {
+    const { by, checks } = this.#committing;
+    this.checkGuard(`the removal of ${before.key}`);
+    this.checks.removed(by, checks.get(before.key), before);
   }
 
   /**

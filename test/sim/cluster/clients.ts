@@ -7,6 +7,7 @@ import type { Death } from '../checker.js';
 import { registrationOf } from '../requests.js';
 import type { Network } from './network.js';
 import type { ClusterScene } from './checker.js';
+import type { Checks } from './checks.js';
 import type { Server, Servers } from './servers.js';
 
 const TTLS_MS = [2_000, 3_000, 5_000];
@@ -85,10 +86,12 @@ export class Clients {
   /** The processes that run. */
   readonly #running = new Set<Running>();
 
+  /** `checks`: what instances say about their checks. `undefined`: they have none. */
   constructor(
     private readonly scene: ClusterScene,
     private readonly network: Network,
     private readonly servers: Servers,
+    private readonly checks: Checks | undefined,
   ) {}
 
   /** From now on all beats go to one node; undefined: where they will. */
@@ -100,6 +103,12 @@ export class Clients {
   /** Another process takes over every id, beside the one that holds it. */
   takeOverAll(): void {
     for (const keys of this.#lives) this.scene.spawn(this.#process(keys, `run${this.scene.number()}`));
+  }
+
+  /** Another process takes over the id of an instance, and all others that its process holds. */
+  takeOver(key: string): void {
+    const keys = this.#lives.find((one) => one.includes(key));
+    if (keys) this.scene.spawn(this.#process(keys, `run${this.scene.number()}`));
   }
 
   /** An operator ends the protection of a service, if it has one. */
@@ -118,10 +127,9 @@ export class Clients {
 
   /** An operator sets or ends an override of some instance. */
   async override(dice: Dice): Promise<void> {
-    const { scene, servers } = this;
-    const { running } = servers;
+    const { scene } = this;
     const key = dice.pick(this.#lives.flat());
-    if (running.length === 0) return;
+    if (this.servers.running.length === 0) return;
     const [, , namespace, service, id] = key.split('/') as [string, string, string, string, string];
     const names = { namespace, service, id };
     const state = dice.pick([0, 1, 2]);
@@ -129,22 +137,29 @@ export class Clients {
     const holder = scene.checker.standing(key)?.incarnation ?? '';
     const incarnation = dice.chance(0.4) ? holder : '';
     scene.checker.operatorAsks(key);
+    const work = ({ replica: { overrides } }: Server): Promise<unknown> =>
+      dice.chance(0.3)
+        ? overrides.clear(names, undefined, UNSIGNED)
+        : overrides.set(
+            {
+              ...names,
+              decision: { state, weight: state === 0 ? 7 : undefined, incarnation, expireAfterMs },
+              expectedRevision: undefined,
+              force: dice.chance(0.7),
+            },
+            UNSIGNED,
+          );
+    await this.asOperator(dice, work, 'override refused');
+  }
+
+  /** An operator asks some server for something. `refused`: how it is counted that nothing came of it. */
+  async asOperator(dice: Dice, work: (server: Server) => Promise<unknown>, refused: string): Promise<void> {
+    const { running } = this.servers;
+    if (running.length === 0) return;
     try {
-      await this.#call(dice.pick(running), ({ replica: { overrides } }) =>
-        dice.chance(0.3)
-          ? overrides.clear(names, undefined, UNSIGNED)
-          : overrides.set(
-              {
-                ...names,
-                decision: { state, weight: state === 0 ? 7 : undefined, incarnation, expireAfterMs },
-                expectedRevision: undefined,
-                force: dice.chance(0.7),
-              },
-              UNSIGNED,
-            ),
-      );
+      await this.#call(dice.pick(running), work);
     } catch {
-      scene.count('override refused');
+      this.scene.count(refused);
     }
   }
 
@@ -343,7 +358,7 @@ export class Clients {
     for (let tries = 0; tries < 10; tries++) {
       const call = scene.checker.began('register', key, incarnation, ttlMs, replaces);
       // A call that is late carries what was sent, whatever has been learned since.
-      const registration = registrationOf(key, incarnation, ttlMs, replaces, place);
+      const registration = registrationOf(key, incarnation, ttlMs, replaces, place, this.checks?.partsOf(key));
       try {
         this.#assertNotCut([key]);
         await this.#call(balancer.pick(), async ({ name, process, replica }) => {

@@ -1,5 +1,5 @@
 import { TransitionKind } from '../../../src/gen/rollcall/v1/transition.js';
-import { EXPIRED, type Standing } from '../records.js';
+import { CHECK_FAILED, EXPIRED, type Standing } from '../records.js';
 import type { ClusterScene } from './checker.js';
 import type { Server } from './servers.js';
 
@@ -12,7 +12,8 @@ const OF_INSTANCES = new Set(
 
 /** The name of a change of a record, by what the store has held. */
 function nameOf(before: Standing | undefined, next: Standing): string {
-  if (next.removal !== undefined) return next.removal === EXPIRED ? 'EXPIRED' : 'DEREGISTERED';
+  if (next.removal !== undefined)
+    return next.removal === EXPIRED || next.removal === CHECK_FAILED ? 'EXPIRED' : 'DEREGISTERED';
   if (!before || before.removal !== undefined) return 'REGISTERED';
   if (before.incarnation !== next.incarnation) return 'TAKEN_OVER';
   if (before.silent !== next.silent) return next.silent ? 'SILENT' : 'HEALED';

@@ -36,7 +36,7 @@ export async function runClusterSeed(seed: number, tailLines = TAIL_LINES): Prom
 
 /** The last lines that say something of the instance that the message names, or of no instance at all. */
 function tailOf({ lines }: ClusterScene, message: string, count: number): string[] {
-  const key = /w\/i\/[^ ]+/.exec(message)?.[0];
+  const key = /w\/i\/[^ :]+/.exec(message)?.[0];
   return lines.filter((line) => !key || !/ w\/i\//.test(line) || line.includes(key)).slice(-count);
 }
 

@@ -9,11 +9,15 @@ import type { RevisionBatch } from '../../../src/store/store.js';
 import { MemoryStore } from '../../support/memory-store.js';
 import { type Parcel, StoreLink, type StoreWire } from '../../support/store-link.js';
 import { changesOf } from '../checker.js';
-import { decode } from '../records.js';
+import { CHECK_FAILED, decode, readCheckStanding, readStanding } from '../records.js';
 import { SHORT_PROTECTION, SimProcess, tallyingTelemetry } from '../process.js';
 import { PART_BYTES, type WatchedServer } from '../watchers.js';
 import { type Network, Queue } from './network.js';
 import type { ClusterScene, Sent } from './checker.js';
+import type { Evidence, Outcome } from '../checks-checker.js';
+import type { Targets } from './targets.js';
+import { ProbeOutcome } from '../../../src/gen/rollcall/v1/check.js';
+import type { ProbeQuery, ProbeResult } from '../../../src/model/probe.js';
 
 /** A caller among the members gives up after this. */
 const PEER_CALL_MS = 1_000;
@@ -21,7 +25,7 @@ const PEER_CALL_MS = 1_000;
 const REWATCH_MS = 1_000;
 
 /** The store itself commits, such as the end of a lease. */
-const NOBODY: Sent = { at: 0, epoch: undefined };
+const NOBODY: Sent = { at: 0, epoch: undefined, checks: new Map() };
 
 /** A replica in a process. */
 export interface Server extends WatchedServer {
@@ -50,7 +54,8 @@ export interface Crossing {
 }
 
 /** What a message to the store is about. */
-export type ParcelKind = Exclude<Parcel['kind'], 'commit'> | 'verdict' | 'touch' | 'heal' | 'other commit';
+export type ParcelKind =
+  Exclude<Parcel['kind'], 'commit'> | 'verdict' | 'check verdict' | 'touch' | 'heal' | 'other commit';
 
 /** Whoever looks on, and may strike: it is told before the thing happens. */
 export interface Onlooker {
@@ -58,6 +63,8 @@ export interface Onlooker {
   answered(exchange: Exchange): void;
   /** An answer is about to be read by the judge. */
   answerArrives(exchange: Exchange): void;
+  /** A member is about to probe for another one. */
+  askedToProbe(asker: Server, asked: Server): void;
   /** Something is sent to the store; returns how much later it arrives. */
   goesUp(crossing: Crossing): number;
   /** The store has done it, and the reply is sent; returns how much later it arrives, Infinity: never. */
@@ -88,9 +95,11 @@ export class Servers {
   /** Of what each process has committed last. */
   readonly #sent = new Map<string, Sent>();
 
+  /** `targets`: what is probed; `undefined`: no server probes. */
   constructor(
     private readonly scene: ClusterScene,
     private readonly network: Network,
+    private readonly targets: Targets | undefined,
   ) {
     const { world, checker } = scene;
     this.store = new MemoryStore(new SimProcess(world).clock, { exclusive: false });
@@ -137,6 +146,7 @@ export class Servers {
       selfBeat: process.selfBeat(),
       protectionTimes: SHORT_PROTECTION,
       node,
+      ...(this.targets && { prober: this.targets.prober(node, name, process) }),
       cluster: { address: node, accessHash: () => '', connect: () => this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);
@@ -146,6 +156,7 @@ export class Servers {
     const look = ({ cause, revision }: CatalogChange): void => {
       if (cause === 'RESET') sights = [];
       else sights.push({ revision, at: world.now });
+      scene.checker.checks.saw(name, cause === 'RESET' ? undefined : revision);
     };
     catalog.subscribe('other', look, new AbortController().signal);
     server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
@@ -210,7 +221,7 @@ export class Servers {
       const to: MemberRef = { id, epoch };
       return {
         lastHeard: (queries: readonly Query[], promise: boolean) => this.#ask(asker, to, address, queries, promise),
-        probe: () => Promise.reject(new Error('nothing is probed here')),
+        probe: (queries, timeoutMs) => this.#askToProbe(asker, to, address, queries, timeoutMs),
         handOver: (notes: readonly HeardNote[]) => {
           const sent = notes.map((note) => ({ ...note }));
           return this.#call(asker, address, (peer) => (peer.handOver(to, sent), this.scene.count('handed over')));
@@ -251,15 +262,57 @@ export class Servers {
     return this.#call(asker, address, serve, () => exchange && this.onlooker?.answerArrives(exchange));
   }
 
-  /** A call between members: the answer comes within a second, or it fails. */
+  /** A member asks another one to probe instances from where it is. */
+  #askToProbe(
+    asker: Server,
+    to: MemberRef,
+    address: string,
+    queries: readonly ProbeQuery[],
+    timeoutMs: number,
+  ): Promise<readonly ProbeResult[]> {
+    const { scene } = this;
+    const { checks } = scene.checker;
+    scene.count('asked to probe');
+    const about = queries.map(({ namespace, service, id, check }) => {
+      const key = `w/i/${namespace}/${service}/${id}`;
+      return { key, check, round: checks.asked(asker.name, key, check, address) };
+    });
+    let answers: readonly ProbeResult[] = [];
+    let from = '';
+    const serve = async (peer: PeerResponder, asked: Server): Promise<readonly ProbeResult[]> => {
+      from = asked.name;
+      scene.note(`${from} probes ${about.map(({ key }) => key).join()} for ${asker.name}`);
+      this.onlooker?.askedToProbe(asker, asked);
+      return (answers = await this.targets!.asked(() => peer.probe(to, queries)));
+    };
+    const arrives = (): void =>
+      answers.forEach(({ outcome }, i) => {
+        const { key, check, round } = about[i]!;
+        const name = ProbeOutcome[outcome].replace('PROBE_OUTCOME_', '') as Outcome;
+        scene.note(`${asker.name} reads ${name} of ${key} ${check} from ${from}`);
+        scene.count(`probed for another: ${name}`);
+        scene.guard(() => checks.answered(round, from, key, check, name));
+      });
+    const ended = (): void => about.forEach(({ round }) => checks.ended(round));
+    const answer = this.#call(asker, address, serve, arrives, timeoutMs);
+    answer.then(ended, ended);
+    return answer;
+  }
+
+  /** A call between members: the answer comes in time, or it fails. */
   #call<T>(
     caller: Server,
     address: string,
-    serve: (peer: PeerResponder, asked: Server) => T,
+    serve: (peer: PeerResponder, asked: Server) => T | Promise<T>,
     arrives: () => void = () => undefined,
+    timeoutMs = PEER_CALL_MS,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      const timer = caller.process.clock.after(PEER_CALL_MS, () => reject(new Error('no answer in time')));
+      let isOver = false;
+      const timer = caller.process.clock.after(timeoutMs, () => {
+        isOver = true;
+        reject(new Error('no answer in time'));
+      });
       const back = (read: () => void): void =>
         this.network.send(address, caller.node, () => caller.process.deliver(() => (timer.cancel(), read())));
       const refuse = (): void => caller.process.deliver(() => reject(new Error('refused')));
@@ -270,16 +323,20 @@ export class Servers {
           () => {
             const asked = this.byNode.get(address);
             if (!asked || asked.process.dead) return back(() => reject(new Error('nobody listens')));
+            const answered = (answer: T): void =>
+              asked.process.send(() => back(() => (isOver || arrives(), resolve(answer))));
+            const refused = (error: Error): void => {
+              this.scene.count('peer refused');
+              asked.process.send(() => back(() => reject(error)));
+            };
             asked.process.deliver(() => {
-              let answer: T;
               try {
-                answer = serve(asked.replica.peer!, asked);
+                const answer = serve(asked.replica.peer!, asked);
+                if (answer instanceof Promise) answer.then(answered, refused);
+                else answered(answer);
               } catch (error) {
-                this.scene.count('peer refused');
-                const refusal = error as Error;
-                return asked.process.send(() => back(() => reject(refusal)));
+                refused(error as Error);
               }
-              asked.process.send(() => back(() => (arrives(), resolve(answer))));
             });
           },
           { refuse },
@@ -298,7 +355,8 @@ export class Servers {
       up: (parcel, arrive, refuse) => {
         const what = this.#kindOf(parcel);
         const crossing = { server, parcel, what };
-        const sent = { at: scene.world.now, epoch: server.link?.member?.epoch };
+        const checks = this.#evidence(server, parcel);
+        const sent = { at: scene.world.now, epoch: server.link?.member?.epoch, checks };
         const { era } = store;
         const refused = (): void => process.deliver(refuse);
         if (what !== 'probe' && what !== 'renew') scene.count(`sent ${what}`);
@@ -353,9 +411,28 @@ export class Servers {
     world.in(Math.max(0, this.network.latency() + lag - ageMs), tryNow);
   }
 
+  /** What a server knows about the verdicts on checks that it sends, and about the removals for them. */
+  #evidence({ name }: Server, { kind, txns }: Parcel): ReadonlyMap<string, Evidence> {
+    const evidence = new Map<string, Evidence>();
+    if (!this.targets || kind !== 'commit') return evidence;
+    const { checks } = this.scene.checker;
+    for (const { writes } of txns!)
+      for (const write of writes) {
+        if (write.kind !== 'put') continue;
+        const { key, value } = write;
+        if (key.startsWith('w/h/')) {
+          const instance = key.replace('w/h/', 'w/i/');
+          evidence.set(instance, checks.evidence(name, instance, readCheckStanding(value, 0n)));
+        } else if (key.startsWith('w/i/') && readStanding(key, value, 0n, 0).removal === CHECK_FAILED)
+          evidence.set(key, checks.removalEvidence(name, key));
+      }
+    return evidence;
+  }
+
   #kindOf({ kind, txns }: Parcel): ParcelKind {
     if (kind !== 'commit') return kind;
     const write = txns![0]!.writes[0];
+    if (write?.key.startsWith('w/h/')) return 'check verdict';
     if (!write?.key.startsWith('w/i/') || write.kind !== 'put') return 'other commit';
     const { silent, visibleRevision, tombstone } = decode('rollcall.storage.v1.InstanceRecord', write.value) as {
       silent: boolean;
@@ -387,6 +464,10 @@ function queueOf(queues: Map<string, Queue>, { kind, txns }: Parcel): { queue?: 
 
 /** What a record says, for people. */
 function describe(key: string, value: Uint8Array): string {
+  if (key.startsWith('w/h/')) {
+    const { incarnation, verdict, decider } = readCheckStanding(value, 0n);
+    return `${key} ${incarnation} verdict ${verdict} ${decider}`;
+  }
   if (!key.startsWith('w/i/')) return key;
   const { silent, visibleRevision, tombstone, instance } = decode('rollcall.storage.v1.InstanceRecord', value) as {
     silent: boolean;

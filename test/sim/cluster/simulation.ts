@@ -1,14 +1,17 @@
+import { Dice } from '../../support/dice.js';
 import { Scene, type Tally } from '../scene.js';
 import { Watchers } from '../watchers.js';
 import { Adversary } from './adversary.js';
 import { ClusterChecker, type ClusterScene } from './checker.js';
 import { Calamities } from './calamities.js';
+import { Checks } from './checks.js';
 import { Clients } from './clients.js';
 import { Operators } from './operators.js';
 import { checkHistory } from './history-check.js';
 import { Network } from './network.js';
 import { type Plot, Plots, PLOTS } from './plots.js';
 import { Servers } from './servers.js';
+import { Targets } from './targets.js';
 import { Trouble } from './trouble.js';
 
 /** How long a run lasts, in simulated time. */
@@ -20,6 +23,9 @@ const LIFE_UNTIL_MS = 168_000;
 /** Whatever was broken: after this everybody sees the store as it is. */
 const ALL_SEEN_MS = 20_000;
 const SERVICES = ['pay', 'cart', 'mail'];
+
+/** In one world of this many instances have checks. */
+const CHECKED_WORLDS = 2;
 
 /** How a world is: the pauses between its faults, and how often a fault is one that makes everybody wait for a grace. */
 const CLIMATES = [
@@ -46,10 +52,14 @@ export class ClusterSimulation {
     const { scene } = this;
     const { world, dice, checker } = scene;
     const network = new Network(scene);
-    const servers = new Servers(scene, network);
-    const clients = new Clients(scene, network, servers);
+    // What befalls checks has dice of its own: a world without them is the same as if there were none in any.
+    const checkDice = new Dice(this.seed ^ 0x0c4ec125);
+    const targets = this.seed % CHECKED_WORLDS === 0 ? new Targets(scene, checkDice) : undefined;
+    const checks = targets && new Checks(scene, checkDice, targets);
+    const servers = new Servers(scene, network, targets);
+    const clients = new Clients(scene, network, servers, checks);
     const trouble = new Trouble(scene, network, servers);
-    servers.onlooker = new Adversary(scene, servers, trouble, clients);
+    servers.onlooker = new Adversary(scene, servers, trouble, clients, targets);
     const services = SERVICES.slice(0, dice.pick([2, 3]));
     checker.tallied = (name) => scene.count(name);
     checker.sawAt = (name, revision) => servers.named(name)?.sawAt(revision) ?? 0;
@@ -65,6 +75,12 @@ export class ClusterSimulation {
     while (keys.length > 0) scene.spawn(clients.life(keys.splice(0, dice.pick([1, 1, 2, 3])), LIFE_UNTIL_MS));
     if (calamities) scene.spawn(new Calamities(scene, clients, services).run(LIFE_UNTIL_MS - 20_000));
     scene.spawn(new Operators(scene, clients, this.seed).run(LIFE_UNTIL_MS - 20_000));
+    if (checks && targets) {
+      checker.fateOf = (key) => targets.fateOf(key);
+      checker.isInTrouble = (name) => targets.isInTrouble(servers.named(name)!.node);
+      scene.spawn(checks.run(servers, clients, trouble, services, CALM_FROM_MS));
+      world.at(CALM_FROM_MS, () => checks.calm());
+    }
     const watchers = new Watchers(scene, () => servers.running, services);
     for (let i = 0; i < 2; i++) scene.spawn(watchers.watch());
     const plot = this.plot ?? (dice.chance(0.5) ? dice.pick(PLOTS) : undefined);

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import type { CatalogChange } from '../../../src/catalog/changes.js';
-import { InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { CheckRecord, InstanceRecord, ProtectionRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { CheckVerdict, HealthCheck } from '../../../src/gen/rollcall/v1/check.js';
+import { checkKey, writeCheck } from '../../../src/model/check.js';
 import { Health, InstanceFilter, ReportedState } from '../../../src/gen/rollcall/v1/instance.js';
 import { INSTANCE, recordedProtection } from '../../../src/catalog/kinds.js';
 import { instanceKey, writeInstance } from '../../../src/model/instance.js';
@@ -31,6 +33,17 @@ interface Standing {
   readonly modRevision: bigint;
 }
 
+/** A verdict on the checks of an instance. */
+interface Judged {
+  readonly service: string;
+  readonly id: string;
+  readonly failed: boolean;
+  readonly seasoned: boolean;
+  /** The revision of the verdict. */
+  readonly visible: bigint;
+  readonly modRevision: bigint;
+}
+
 interface Protected {
   readonly service: string;
   readonly active: boolean;
@@ -44,14 +57,34 @@ function instanceEntry(standing: Standing): Entry {
   const { service, id, reported, silent, seasoned, removed, visible, modRevision } = standing;
   const record = InstanceRecord.fromPartial({
     writeId: `w${modRevision}`,
-    instance: { namespace: 'default', service, id, incarnation: 'a', reported: { state: reported, note: '' } },
-    ...{ silent, seasoned },
+    instance: {
+      ...{ namespace: 'default', service, id, incarnation: 'a', reported: { state: reported, note: '' } },
+      checks: hasChecks(id) ? [HealthCheck.fromPartial({ name: 'tcp', probe: { $case: 'tcp', value: {} } })] : [],
+    },
+    ...{ silent, seasoned, checksAdded: true },
     visibleRevision: visible === modRevision ? 0n : visible,
     ...(removed && { tombstone: { reason: 1, time: { seconds: 1n, nanos: 0 } } }),
   });
   return {
     key: instanceKey('default', service, id),
     value: writeInstance(record),
+    modRevision,
+    createRevision: modRevision,
+  };
+}
+
+/** Some instances have a check, which they added while they were shown. */
+const hasChecks = (id: string): boolean => ['p0', 'p1', 'p2'].includes(id);
+
+function judgedEntry({ service, id, failed, seasoned, visible, modRevision }: Judged): Entry {
+  const record = CheckRecord.fromPartial({
+    ...{ writeId: `w${modRevision}`, incarnation: 'a', seasoned },
+    verdict: failed ? CheckVerdict.CHECK_VERDICT_FAILED : CheckVerdict.CHECK_VERDICT_PASSING,
+    visibleRevision: visible === modRevision ? 0n : visible,
+  });
+  return {
+    key: checkKey('default', service, id),
+    value: writeCheck(record),
     modRevision,
     createRevision: modRevision,
   };
@@ -74,6 +107,7 @@ function protectionEntry({ service, active, from, visible, modRevision }: Protec
 class History {
   readonly instances = new Map<string, Standing>();
   readonly protections = new Map<string, Protected>();
+  readonly verdicts = new Map<string, Judged>();
   revision = 0n;
 
   constructor(private readonly dice: Dice) {}
@@ -82,6 +116,7 @@ class History {
     return [
       ...[...this.instances.values()].map(instanceEntry),
       ...[...this.protections.values()].map(protectionEntry),
+      ...[...this.verdicts.values()].map(judgedEntry),
     ].sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
@@ -90,7 +125,7 @@ class History {
     this.revision += this.dice.chance(0.3) ? 2n : 1n; // others write what is not watched
     const put = new Map<string, Entry>();
     for (let changes = this.dice.chance(0.3) ? 3 : 1; changes > 0; changes--) {
-      const entry = this.dice.chance(0.2) ? this.#protect() : this.#write();
+      const entry = this.dice.chance(0.2) ? this.#protect() : this.dice.chance(0.2) ? this.#judge() : this.#write();
       if (entry && !put.has(entry.key)) put.set(entry.key, entry);
     }
     return [...put.values()];
@@ -128,6 +163,20 @@ class History {
     return instanceEntry(standing);
   }
 
+  #judge(): Entry | undefined {
+    const { dice, revision } = this;
+    const [service, id] = [dice.pick(['pay', 'cart']), dice.pick(['p0', 'p1', 'p2'])];
+    const key = `${service}/${id}`;
+    const before = this.verdicts.get(key);
+    if (before?.modRevision === revision) return undefined;
+    const touch = before !== undefined && dice.chance(0.2);
+    const after: Judged = touch
+      ? { ...before, modRevision: revision }
+      : { service, id, failed: !before?.failed, seasoned: dice.chance(0.7), visible: revision, modRevision: revision };
+    this.verdicts.set(key, after);
+    return judgedEntry(after);
+  }
+
   #protect(): Entry | undefined {
     const { dice, revision } = this;
     const service = dice.pick(['pay', 'cart']);
@@ -146,13 +195,21 @@ class History {
 
   /** What a default watch of everything shows: the revision of each instance as users see it. */
   shown(): Map<string, bigint> {
-    const shown = [...this.instances].filter(([, { service, reported, silent, seasoned, removed, visible }]) => {
-      if (removed) return false;
-      if (!silent) return reported === REPORTED_STATE_HEALTHY;
-      const protection = this.protections.get(service);
-      return seasoned && protection?.active === true && visible >= protection.from;
-    });
-    return new Map(shown.map(([key, { visible }]) => [key, visible]));
+    const shown = [...this.instances].flatMap(
+      ([key, { service, id, reported, silent, seasoned, removed, visible }]) => {
+        if (removed) return [];
+        const verdict = hasChecks(id) ? this.verdicts.get(key) : undefined;
+        const protection = this.protections.get(service);
+        const isSheltered = (fall: { readonly seasoned: boolean; readonly visible: bigint }): boolean =>
+          fall.seasoned && protection?.active === true && fall.visible >= protection.from;
+        const isUp = !silent && verdict?.failed !== true && reported === REPORTED_STATE_HEALTHY;
+        const isShown =
+          isUp || (silent && isSheltered({ seasoned, visible })) || (verdict?.failed && isSheltered(verdict));
+        const revision = verdict && verdict.visible > visible ? verdict.visible : visible;
+        return isShown ? [[key, revision] as const] : [];
+      },
+    );
+    return new Map(shown);
   }
 }
 

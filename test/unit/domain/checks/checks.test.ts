@@ -16,6 +16,8 @@ const INTERVAL_MS = 10_000;
 /** Detection by the defaults: interval, two quick probes, and what the verdict takes. */
 const DETECTION_MS = INTERVAL_MS + 2 * (INTERVAL_MS / 3) + 2_000;
 const TCP: { probe: { $case: 'tcp'; value: object } } = { probe: { $case: 'tcp', value: {} } };
+const PAY = { namespace: 'default', service: 'pay' };
+const P1 = { ...PAY, id: 'p1' };
 const SIGNED = { ...UNSIGNED, author: 'ops', comment: 'test' };
 
 /** A stage whose targets a test controls. */
@@ -57,6 +59,11 @@ class Checks {
 
   revision(): bigint {
     return this.stage.store.revision;
+  }
+
+  /** The number of probes of an instance that have failed. */
+  failures(): number {
+    return this.stage.count('probes_failed');
   }
 }
 
@@ -163,6 +170,74 @@ test('K1: without a majority that failed there is no verdict, and with one the r
       ['n3', TestimonyKind.TESTIMONY_KIND_FAILED],
     ],
   );
+});
+
+test('K2: what changes while the others are asked voids the question', async () => {
+  const changes: Record<string, (checks: Checks) => Promise<unknown>> = {
+    'another run registers': (checks) => checks.add('p1', { incarnation: 'b' }),
+    'it is removed': (checks) =>
+      checks.stage.until(checks.stage.replica.registrations.deregister({ ...P1, incarnation: undefined })),
+    'the check is defined in other words': (checks) =>
+      checks.add('p1', { checks: [{ ...TCP, timeout: { seconds: 1n, nanos: 0 } }] }),
+    'the check ends': (checks) => checks.add('p1', { checks: [] }),
+    'it passes here': async (checks) => {
+      checks.make('p1', 'pass');
+      await checks.stage.pass(INTERVAL_MS);
+    },
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    const checks = await Checks.ready();
+    const slow = member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL);
+    let answer: (() => void) | undefined;
+    checks.stage.peers = [
+      {
+        ...slow,
+        probe: async (queries, timeoutMs) => {
+          await new Promise<void>((resolve) => (answer = resolve));
+          return slow.probe(queries, timeoutMs);
+        },
+      },
+    ];
+    await checks.add('p1');
+    await checks.untilVerdict('PASSING', 2_000);
+    checks.make('p1', 'fail');
+    await checks.stage.untilTrue(() => answer !== undefined, DETECTION_MS);
+    await change(checks);
+    const before = checks.revision();
+    answer!();
+    await checks.stage.pass(900);
+    assert.equal(checks.revision(), before, name);
+  }
+});
+
+test('K4: an instance that this member probes again counts from zero', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1', { checks: [{ ...TCP, unhealthyThreshold: 3 }] });
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.stage.untilTrue(() => checks.failures() === 2, DETECTION_MS);
+  for (const isMine of [false, true]) {
+    checks.stage.checksAll = isMine;
+    checks.stage.membersChanged();
+  }
+  await checks.stage.untilTrue(() => checks.failures() === 3, DETECTION_MS);
+  await checks.stage.pass(1_000);
+  assert.equal(checks.verdict(), 'PASSING', 'the two failures before count no more');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+});
+
+test('K6: a heal by what others saw needs it of the same check, each time', async () => {
+  const checks = await Checks.ready();
+  const two = ['a', 'b'].map((name) => ({ ...TCP, name, unhealthyThreshold: 1 }));
+  await checks.add('p1', { checks: two });
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  const n2 = member('n2', ProbeOutcome.PROBE_OUTCOME_PASS);
+  checks.stage.peers = [n2];
+  await checks.stage.untilTrue(() => n2.asked === 2, 20 * INTERVAL_MS);
+  await checks.stage.pass(1_000);
+  assert.equal(checks.verdict(), 'FAILED', 'both checks fail here');
 });
 
 test('a failed instance that only another member reaches heals', async () => {
