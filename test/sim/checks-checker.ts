@@ -88,6 +88,7 @@ export interface ChecksFacts {
 export class ChecksChecker {
   readonly #probes = new Map<string, Seen[]>();
   readonly #rounds = new Map<string, Round[]>();
+  readonly #notMineAt = new Map<string, number>();
   #next = 0;
   /** Results that were read at this time or later do not count now. */
   #before = Infinity;
@@ -102,6 +103,11 @@ export class ChecksChecker {
   /** A server has read the result of a probe. */
   probed(by: string, key: string, check: string, probe: Probe): void {
     listed(this.#probes, `${by} ${key} ${check}`).push({ ...probe, read: this.next(), time: this.facts.now() });
+  }
+
+  /** A server is not the one that probes an instance: what it has read of it counts no longer. */
+  notMine(by: string, key: string): void {
+    this.#notMineAt.set(`${by} ${key}`, this.next());
   }
 
   /** A server asks another one, of which it has not asked yet in this round, about a check. */
@@ -286,17 +292,12 @@ export class ChecksChecker {
       const state = this.#seen(by, key);
       if (!state || state.removal !== undefined || state.definitions.length === 0) continue;
       if (state.check === VERDICTS.FAILED) continue;
+      if (!state.definitions.some((one) => this.#course(by, state, one).last)) continue;
       all++;
-      if (state.definitions.some((one) => this.#failsNow(by, state, one))) failing++;
+      if (state.definitions.some((one) => this.#course(by, state, one).last === 'FAIL')) failing++;
     }
     const isHeld = failing > SHARE.number && failing > all * SHARE.part;
     return isHeld ? `it is alone, and ${failing} of ${all} fail` : undefined;
-  }
-
-  /** True: the last probe failed. One that another server made since, as the checker of the instance, is not known here. */
-  #failsNow(by: string, state: Standing, definition: CheckDefinition): boolean {
-    const { last, lastAt } = this.#course(by, state, definition);
-    return last === 'FAIL' && this.facts.now() - lastAt <= 2 * (definition.intervalMs + definition.timeoutMs);
   }
 
   #heal(
@@ -351,16 +352,17 @@ export class ChecksChecker {
   #course(by: string, state: Standing, { name }: CheckDefinition, upTo = Infinity): Course {
     const all = this.#probes.get(`${by} ${state.key} ${name}`) ?? [];
     const since = this.#definedAt(by, state);
+    const released = state.released > 0n ? this.#momentOf(by, state.released) : 0;
+    const readSince = Math.max(released, this.#notMineAt.get(`${by} ${state.key}`) ?? 0);
     const rounds = this.#rounds.get(`${by} ${state.key} ${name}`) ?? [];
     const acquitted = Math.max(
       0,
       ...rounds.flatMap(({ answers }) => answers.filter(({ outcome }) => isPass(outcome)).map(({ read }) => read)),
     );
-    const course = { fails: 0, passes: 0, degraded: 0, clean: 0, last: undefined as Outcome | undefined, lastAt: 0 };
+    const course = { fails: 0, passes: 0, degraded: 0, clean: 0, last: undefined as Outcome | undefined };
     for (const { own, begun, read, time, outcome } of all) {
-      if (!own || read > upTo || begun < since || time >= this.#before) continue;
+      if (!own || read > upTo || read < readSince || begun < since || time >= this.#before) continue;
       course.last = outcome;
-      course.lastAt = time;
       if (outcome === 'INCONCLUSIVE' || outcome === 'DENIED') continue;
       const isFail = outcome === 'FAIL';
       course.fails = isFail ? (read > acquitted ? course.fails + 1 : 0) : 0;
@@ -418,7 +420,6 @@ interface Course {
   readonly degraded: number;
   readonly clean: number;
   readonly last: Outcome | undefined;
-  readonly lastAt: number;
 }
 
 const isPass = (outcome: Outcome): boolean => outcome === 'PASS' || outcome === 'DEGRADED';

@@ -140,7 +140,8 @@ export class ProtectionChecker {
     const successor = this.#successor(present, now);
     if (successor && fell > quietSince && now - Math.max(successor.placed, fell) > PROMPT_MS)
       this.facts.fail('P7', `${state.key} is still there, and ${successor.state.key} has its address`);
-    if (!state.seasoned && fell > quietSince && now - fell > 5 * state.ttlMs + PROMPT_MS)
+    const neverCounted = !state.falls.some(({ seasoned }) => seasoned);
+    if (neverCounted && fell > quietSince && now - fell > 5 * state.ttlMs + PROMPT_MS)
       this.facts.fail('P12', `${state.key} is still there, never counted, and fell ${(now - fell).toFixed(0)} ms ago`);
   }
 

@@ -69,6 +69,8 @@ export interface Standing {
   readonly check: number;
   /** The check that decided, if one did. */
   readonly decider: string;
+  /** The revision at which an operator released its checks, unless there is a later verdict; 0n: nobody did. */
+  readonly released: bigint;
   /** The revision at which the record of the verdict was written; 0n: there is none. */
   readonly checkRevision: bigint;
   /** Its falls, by silence and by a check. */
@@ -210,11 +212,13 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
   const falls: Fall[] = state.silent ? [{ revision: state.visible, seasoned: state.seasoned, byCheck: false }] : [];
   const checkRevision = check?.written ?? 0n;
   let decider = '';
+  let released = 0n;
   if (check && definitions.length > 0 && check.incarnation === state.incarnation) {
     changed(check.revision);
     const stands = check.decider === '' || definitions.some(({ name }) => name === check.decider);
     verdict = stands ? check.verdict : VERDICTS.PASSING;
     decider = check.decider;
+    released = check.byOperator ? check.revision : 0n;
     if (verdict === VERDICTS.FAILED) falls.push({ revision: check.revision, seasoned: check.seasoned, byCheck: true });
   }
   const definitionsText = `${JSON.stringify(definitions)} ${state.place}`;
@@ -225,6 +229,7 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
     definitionsText,
     check: verdict,
     decider,
+    released,
     checkRevision,
     falls,
     seen,
@@ -329,6 +334,7 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     definitionsText: '',
     check: 0,
     decider: '',
+    released: 0n,
     checkRevision: 0n,
     falls: [],
     seen: record.visibleRevision || revision,

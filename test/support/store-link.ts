@@ -14,6 +14,7 @@ import {
   type StoreHealth,
   StoreUnavailable,
   type Txn,
+  WATCHED_RANGE,
   type Write,
 } from '../../src/store/store.js';
 import type { MemoryStore } from './memory-store.js';
@@ -29,6 +30,7 @@ const RENEWALS_PER_LEASE = 3;
 
 /** A message on its way between a process and the store. */
 export interface Parcel {
+  /** A list reads all watched records, as a catalog does that begins; any other read is a get. */
   readonly kind: 'list' | 'get' | 'commit' | 'join' | 'rewrite' | 'renew' | 'leave' | 'probe';
   /** What is committed. */
   readonly txns?: readonly Txn[];
@@ -71,14 +73,15 @@ export class StoreLink implements Store {
 
   list(range: KeyRange, what: 'entries' | 'keys' = 'entries'): Promise<Listing> {
     const histories = this.#histories;
-    return this.#ask({ kind: 'list' }, () => {
+    const isWhole = range === WATCHED_RANGE && what === 'entries';
+    return this.#ask({ kind: isWhole ? 'list' : 'get' }, () => {
       if (what === 'entries') this.#listed = { histories, era: this.store.era };
       return this.store.serveList(range, what);
     });
   }
 
   past(range: KeyRange, until: Revision): Promise<Past> {
-    return this.#ask({ kind: 'list' }, () => this.store.servePast(range, until));
+    return this.#ask({ kind: 'get' }, () => this.store.servePast(range, until));
   }
 
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {

@@ -29,6 +29,8 @@ export class CheckState {
   passes = 0;
   degraded = 0;
   clean = 0;
+  /** The outcome of the last probe. `undefined`: there was none since this member became the checker of the instance. */
+  outcome: ProbeOutcome | undefined;
   /** Rounds in a row in which another server saw it pass. */
   seenElsewhere = 0;
   /** The newest first. */
@@ -51,6 +53,7 @@ export class CheckState {
   /** Takes in the result of a probe. An outcome that says nothing about the target counts neither way. */
   take(result: TimedResult): void {
     this.results = [result, ...this.results.slice(0, RESULTS_KEPT - 1)];
+    this.outcome = result.outcome;
     const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
     if (!isFail && !isPass(result)) return;
     this.fails = isFail ? this.fails + 1 : 0;
@@ -66,6 +69,7 @@ export class CheckState {
     this.degraded = 0;
     this.clean = 0;
     this.seenElsewhere = 0;
+    this.outcome = undefined;
     this.#pause = 0;
   }
 

@@ -6,8 +6,8 @@ const SHARE_MAX = 0.3;
 const NUMBER_MAX = 3;
 
 /**
- * Counts the instances that this member probes, and those of them whose last probe failed. An instance that is recorded as
- * failed counts in neither.
+ * Counts the instances that this member has probed since it became the checker of them, and those of them whose last probe
+ * failed. An instance that is recorded as failed counts in neither.
  *
  * Where no other member can be asked, many failures at once mean that the fault is here.
  */
@@ -28,10 +28,11 @@ export class FailingShare {
     return this.#failing > NUMBER_MAX && this.#failing > this.#counted.size * SHARE_MAX;
   }
 
-  /** Takes in an instance as it is now: after each probe of it, and after each change of its verdict. */
+  /** Takes in an instance as it is now: after each probe of it, and whenever it is taken over or its verdict changes. */
   note(tracked: Tracked): void {
-    if (!tracked.isMine || tracked.isFailed) return this.drop(tracked);
-    const fails = tracked.states.some(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL);
+    const outcomes = tracked.states.flatMap(({ outcome }) => outcome ?? []);
+    if (!tracked.isMine || tracked.isFailed || outcomes.length === 0) return this.drop(tracked);
+    const fails = outcomes.includes(ProbeOutcome.PROBE_OUTCOME_FAIL);
     this.#failing += Number(fails) - Number(this.#counted.get(tracked) ?? false);
     this.#counted.set(tracked, fails);
   }

@@ -218,7 +218,7 @@ export class ClusterChecker extends Checker {
     const runningSince = Math.max(...running.map((by) => this.processes.get(by)!.readyAt ?? Infinity));
     if (running.length > 0) this.sampleProtection(services, wellSince, runningSince);
     if (running.length > 0 && this.now() - Math.max(wellSince, runningSince) > GRACE_MS) this.sampleOverrides();
-    if (running.length > 1) this.checks.sample(Math.max(wellSince, runningSince), this.fateOf);
+    if (running.length > 0 && this.members.size > 1) this.checks.sample(Math.max(wellSince, runningSince), this.fateOf);
   }
 
   protected override decision(): Decision {

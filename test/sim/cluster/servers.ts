@@ -156,7 +156,9 @@ export class Servers {
     const look = ({ cause, revision }: CatalogChange): void => {
       if (cause === 'RESET') sights = [];
       else sights.push({ revision, at: world.now });
-      scene.checker.checks.saw(name, cause === 'RESET' ? undefined : revision);
+      const { checks, history } = scene.checker;
+      checks.saw(name, cause === 'RESET' ? undefined : revision);
+      for (const key of history.keys()) if (!server.replica.checker.mine(key)) checks.notMine(name, key);
     };
     catalog.subscribe('other', look, new AbortController().signal);
     server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
