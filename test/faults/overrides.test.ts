@@ -25,7 +25,7 @@ import {
 } from '../support/server.js';
 
 const NOT_FOUND = 5;
-const KILLS = process.env['ROLLCALL_TEST_LONG'] ? 60 : 4;
+const KILLS = process.env['ROLLCALL_TEST_LONG'] ? 60 : 2;
 const { OVERRIDE_STATE_DRAIN: DRAIN, OVERRIDE_STATE_DISABLE: DISABLE } = OverrideState;
 
 /** A store that outlives the servers that a test starts on it. */

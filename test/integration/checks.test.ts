@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import net, { type AddressInfo } from 'node:net';
@@ -251,6 +253,39 @@ test('a TCP check closes its connections properly: a program that expects no res
   await registered(server, 'db', port, 'tcp');
   await eventually(() => closed >= 3, 20_000);
   assert.deepEqual(errors, []);
+});
+
+/** A target in a process of its own, that answers each request after a while. */
+const SLOW_TARGET = `
+  const answer = (socket) => setTimeout(() => socket.end('HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n'), 300);
+  const server = require('net').createServer((socket) => socket.on('error', () => {}).once('data', () => answer(socket)));
+  server.listen(0, '127.0.0.1', () => console.log(server.address().port));
+`;
+
+test('K3: when the machine stops and goes on, again and again, no probe of a target that lives has failed', async (t) => {
+  const server = await startServer(t);
+  const target = spawn(process.execPath, ['-e', SLOW_TARGET], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => target.kill('SIGKILL'));
+  const [line] = (await once(target.stdout, 'data')) as [Buffer];
+  const ids = ['s1', 's2', 's3', 's4', 's5', 's6'];
+  for (const id of ids) await registered(server, id, Number(line.toString()), 'http', { path: '/' });
+  for (const id of ids) await untilState(server, id, 'HEALTHY UNSPECIFIED');
+  const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+  for (let stops = 0; stops < 8; stops++) {
+    for (const one of [target, server.process]) one.kill('SIGSTOP');
+    await wait(900); // longer than the timeout of the checks
+    server.process.kill('SIGCONT');
+    await wait(60); // and more than a tick of its clock later
+    target.kill('SIGCONT');
+    await wait(300);
+  }
+  const outcomes = new Set<ProbeOutcome>();
+  for (const id of ids) {
+    const { checks } = await getCheckResults(server, { service: 'pay', id });
+    for (const { outcome } of checks[0]!.results) outcomes.add(outcome);
+    assert.equal(await state(server, id), 'HEALTHY UNSPECIFIED');
+  }
+  assert.deepEqual([...outcomes], [ProbeOutcome.PROBE_OUTCOME_PASS]);
 });
 
 test('K9: the ports of the server itself, and addresses that the settings do not name, get no packet', async (t) => {

@@ -3,9 +3,11 @@
 // prints more of its history with `--lines 1000`.
 import { parseArgs } from 'node:util';
 import { Simulation } from './alone/simulation.js';
-import { TRICKS } from './cluster/adversary.js';
+import { CHECK_TRICKS, TRICKS } from './cluster/adversary.js';
+import { CHECK_PLOTS } from './cluster/checks.js';
 import { PLOTS } from './cluster/plots.js';
 import { runClusterSeed, runClusterSeeds, tell } from './cluster/run.js';
+import { OWN_FAULTS } from './cluster/targets.js';
 import { FAULTS } from './cluster/trouble.js';
 import type { Tally } from './scene.js';
 
@@ -130,6 +132,41 @@ export const CLUSTER_MUST_HAPPEN = [
   'expired: replaced',
   'expired: kept long enough',
   ...PLOTS.map((plot) => `plot: ${plot}`),
+  // Checks: every verdict from every one that it may come from, and how it came about.
+  ...CHECK_PLOTS.map((plot) => `plot: ${plot}`),
+  ...CHECK_TRICKS.map((trick) => `trick: ${trick}`),
+  ...OWN_FAULTS.map((fault) => `own fault: ${fault}`),
+  'dependency dies',
+  'no way to targets',
+  'checks changed',
+  'checks released',
+  'service checks set',
+  'service checks ended',
+  ...[
+    [2, 1],
+    [2, 3],
+    [2, 4],
+    [2, 5],
+    [3, 1],
+    [3, 2],
+    [4, 2],
+    [4, 3],
+    [5, 1],
+  ].map(([to, from]) => `check verdict ${to}, was ${from}`),
+  'check failed at 1 of 1',
+  'check failed at 2 of 2',
+  'check failed at 2 of 3',
+  'check failed at 3 of 3',
+  'healed by what another server saw',
+  'removed for its checks',
+  'joined an event by a check',
+  'check_verdicts_refused',
+  'checks_vetoed',
+  'probed for another: PASS',
+  'probed for another: FAIL',
+  'probed for another: INCONCLUSIVE',
+  'K5 looked at',
+  'K6 looked at',
 ];
 
 /** Runs seeds one after the other. Throws at the first that breaks a promise, naming it. */

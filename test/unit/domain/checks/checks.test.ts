@@ -240,7 +240,7 @@ test('K6: a heal by what others saw needs it of the same check, each time', asyn
   assert.equal(checks.verdict(), 'FAILED', 'both checks fail here');
 });
 
-test('a failed instance that only another member reaches heals', async () => {
+test('K6: a failed instance that only another member reaches heals', async () => {
   const checks = await Checks.ready();
   await checks.add('p1');
   await checks.untilVerdict('PASSING', 2_000);
@@ -264,6 +264,9 @@ test('K1: alone, no failure is recorded while more than 30 % and more than 3 fai
   await checks.stage.pass(2_000);
   assert.equal(checks.stage.count('CHECKS_HELD cleared'), 1);
   assert.ok(ids.slice(3).every((id) => checks.verdict(id) === 'PASSING'));
+  // Those that are recorded as failed do not count in the share.
+  checks.make('p3', 'fail');
+  await checks.untilVerdict('FAILED', 2 * DETECTION_MS, 'p3');
 });
 
 test('K1: alone, failures that come in one moment are held from the first on that makes them too many', async () => {
@@ -277,7 +280,7 @@ test('K1: alone, failures that come in one moment are held from the first on tha
   assert.ok(failed.length <= 3, `${failed.length} failures were recorded`);
 });
 
-test('turning checks on hides no instance, and one that registers later is PENDING', async () => {
+test('K7: turning checks on hides no instance, and one that registers later is PENDING', async () => {
   const checks = await Checks.ready();
   await checks.add('old', { checks: [] });
   checks.make('old', 'fail');
@@ -299,7 +302,7 @@ test('turning checks on hides no instance, and one that registers later is PENDI
   assert.ok(checks.item('old')!.revision > revision);
 });
 
-test('a process that adds checks to itself is taken for passing, and its next run is PENDING', async () => {
+test('K7: a process that adds checks to itself is taken for passing, and its next run is PENDING', async () => {
   const checks = await Checks.ready();
   await checks.add('p1', { checks: [] });
   checks.make('p1', 'fail');
@@ -364,7 +367,7 @@ test('K12: deregister_after removes what failed for so long, and a start begins 
   assert.equal(checks.item()!.removalReason, RemovalReason.REMOVAL_REASON_CHECK_FAILED);
 });
 
-test('a service whose instances fail their checks at one event is protected, and nothing of it is removed', async () => {
+test('K12: a service whose instances fail their checks at one event is protected, and nothing of it is removed', async () => {
   const checks = await Checks.ready();
   checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
   const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
@@ -418,7 +421,7 @@ test('a limitation makes an instance DEGRADED after as many probes as a failure 
   await checks.untilVerdict('PASSING', 4 * INTERVAL_MS);
 });
 
-test('one that fails again soon after it healed needs more passes', async () => {
+test('K6: one that fails again soon after it healed needs more passes', async () => {
   const checks = await Checks.ready();
   await checks.add('p1');
   await checks.untilVerdict('PASSING', 2_000);
@@ -432,7 +435,7 @@ test('one that fails again soon after it healed needs more passes', async () => 
   assert.ok(heals[1]! > heals[0]! && heals[3]! > 2 * heals[0]!, heals.join());
 });
 
-test('an override outweighs a check, and a verdict is of no other incarnation', async () => {
+test('K2: an override outweighs a check, and a verdict is of no other incarnation', async () => {
   const checks = await Checks.ready();
   await checks.add('p1');
   await checks.untilVerdict('PASSING', 2_000);
@@ -466,7 +469,7 @@ test('the record of a verdict goes after its instance', async () => {
   assert.equal(record(), undefined);
 });
 
-test('with less room than checks, intervals grow and no verdict is wrong', async () => {
+test('K10: with less room than checks, intervals grow and no verdict is wrong', async () => {
   const checks = await Checks.ready();
   for (const id of ['p1', 'p2', 'p3']) await checks.add(id);
   await checks.stage.untilTrue(() => ['p1', 'p2', 'p3'].every((id) => checks.verdict(id) === 'PASSING'), 5_000);
