@@ -29,13 +29,15 @@ export class TargetResolver {
   async resolve(address: string): Promise<readonly string[] | ProbeEnd> {
     if (isIP(address) !== 0) return [address];
     const known = this.#known.get(address);
-    if (known && this.nowMs() - known.atMs < FRESH_MS) return known.ips;
+    const ageMs = known ? this.nowMs() - known.atMs : Infinity;
+    if (known && ageMs < FRESH_MS) return known.ips;
     let asked = this.#asked.get(address);
     if (!asked) {
       asked = this.#ask(address).finally(() => this.#asked.delete(address));
       this.#asked.set(address, asked);
     }
-    return asked;
+    // A probe does not wait for a resolver that may be slow, as long as the last answer may stand in.
+    return known && ageMs < STALE_MS ? known.ips : asked;
   }
 
   close(): void {
@@ -52,9 +54,8 @@ export class TargetResolver {
     }
     const errors = answers.flatMap((one) => (one.status === 'rejected' ? [one.reason as { code?: string }] : []));
     const broken = errors.find(({ code = '' }) => !NO_ADDRESS.has(code));
-    if (!broken) return fail(errors[0]?.code ?? 'ENOTFOUND');
-    const known = this.#known.get(name);
-    if (known && this.nowMs() - known.atMs < STALE_MS) return known.ips;
-    return inconclusive(`the resolver: ${endOf(broken).error}`);
+    if (broken) return inconclusive(`the resolver: ${endOf(broken).error}`);
+    this.#known.delete(name);
+    return fail(errors[0]?.code ?? 'ENOTFOUND');
   }
 }

@@ -21,6 +21,7 @@ const REPORT_EVERY_MS = 50;
 const PER_ADDRESS_MAX = 20;
 const PER_ADDRESS_WINDOW_MS = 1_000;
 
+const TIMEOUT = 'TIMEOUT';
 const NOT_REGISTRANT = 'the servers probe only the address from which an instance registered (--checks)';
 const { rule: ruleSettings, onlyRegistrants, agent, ca } = workerData as ProberSettings;
 const rule = new ProbeRule(ruleSettings);
@@ -55,7 +56,7 @@ function run(timeoutMs: number, begin: (done: (end: ProbeEnd) => void) => () => 
       deadlineMs: clock.nowMs + timeoutMs,
       expire: () => {
         abort();
-        end(fail('TIMEOUT'));
+        end(fail(TIMEOUT));
       },
     };
     open.add(entry);
@@ -66,16 +67,20 @@ function run(timeoutMs: number, begin: (done: (end: ProbeEnd) => void) => () => 
 async function probe({ id, target }: ProbeOrder): Promise<void> {
   const beganMs = performance.now();
   const timeoutMs = fromDuration(target.check.timeout!);
-  const end = await run(timeoutMs, (done) => {
+  // Until the first packet whatever takes time is here, or at the resolver.
+  let waitsFor: string | undefined = 'the resolver: TIMEOUT';
+  const timed = await run(timeoutMs, (done) => {
     let abort = (): void => undefined;
     let isOver = false;
     void placeOf(target).then((place) => {
       if (isOver) return;
       if ('outcome' in place) return done(place);
+      waitsFor = 'too many probes of this address';
       const start = (): void => {
         if (isOver) return;
-        if (mayBegin(place.ip)) abort = beginProbe(place, target.check, { agent, ca }, done);
-        else setTimeout(start, REPORT_EVERY_MS);
+        if (!mayBegin(place.ip)) return void setTimeout(start, REPORT_EVERY_MS);
+        waitsFor = undefined;
+        abort = beginProbe(place, target.check, { agent, ca }, done);
       };
       start();
     });
@@ -84,6 +89,7 @@ async function probe({ id, target }: ProbeOrder): Promise<void> {
       abort();
     };
   });
+  const end = waitsFor !== undefined && timed.error === TIMEOUT ? inconclusive(waitsFor) : timed;
   // While the canary fails, nothing that this thread sees says anything about a target.
   const isOurs = trouble !== undefined && end.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
   const { outcome, error } = isOurs ? inconclusive(trouble!) : end;

@@ -51,7 +51,7 @@ export interface CheckerParts {
 
 /** A look at all instances, which takes many ticks if they are many. */
 interface Look {
-  readonly rest: IterableIterator<Tracked>;
+  readonly rest: Iterator<Tracked, undefined>;
   readonly denied: string[];
   readonly disputed: string[];
 }
@@ -270,9 +270,9 @@ export class Checker implements Closeable {
     const trouble = prober.trouble();
     const count = Math.max(LOOK_LEAST, Math.ceil((this.#tracked.size * TICK_MS) / LOOK_MS));
     for (let i = 0; i < count; i++) {
-      const { value: tracked, done } = this.#look.rest.next();
-      if (done) return this.#lookedAtAll(this.#look, trouble);
-      if (tracked.isMine) this.#lookAt(tracked, this.#look, trouble);
+      const next: IteratorResult<Tracked, undefined> = this.#look.rest.next();
+      if (next.done) return this.#lookedAtAll(this.#look, trouble);
+      if (next.value.isMine) this.#lookAt(next.value, this.#look, trouble);
     }
   }
 
@@ -318,7 +318,8 @@ export class Checker implements Closeable {
     const isOver = nowMs - sinceMs >= INCONCLUSIVE_WINDOW_MS;
     if (trouble !== undefined) this.#raise(ALARMS.CHECKS_INCONCLUSIVE, trouble);
     else if (isOver) this.#raise(ALARMS.CHECKS_INCONCLUSIVE, isMany && `${inconclusive} of ${probes} probes: ${error}`);
-    if (isOver) this.#window = { sinceMs: nowMs, probes: 0, inconclusive: 0, error: '' };
+    // What is inconclusive for a known reason counts no longer once that is over.
+    if (isOver || trouble !== undefined) this.#window = { sinceMs: nowMs, probes: 0, inconclusive: 0, error: '' };
   }
 
   /** Raises an alarm if there is a text, and clears it otherwise. */

@@ -18,6 +18,8 @@ export class Tracked {
   isBusy = false;
   /** Since when this process has seen it ill as the checker of it (liveness clock). `undefined` while it is not. */
   illSinceMs: number | undefined;
+  /** True if its failure was confirmed, and not recorded because too many of its service fell at once. */
+  wasHeldBack = false;
   /** No round about it begins before this. */
   notBeforeMs = 0;
   /** Own failed probes since the last round about an instance that is recorded as ill. */

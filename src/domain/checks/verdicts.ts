@@ -43,7 +43,7 @@ const TESTIMONY_CHARS = 64;
 export interface VerdictsParts {
   readonly catalog: Catalog;
   readonly commits: Commits;
-  readonly cluster: Pick<Cluster, 'jury'>;
+  readonly cluster: Pick<Cluster, 'jury' | 'judges'>;
   readonly liveness: LivenessClock;
   readonly table: LivenessTable;
   readonly seasoning: Seasoning;
@@ -197,7 +197,8 @@ export class Verdicts {
       if (!jury) return;
       telemetry.counters.add(COUNTERS.check_rounds);
       const convicted = await this.#ask(cases, jury);
-      chosen = limit.choose(convicted);
+      chosen = limit.choose(convicted, (whole, one) => this.#partOf(whole, one, jury.others.length + 1));
+      for (const one of convicted) one.tracked.wasHeldBack = !chosen.includes(one);
       await this.#write(
         chosen.map((one) => this.#conviction(one)),
         jury.guard,
@@ -261,6 +262,16 @@ export class Verdicts {
     const heals = tracked.isFailed ? state.seenElsewhere >= SEEN_ROUNDS : tracked.isPending;
     if (!heals || !isOnly || tracked.isGone) return;
     this.#step(tracked, CheckVerdict.CHECK_VERDICT_PASSING, undefined);
+  }
+
+  /**
+   * The instances of one service are probed by all members, and each may record its part of the failures of one moment. Where
+   * there are fewer of them than members, the judge of the service comes first. The others follow a moment later: by then a
+   * protection that is due has begun.
+   */
+  #partOf(whole: number, { item, tracked }: Case, members: number): number {
+    const isFirst = tracked.wasHeldBack || this.parts.cluster.judges(item.namespace, item.scope);
+    return Math.max(Math.floor(whole / members), isFirst ? 1 : 0);
   }
 
   #conviction({ tracked, state, item, testimonies }: Case): Step {

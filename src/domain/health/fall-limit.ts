@@ -15,14 +15,22 @@ export class FallLimit {
 
   constructor(private readonly catalog: Catalog) {}
 
-  /** Chooses those cases whose verdicts may be recorded now. Call `done` with them when their outcome is visible. */
-  choose<C extends { readonly item: InstanceItem }>(cases: readonly C[]): readonly C[] {
+  /**
+   * Chooses those cases whose verdicts may be recorded now. Call `done` with them when their outcome is visible. `partOf`: the
+   * part of the limit that this member has, if others record falls of the same service too.
+   */
+  choose<C extends { readonly item: InstanceItem }>(
+    cases: readonly C[],
+    partOf: (limit: number, one: C) => number = (limit) => limit,
+  ): readonly C[] {
     const limits = new Map<string, number>();
-    return cases.filter(({ item }) => {
+    return cases.filter((one) => {
+      const { item } = one;
       if (!item.isUp) return true; // it is left out of the default view already
       const key = serviceOf(item);
-      let limit = limits.get(key);
-      if (limit === undefined) limits.set(key, (limit = this.#limitOf(item)));
+      let whole = limits.get(key);
+      if (whole === undefined) limits.set(key, (whole = this.#limitOf(item)));
+      const limit = partOf(whole, one);
       const falling = this.#falling.get(key) ?? 0;
       if (falling >= limit) return false;
       this.#falling.set(key, falling + 1);

@@ -172,14 +172,25 @@ test('K1: without a majority that failed there is no verdict, and with one the r
   );
 });
 
+/** Defines the check of the service. */
+const serviceCheck = (checks: Checks, ...timeouts: bigint[]): Promise<unknown> => {
+  const definitions = timeouts.map((seconds) =>
+    HealthCheck.fromPartial({
+      ...{ name: 'tcp', probe: TCP.probe, unhealthyThreshold: 3, healthyThreshold: 2 },
+      ...{ interval: { seconds: 10n, nanos: 0 }, timeout: { seconds, nanos: 0 } },
+    }),
+  );
+  return checks.stage.until(checks.stage.replica.serviceChecks.set(PAY, definitions, SIGNED));
+};
+
 test('K2: what changes while the others are asked voids the question', async () => {
   const changes: Record<string, (checks: Checks) => Promise<unknown>> = {
-    'another run registers': (checks) => checks.add('p1', { incarnation: 'b' }),
+    'another run registers': (checks) => checks.add('p1', { incarnation: 'b', checks: [] }),
     'it is removed': (checks) =>
       checks.stage.until(checks.stage.replica.registrations.deregister({ ...P1, incarnation: undefined })),
-    'the check is defined in other words': (checks) =>
-      checks.add('p1', { checks: [{ ...TCP, timeout: { seconds: 1n, nanos: 0 } }] }),
-    'the check ends': (checks) => checks.add('p1', { checks: [] }),
+    'it defines a check of its own': (checks) => checks.add('p1'),
+    'the check is defined in other words': (checks) => serviceCheck(checks, 1n),
+    'the check ends': (checks) => serviceCheck(checks),
     'it passes here': async (checks) => {
       checks.make('p1', 'pass');
       await checks.stage.pass(INTERVAL_MS);
@@ -198,7 +209,8 @@ test('K2: what changes while the others are asked voids the question', async () 
         },
       },
     ];
-    await checks.add('p1');
+    await serviceCheck(checks, 3n);
+    await checks.add('p1', { checks: [] });
     await checks.untilVerdict('PASSING', 2_000);
     checks.make('p1', 'fail');
     await checks.stage.untilTrue(() => answer !== undefined, DETECTION_MS);
@@ -285,19 +297,14 @@ test('K7: turning checks on hides no instance, and one that registers later is P
   await checks.add('old', { checks: [] });
   checks.make('old', 'fail');
   checks.make('new', 'fail');
-  const check = HealthCheck.fromPartial({
-    ...{ name: 'tcp', probe: TCP.probe, unhealthyThreshold: 3, healthyThreshold: 2 },
-    ...{ interval: { seconds: 10n, nanos: 0 }, timeout: { seconds: 3n, nanos: 0 } },
-  });
-  const names = { namespace: 'default', service: 'pay' };
-  await checks.stage.until(checks.stage.replica.serviceChecks.set(names, [check], SIGNED));
+  await serviceCheck(checks, 3n);
   assert.equal(checks.state('old'), 'HEALTHY UNSPECIFIED');
   await checks.add('new', { checks: [] });
   assert.equal(checks.state('new'), 'UNHEALTHY CHECK_PENDING');
   await checks.untilVerdict('FAILED', 2 * DETECTION_MS, 'old');
   const revision = checks.item('old')!.revision;
   // The end of the definition ends its verdicts, for both.
-  await checks.stage.until(checks.stage.replica.serviceChecks.set(names, [], SIGNED));
+  await serviceCheck(checks);
   assert.deepEqual([checks.state('old'), checks.state('new')], ['HEALTHY UNSPECIFIED', 'HEALTHY UNSPECIFIED']);
   assert.ok(checks.item('old')!.revision > revision);
 });
