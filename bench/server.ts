@@ -126,6 +126,10 @@ export class BenchServer {
     }
   }
 
+  get pid(): number {
+    return this.process.pid!;
+  }
+
   /** The CPU time that the process has used, user and system, in seconds. */
   cpuSeconds(): number {
     const fields = readFileSync(`/proc/${this.process.pid}/stat`, 'utf8')

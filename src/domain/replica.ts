@@ -194,7 +194,10 @@ export function startReplica(surroundings: Surroundings): Replica {
     store,
     catalog,
     freshness,
-    registrations: new Registrations({ catalog, commits, addresses, random, telemetry: named('registry') }),
+    registrations: new Registrations({
+      ...{ catalog, commits, addresses, random, telemetry: named('registry') },
+      refusal: prober && ((target) => prober.refusal(target)),
+    }),
     heartbeats: new Heartbeats(health),
     discovery: new Discovery(catalog, counters),
     lookup: new Lookup(order),

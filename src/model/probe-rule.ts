@@ -70,6 +70,20 @@ export class ProbeRule {
   }
 }
 
+/** Why this server does not probe an address for an instance that registered from another. `undefined` if it may. */
+export function refusalOf(
+  rule: ProbeRule,
+  onlyRegistrants: boolean,
+  registrant: string,
+  ip: string,
+  port: number,
+  own: readonly OwnPlace[],
+): string | undefined {
+  if (onlyRegistrants && canonicalIp(ip) !== canonicalIp(registrant))
+    return 'the servers probe only the address from which an instance registered (--checks)';
+  return rule.refusal(ip, port, own);
+}
+
 /** The ranges in a text such as "80,1024-65535". `undefined` if it is none. */
 export function parsePorts(text: string): [number, number][] | undefined {
   const ranges: [number, number][] = [];

@@ -1,4 +1,5 @@
 import { type HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
+import type { InstanceItem } from './instance.js';
 
 /** The target of a probe: an endpoint of an instance, as its record has it. */
 export interface ProbeTarget {
@@ -35,4 +36,13 @@ export interface ProbeQuery {
   readonly check: string;
   /** Names the definition and the place of the check. */
   readonly fingerprint: string;
+}
+
+/** The place that a check probes. `undefined` if a check of the service names an endpoint that the instance does not have. */
+export function targetOf({ instance, record }: InstanceItem, check: HealthCheck): ProbeTarget | undefined {
+  const { address, port, endpoints } = instance;
+  const registrant = record.registeredBy?.address ?? '';
+  if (check.endpoint === '') return port === 0 ? undefined : { address, port, registrant, check };
+  const endpoint = endpoints.find(({ name }) => name === check.endpoint);
+  return endpoint && { address: endpoint.address || address, port: endpoint.port, registrant, check };
 }

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../base/clock.js';
 import type { Closeable } from '../base/lifecycle.js';
@@ -6,7 +7,7 @@ import type { Log } from '../base/telemetry.js';
 import type { Prober } from '../domain/checks/prober.js';
 import type { ProbeResult, ProbeTarget } from '../model/probe.js';
 import { ProbeOutcome } from '../gen/rollcall/v1/check.js';
-import type { OwnPlace } from '../model/probe-rule.js';
+import { type OwnPlace, ProbeRule, refusalOf } from '../model/probe-rule.js';
 import type { FromThread, ProbeOrder, ProberSettings, ToThread } from './protocol.js';
 
 /** The built program of the thread: loaders of sources do not reach into threads. */
@@ -43,7 +44,10 @@ export class ProberThread implements Prober, Closeable {
   #own: readonly OwnPlace[] | undefined;
   #isClosed = false;
 
+  readonly #rule: ProbeRule;
+
   constructor(private readonly parts: ProberThreadParts) {
+    this.#rule = new ProbeRule(parts.settings.rule);
     this.#openMax = Math.min(parts.openMax, Math.floor(filesMax() * FILES_SHARE));
   }
 
@@ -55,6 +59,11 @@ export class ProberThread implements Prober, Closeable {
   /** Nothing is probed before it is known what must not be. */
   hasRoom(): boolean {
     return this.#own !== undefined && this.#open.size < this.#openMax;
+  }
+
+  refusal({ address, port, registrant }: ProbeTarget): string | undefined {
+    if (isIP(address) === 0) return undefined;
+    return refusalOf(this.#rule, this.parts.settings.onlyRegistrants, registrant, address, port, this.#own ?? []);
   }
 
   trouble(): string | undefined {

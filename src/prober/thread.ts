@@ -1,11 +1,11 @@
 // The program of the prober's thread. It owns every socket to a target; the main thread never waits for one.
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import tls from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
 import { HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
 import { fromDuration, toDuration } from '../model/time.js';
-import { canonicalIp } from '../model/address.js';
-import { type OwnPlace, ProbeRule } from '../model/probe-rule.js';
+import { type OwnPlace, ProbeRule, refusalOf } from '../model/probe-rule.js';
 import { denied, fail, inconclusive, type ProbeEnd } from './outcomes.js';
 import { beginProbe, type Place } from './probes.js';
 import type { FromThread, ProbeOrder, ProbeReport, ProberSettings, ToThread } from './protocol.js';
@@ -22,8 +22,8 @@ const PER_ADDRESS_MAX = 20;
 const PER_ADDRESS_WINDOW_MS = 1_000;
 
 const TIMEOUT = 'TIMEOUT';
-const NOT_REGISTRANT = 'the servers probe only the address from which an instance registered (--checks)';
 const { rule: ruleSettings, onlyRegistrants, agent, ca } = workerData as ProberSettings;
+const probing = { agent, secureContext: tls.createSecureContext(ca === undefined ? {} : { ca }) };
 const rule = new ProbeRule(ruleSettings);
 const resolver = new TargetResolver(() => clock.nowMs);
 let own: readonly OwnPlace[] = [];
@@ -80,7 +80,7 @@ async function probe({ id, target }: ProbeOrder): Promise<void> {
         if (isOver) return;
         if (!mayBegin(place.ip)) return void setTimeout(start, REPORT_EVERY_MS);
         waitsFor = undefined;
-        abort = beginProbe(place, target.check, { agent, ca }, done);
+        abort = beginProbe(place, target.check, probing, done);
       };
       start();
     });
@@ -102,8 +102,7 @@ async function placeOf({ address, port, registrant }: ProbeOrder['target']): Pro
   if ('outcome' in ips) return ips;
   let refusal = '';
   for (const ip of ips) {
-    const isOther = onlyRegistrants && canonicalIp(ip) !== canonicalIp(registrant);
-    const refused = isOther ? NOT_REGISTRANT : rule.refusal(ip, port, own);
+    const refused = refusalOf(rule, onlyRegistrants, registrant, ip, port, own);
     if (refused === undefined) return { ip, port, address };
     refusal = refused;
   }
@@ -133,7 +132,7 @@ canary.listen(0, '127.0.0.1', () => {
   });
   const place = { ip: '127.0.0.1', port, address: '127.0.0.1' };
   const look = async (): Promise<void> => {
-    const { outcome, error } = await run(CANARY_TIMEOUT_MS, (done) => beginProbe(place, check, { agent, ca }, done));
+    const { outcome, error } = await run(CANARY_TIMEOUT_MS, (done) => beginProbe(place, check, probing, done));
     trouble = outcome === ProbeOutcome.PROBE_OUTCOME_PASS ? undefined : `the prober itself: ${error}`;
   };
   void look();

@@ -46,7 +46,7 @@ const registered = (
   $case: Probe,
   value: object = {},
   more: object = {},
-): Promise<unknown> => {
+): ReturnType<typeof register> => {
   const check = HealthCheck.fromPartial({
     ...{ probe: { $case, value }, interval: INTERVAL },
     ...{ timeout: { seconds: 0n, nanos: 700_000_000 } },
@@ -291,7 +291,8 @@ test('K3: when the machine stops and goes on, again and again, no probe of a tar
 test('K9: the ports of the server itself, and addresses that the settings do not name, get no packet', async (t) => {
   const server = await startServer(t);
   const [, grpcPort] = server.address.split(':');
-  await registered(server, 'self', Number(grpcPort), 'tcp');
+  const { warnings } = await registered(server, 'self', Number(grpcPort), 'tcp');
+  assert.deepEqual(warnings, [`check "tcp" of 127.0.0.1:${grpcPort}: this is a port of the servers or of their store`]);
   const { outcome, error } = await newest(server, 'self');
   assert.deepEqual(
     [outcome, error],

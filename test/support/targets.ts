@@ -33,6 +33,10 @@ export class Targets implements Prober {
     return Promise.resolve({ outcome: OUTCOMES[state], latencyMs: 1, error });
   }
 
+  refusal(): undefined {
+    return undefined;
+  }
+
   hasRoom(): boolean {
     return this.open < this.room;
   }

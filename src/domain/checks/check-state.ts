@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { type InstanceItem, isLive } from '../../model/instance.js';
 import { fromDuration } from '../../model/time.js';
-import { isPass, type ProbeResult, type ProbeTarget } from '../../model/probe.js';
+import { isPass, type ProbeResult, type ProbeTarget, targetOf } from '../../model/probe.js';
 
 /** The number of results that are kept of each check. */
 const RESULTS_KEPT = 10;
@@ -83,16 +83,20 @@ export class CheckState {
     return this.results.find(({ error }) => error !== '')?.error ?? '';
   }
 
-  /** The wait until the next probe. `isPending`: the instance has not passed yet; `isFailed`: it is recorded as failed. */
-  waitMs(isPending: boolean, isFailed: boolean): number {
+  /**
+   * The wait until the next probe: never longer than the interval. `isPending`: the instance has not passed yet; `isFailed`: it
+   * is recorded as failed; `wallMs`: the wall clock.
+   */
+  waitMs(isPending: boolean, isFailed: boolean, wallMs: number): number {
     const quickMs = Math.min(this.intervalMs, Math.max(AGAIN_MIN_MS, this.intervalMs / QUICK_PART));
     if (isPending && this.passes === 0) {
       // A process that starts is seen soon, and one that never comes is not hammered.
       this.#pause = Math.min(this.intervalMs, Math.max(AGAIN_MIN_MS, 2 * this.#pause));
       return this.#pause;
     }
-    if (isFailed) return this.passes > 0 ? quickMs : this.intervalMs;
-    return this.fails > 0 && !this.isFailing ? quickMs : this.intervalMs;
+    const isRepeated = isFailed ? this.passes > 0 : this.fails > 0 && !this.isFailing;
+    // Back to its own moments, also after the first probe: instances that register together are soon probed apart.
+    return isRepeated ? quickMs : Math.min(this.intervalMs, Math.max(AGAIN_MIN_MS, this.phaseMs(wallMs)));
   }
 
   /** The first moment of its own at or after `wallMs`: the same one on every server, so that no two checks start a storm. */
@@ -110,15 +114,6 @@ export function statesOf(item: InstanceItem): CheckState[] {
     const target = targetOf(item, check);
     return target ? [new CheckState(item.key, check, target)] : [];
   });
-}
-
-/** The place that a check probes. `undefined` if a check of the service names an endpoint that the instance does not have. */
-export function targetOf({ instance, record }: InstanceItem, check: HealthCheck): ProbeTarget | undefined {
-  const { address, port, endpoints } = instance;
-  const registrant = record.registeredBy?.address ?? '';
-  if (check.endpoint === '') return port === 0 ? undefined : { address, port, registrant, check };
-  const endpoint = endpoints.find(({ name }) => name === check.endpoint);
-  return endpoint && { address: endpoint.address || address, port: endpoint.port, registrant, check };
 }
 
 function fingerprintOf(check: HealthCheck, { address, port }: ProbeTarget): string {

@@ -240,7 +240,7 @@ export class Checker implements Closeable {
     share.note(tracked);
     if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) tracked.failsSinceRound++;
     else if (result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS) tracked.disputed = undefined;
-    this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed));
+    this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed, clock.wall()));
     verdicts.consider(tracked);
   }
 
@@ -318,7 +318,7 @@ export class Checker implements Closeable {
     const isOver = nowMs - sinceMs >= INCONCLUSIVE_WINDOW_MS;
     if (trouble !== undefined) this.#raise(ALARMS.CHECKS_INCONCLUSIVE, trouble);
     else if (isOver) this.#raise(ALARMS.CHECKS_INCONCLUSIVE, isMany && `${inconclusive} of ${probes} probes: ${error}`);
-    // What is inconclusive for a known reason counts no longer once that is over.
+    // Probes that were inconclusive for a known reason count no longer once that is over.
     if (isOver || trouble !== undefined) this.#window = { sinceMs: nowMs, probes: 0, inconclusive: 0, error: '' };
   }
 

@@ -28,7 +28,7 @@ export class FailingShare {
     return this.#failing > NUMBER_MAX && this.#failing > this.#counted.size * SHARE_MAX;
   }
 
-  /** Takes in an instance as it is now: after each probe of it, and whenever it is taken over or its verdict changes. */
+  /** Takes in the present state of an instance: after each probe of it, and whenever it is taken over or its verdict changes. */
   note(tracked: Tracked): void {
     const outcomes = tracked.states.flatMap(({ outcome }) => outcome ?? []);
     if (!tracked.isMine || tracked.isFailed || outcomes.length === 0) return this.drop(tracked);

@@ -24,7 +24,7 @@ export class Tracked {
   notBeforeMs = 0;
   /** Own failed probes since the last round about an instance that is recorded as ill. */
   failsSinceRound = 0;
-  /** True once it is followed no longer: it was removed, or is defined in other words. What is decided about it is void. */
+  /** True once it is followed no longer: it was removed, or is defined in other words. Any decision about it is void. */
   isGone = false;
   /** Since when another server sees it pass while it fails here, and which. */
   disputed: { readonly sinceMs: number; readonly node: string } | undefined;
@@ -47,7 +47,7 @@ export class Tracked {
     return this.verdict === CheckVerdict.CHECK_VERDICT_FAILED;
   }
 
-  /** Takes in a newer item of the same incarnation and the same checks. What failed before a release counts no longer. */
+  /** Takes in a newer item of the same incarnation and the same checks. Failures before a release count no longer. */
   renew(item: InstanceItem): void {
     const before = this.item.checks.item;
     this.item = item;

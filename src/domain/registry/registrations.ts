@@ -7,6 +7,7 @@ import type { Attempt, Commits } from '../../catalog/commits.js';
 import type { InstanceRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { ActorKind } from '../../gen/rollcall/v1/cause.js';
 import { Instance, ReportedState } from '../../gen/rollcall/v1/instance.js';
+import { type ProbeTarget, targetOf } from '../../model/probe.js';
 import { invalidRequest, type Reason, RollcallError } from '../../model/errors.js';
 import {
   deregistered,
@@ -58,6 +59,8 @@ export interface RegistrationsParts {
   readonly addresses: Pick<Addresses, 'sharedWith'>;
   readonly random: Random;
   readonly telemetry: Telemetry;
+  /** Why this server does not probe a target; `undefined` where nothing is probed. */
+  readonly refusal?: ((target: ProbeTarget) => string | undefined) | undefined;
 }
 
 /** Refusals that depend on the current record, which the catalog may not show yet. */
@@ -104,7 +107,8 @@ export class Registrations {
       await commits.visible(result.revision);
       telemetry.counters.add(COUNTERS.registers);
       const item = instanceItem(key, record, result.revision, value.length);
-      return { done: answer(catalog.shown(INSTANCE, item), warnings) };
+      const shown = catalog.shown(INSTANCE, item);
+      return { done: answer(shown, [...warnings, ...this.#notProbed(shown)]) };
     });
   }
 
@@ -204,6 +208,17 @@ export class Registrations {
 
   #warnings(registration: Registration, sees: (service: string) => boolean): string[] {
     return [...this.#spelledLike(registration.instance, sees), ...this.#sameAddress(registration, sees)];
+  }
+
+  /** Warns of checks of its own that this server would not probe. */
+  #notProbed(item: InstanceItem): string[] {
+    const { refusal } = this.parts;
+    if (!refusal) return [];
+    return item.record.instance!.checks.flatMap((check) => {
+      const target = targetOf(item, check);
+      const refused = target && refusal(target);
+      return refused === undefined ? [] : [`check "${check.name}" of ${target!.address}:${target!.port}: ${refused}`];
+    });
   }
 
   /** Warns if another process serves another service at the same address. One process may serve many services. */

@@ -115,6 +115,7 @@ export class Targets {
     const open = new Set<object>();
     return {
       probe: (target) => this.#probe(node, name, process, open, target),
+      refusal: () => undefined,
       hasRoom: () => open.size < ROOM && this.#ownFaults.get(node) !== 'no room',
       trouble: () => (this.isInTrouble(node) ? 'no file descriptors' : undefined),
     };
