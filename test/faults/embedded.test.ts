@@ -32,7 +32,7 @@ import {
 import { detailsOf, eventually, failure, MAIN, runProgram, startServer, temporaryFolder } from '../support/server.js';
 import { putIntoFolder } from '../support/schema-1.js';
 
-const KILLS = process.env.ROLLCALL_TEST_LONG ? 200 : 16;
+const KILLS = process.env.ROLLCALL_TEST_LONG ? 200 : 10;
 
 /** Runs the server until it exits; for starts that must fail. */
 function runServer(folder: string, command: readonly string[] = []): { status: number | null; stderr: string } {

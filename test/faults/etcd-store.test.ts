@@ -130,9 +130,9 @@ test('a watch that is cut at any moment after it was opened still delivers every
   }
 });
 
-test('a watch that is cut in the middle of catching up with 3,000 revisions delivers each of them once, in order', async (t) => {
+test('a watch that is cut in the middle of catching up with 5,000 revisions delivers each of them once, in order', async (t) => {
   const { store, direct, proxy, telemetry } = await behindProxy(t);
-  const expected = await fill(direct, 3_000);
+  const expected = await fill(direct, 5_000);
   proxy.delayMs = 5;
   const watching = new Watching(t, store, expected[0]! - 1n, (count) => {
     if (count % 700 === 0) proxy.cut();

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { MUST_HAPPEN, runSeeds, table } from './run.js';
 import { Simulation } from './alone/simulation.js';
 
-const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 150));
+const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 5_000 : 60));
 /** With fewer worlds than this something may well not have happened. */
 const SEEDS_ENOUGH = 300;
 
