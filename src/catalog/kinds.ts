@@ -95,7 +95,7 @@ export const OVERRIDE: Kind<OverrideItem> = {
   names: (key) => parseKey(OVERRIDES, key),
   read: readOverride,
   rewrite: (item, stamp) => writeOverride(overrideTouched(item, stamp)),
-  mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
+  mayCollect: (item, catalog) => hasNoInstance(item, catalog),
   join: aboutInstance<OverrideItem>(underOverride),
 };
 
@@ -131,7 +131,7 @@ export const CHECK: Kind<CheckItem> = {
   names: (key) => parseKey(CHECKS, key),
   read: readCheck,
   rewrite: (item, stamp) => writeCheck(checkTouched(item, stamp)),
-  mayCollect: ({ namespace, scope, name }, catalog) => catalog.of(INSTANCE).get(namespace, scope, name) === undefined,
+  mayCollect: (item, catalog) => hasNoInstance(item, catalog),
   join: aboutInstance<CheckItem>(underCheck),
 };
 
@@ -157,6 +157,11 @@ export const PROTECTION: Kind<ProtectionItem> = {
   mayCollect: ({ namespace, scope }, catalog) => isForgotten(catalog, namespace, scope),
   join: PROTECTION_JOIN,
 };
+
+/** Returns true if the instance that a record is about is gone, and its tombstone too. */
+function hasNoInstance({ namespace, scope, name }: Item, catalog: Tables): boolean {
+  return catalog.of(INSTANCE).get(namespace, scope, name) === undefined;
+}
 
 /** Returns true if the service has no instance any more, and no tombstone of one. */
 function isForgotten(catalog: Tables, namespace: string, service: string): boolean {

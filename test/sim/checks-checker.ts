@@ -1,3 +1,4 @@
+import { listed } from './checker.js';
 import { isMember, type ProtectionStanding } from './protection-checker.js';
 import { type CheckDefinition, type Standing, VERDICTS } from './records.js';
 
@@ -436,12 +437,4 @@ function detectionMs({ intervalMs, timeoutMs, unhealthy }: CheckDefinition): num
 /** K6: how long after it answers again a target is recorded as passing, however often it has failed before. */
 function healMs({ intervalMs, timeoutMs, healthy }: CheckDefinition): number {
   return 2 * 3 * (intervalMs + timeoutMs) + healthy * DAMP_MAX * (intervalMs + timeoutMs) + LOOK_MS + PROMPT_MS;
-}
-
-function listed<T>(map: Map<string, T[]>, key: string): T[] {
-  const known = map.get(key);
-  if (known) return known;
-  const list: T[] = [];
-  map.set(key, list);
-  return list;
 }

@@ -181,7 +181,6 @@ export class Checker implements Closeable {
     if (isMine === tracked.isMine) return;
     tracked.isMine = isMine;
     tracked.forgetStreaks();
-    this.parts.share.note(tracked);
     if (!isMine) return this.#disarm(tracked);
     for (const state of tracked.states) {
       this.#owner.set(state, tracked);
