@@ -37,6 +37,8 @@ interface Seen extends Probe {
 export interface Round {
   readonly at: number;
   readonly time: number;
+  readonly members: Set<string>;
+  /** Their nodes. A node has two members for a while after its server died and began again. */
   readonly asked: Set<string>;
   /** How many of those that were asked may still answer. */
   open: number;
@@ -111,16 +113,20 @@ export class ChecksChecker {
     this.#notMineAt.set(`${by} ${key}`, this.next());
   }
 
-  /** A server asks another one, of which it has not asked yet in this round, about a check. */
-  asked(by: string, key: string, check: string, whom: string): Round {
+  /** A server asks a member, which it has not asked yet in this round, about a check. `node`: where that one runs. */
+  asked(by: string, key: string, check: string, member: string, node: string): Round {
     const rounds = listed(this.#rounds, `${by} ${key} ${check}`);
     const last = rounds.at(-1);
-    if (last && last.time === this.facts.now() && !last.asked.has(whom)) {
-      last.asked.add(whom);
+    if (last && last.time === this.facts.now() && !last.members.has(member)) {
+      last.members.add(member);
+      last.asked.add(node);
       last.open++;
       return last;
     }
-    const round: Round = { at: this.next(), time: this.facts.now(), asked: new Set([whom]), open: 1, answers: [] };
+    const round: Round = {
+      ...{ at: this.next(), time: this.facts.now(), open: 1, answers: [] },
+      ...{ members: new Set([member]), asked: new Set([node]) },
+    };
     rounds.push(round);
     return round;
   }

@@ -171,7 +171,7 @@ export class ProtectionChecker {
     );
     const up = present.filter(({ state }) => isShown(state));
     const hasLoop = present.some(({ state }) => isYoungFallen(state));
-    // A clock that stood still makes everything younger.
+    // Whoever judges may see a registration late.
     const old = up.filter(({ state, runBegan }) => moment - runBegan >= state.ttlMs + 60_000);
     const upLeast = hasLoop ? old.length : up.length;
     // Whoever saw the falls late saw them at a later moment, at which more had been seasoned.

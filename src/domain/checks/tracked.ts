@@ -47,12 +47,17 @@ export class Tracked {
     return this.verdict === CheckVerdict.CHECK_VERDICT_FAILED;
   }
 
-  /** Takes in a newer item of the same incarnation and the same checks. Failures before a release count no longer. */
+  /**
+   * Takes in a newer item of the same incarnation and the same checks. Another verdict is another illness, although whoever
+   * was cut off from the store saw nothing between the two. Failures before a release count no longer.
+   */
   renew(item: InstanceItem): void {
     const before = this.item.checks.item;
     this.item = item;
     const { item: verdict } = item.checks;
-    if (verdict && verdict.revision !== before?.revision && isRelease(verdict)) this.forgetStreaks();
+    if (verdict?.revision === before?.revision) return;
+    this.illSinceMs = undefined;
+    if (verdict && isRelease(verdict)) this.forgetStreaks();
   }
 
   /** Counts from zero again: another server was the checker, or other checks are defined. */

@@ -58,6 +58,7 @@ export interface VerdictsParts {
 interface Case {
   readonly tracked: Tracked;
   readonly state: CheckState;
+  /** The instance when the question began. */
   readonly item: Tracked['item'];
   /** The answers, the own one first. */
   readonly testimonies: Testimony[];
@@ -191,18 +192,15 @@ export class Verdicts {
 
   async #round(cases: readonly Case[]): Promise<void> {
     const { cluster, telemetry, limit, liveness } = this.parts;
-    let chosen: readonly Case[] = [];
+    let chosen: readonly Step[] = [];
     try {
       const jury = cluster.jury();
       if (!jury) return;
       telemetry.counters.add(COUNTERS.check_rounds);
-      const convicted = await this.#ask(cases, jury);
-      chosen = limit.choose(convicted, (whole, one) => this.#partOf(whole, one, jury.others.length + 1));
-      for (const one of convicted) one.tracked.wasHeldBack = !chosen.includes(one);
-      await this.#write(
-        chosen.map((one) => this.#conviction(one)),
-        jury.guard,
-      );
+      const convicted = (await this.#ask(cases, jury)).map((one) => this.#conviction(one));
+      chosen = limit.choose(convicted, (whole, step) => this.#partOf(whole, step, jury.others.length + 1));
+      for (const step of convicted) step.tracked.wasHeldBack = !chosen.includes(step);
+      await this.#write(chosen, jury.guard);
     } catch (error) {
       this.#failed(error);
     } finally {
@@ -246,9 +244,10 @@ export class Verdicts {
       }
       state.seenElsewhere = 0;
       const isMajority = 2 * fails > others.length + 1;
-      // It may have passed here, or been registered again, while the others were asked.
-      const isSame = !tracked.isGone && tracked.item.modRevision === item.modRevision && state.isFailing;
-      return isMajority && !isHeld && isSame && !tracked.isFailed && !tracked.isPending;
+      // It may have passed here, been released, or been registered in other words, while the others were asked.
+      const isSame = tracked.item.checks.item?.revision === item.checks.item?.revision;
+      const isStill = isSame && !tracked.isGone && state.isFailing;
+      return isMajority && !isHeld && isStill && !tracked.isFailed && !tracked.isPending;
     });
   }
 
@@ -269,13 +268,15 @@ export class Verdicts {
    * there are fewer of them than members, the judge of the service comes first. The others follow a moment later: by then a
    * protection that is due has begun.
    */
-  #partOf(whole: number, { item, tracked }: Case, members: number): number {
+  #partOf(whole: number, { item, tracked }: Step, members: number): number {
     const isFirst = tracked.wasHeldBack || this.parts.cluster.judges(item.namespace, item.scope);
     return Math.max(Math.floor(whole / members), isFirst ? 1 : 0);
   }
 
-  #conviction({ tracked, state, item, testimonies }: Case): Step {
+  /** About the instance of now: its heartbeats may have come and gone while the others were asked. */
+  #conviction({ tracked, state, testimonies }: Case): Step {
     const { table, seasoning, node } = this.parts;
+    const { item } = tracked;
     const entry = table.entry(item.key);
     const verdict: Verdict = {
       incarnation: item.record.instance!.incarnation,

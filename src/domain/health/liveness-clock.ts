@@ -41,6 +41,11 @@ export class LivenessClock {
     return this.#nowMs;
   }
 
+  /** The monotonic time, which goes on during a pause. */
+  get monotonicMs(): number {
+    return this.clock.now();
+  }
+
   /** The reasons of the present pause, each with its monotonic start. Empty while the clock runs. */
   get pauses(): ReadonlyMap<PauseReason, number> {
     return this.#pauses;

@@ -26,6 +26,8 @@ export interface LivenessEntry {
   promisedRevision: Revision;
   /** When this process saw the incarnation register. -Infinity: it was found at a start. */
   runBeganMs: number;
+  /** The same as monotonic time: while the liveness clock is paused, runs seem younger than they are. */
+  runBeganMonotonicMs: number;
   /** When this process saw it register its present address and port. -Infinity: they were found at a start. */
   placedMs: number;
   /** When this process saw the record fall silent. Means something only while the record is silent. */
@@ -192,6 +194,7 @@ export class LivenessTable {
       heardElsewhereMs: -Infinity,
       promisedRevision: pending && pending.promisedRevision >= item.modRevision ? pending.promisedRevision : 0n,
       runBeganMs: found ? -Infinity : stamp,
+      runBeganMonotonicMs: found ? -Infinity : this.clock.monotonicMs,
       placedMs: found ? -Infinity : stamp,
       fellMs: stamp,
       foundSilent: found && item.record.silent,
@@ -212,6 +215,7 @@ export class LivenessTable {
     if (isNewRun) {
       entry.heardElsewhereMs = -Infinity;
       entry.runBeganMs = stamp;
+      entry.runBeganMonotonicMs = this.clock.monotonicMs;
     }
     if (isNewRun || address !== now.instance!.address || port !== now.instance!.port) entry.placedMs = stamp;
     if (isNewRun || !before.silent || !now.silent) {

@@ -60,7 +60,7 @@ export class ProtectionRule {
       falls,
       up.map(({ seasonedAtMs }) => seasonedAtMs),
     );
-    if (!event || 2 * up.length >= event.before) return undefined;
+    if (!event || 2 * this.#mayBeUp(known) >= event.before) return undefined;
     const isAlone = event.fallen.length > ALONE_COUNT;
     if (!isAlone && !this.parts.extent.isWidespread(event.fallen.map(({ item }) => item))) return undefined;
     // Falls that were found at the start may belong to any event.
@@ -100,7 +100,24 @@ export class ProtectionRule {
    */
   #upNow(known: readonly Known[]): Known[] {
     const { nowMs } = this.parts.liveness;
-    const hasLoop = known.some(({ item }) => !item.isSetAside && fallsOf(item).some(({ seasoned }) => !seasoned));
+    const hasLoop = hasYoungFallen(known);
     return known.filter(({ item: { isUp, ttlMs }, entry }) => isUp && (!hasLoop || nowMs - entry.runBeganMs >= ttlMs));
   }
+
+  /**
+   * The number of instances that are up now, every doubt counted as up. A member whose liveness clock was paused, as it is
+   * while it waits to join, takes runs for younger than they are.
+   */
+  #mayBeUp(known: readonly Known[]): number {
+    const { monotonicMs } = this.parts.liveness;
+    const hasLoop = hasYoungFallen(known);
+    return known.filter(
+      ({ item: { isUp, ttlMs }, entry }) => isUp && (!hasLoop || monotonicMs - entry.runBeganMonotonicMs >= ttlMs),
+    ).length;
+  }
+}
+
+/** Returns true if an instance is ill that was too young to count: a process may be starting and dying in a loop. */
+function hasYoungFallen(known: readonly Known[]): boolean {
+  return known.some(({ item }) => !item.isSetAside && fallsOf(item).some(({ seasoned }) => !seasoned));
 }

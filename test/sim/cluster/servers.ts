@@ -277,7 +277,7 @@ export class Servers {
     scene.count('asked to probe');
     const about = queries.map(({ namespace, service, id, check }) => {
       const key = `w/i/${namespace}/${service}/${id}`;
-      return { key, check, round: checks.asked(asker.name, key, check, address) };
+      return { key, check, round: checks.asked(asker.name, key, check, to.id, address) };
     });
     let answers: readonly ProbeResult[] = [];
     let from = '';

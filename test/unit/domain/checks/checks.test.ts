@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHECK, recordedProtection } from '../../../../src/catalog/kinds.js';
 import type { Juror } from '../../../../src/domain/health/peers.js';
+import { Tracked } from '../../../../src/domain/checks/tracked.js';
 import { CheckVerdict, HealthCheck, ProbeOutcome } from '../../../../src/gen/rollcall/v1/check.js';
 import { TestimonyKind } from '../../../../src/gen/rollcall/v1/cause.js';
 import { Health, HealthReason, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
@@ -199,7 +200,7 @@ test('K2: what changes while the others are asked voids the question', async () 
     'another run registers': (checks) => checks.add('p1', { incarnation: 'b', checks: [] }),
     'it is removed': (checks) =>
       checks.stage.until(checks.stage.replica.registrations.deregister({ ...P1, incarnation: undefined })),
-    'it defines a check of its own': (checks) => checks.add('p1'),
+    'it defines a check of its own': (checks) => checks.add('p1', { checks: [{ ...TCP, unhealthyThreshold: 2 }] }),
     'the check is defined in other words': (checks) => serviceCheck(checks, 1n),
     'the check ends': (checks) => serviceCheck(checks),
     'it passes here': async (checks) => {
@@ -231,6 +232,29 @@ test('K2: what changes while the others are asked voids the question', async () 
     await checks.stage.pass(900);
     assert.equal(checks.revision(), before, name);
   }
+});
+
+test('K5: an instance that registers in other words while the others are asked is recorded as it is by then', async () => {
+  const checks = await Checks.ready();
+  const slow = member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL);
+  let answer: (() => void) | undefined;
+  checks.stage.peers = [
+    {
+      ...slow,
+      probe: async (queries, timeoutMs) => {
+        await new Promise<void>((resolve) => (answer = resolve));
+        return slow.probe(queries, timeoutMs);
+      },
+    },
+  ];
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.stage.untilTrue(() => answer !== undefined, DETECTION_MS);
+  await checks.add('p1', { metadata: new Map([['release', '2']]) });
+  answer!();
+  await checks.untilVerdict('FAILED', 900);
+  assert.deepEqual(checks.item()!.instance.metadata, new Map([['release', '2']]));
 });
 
 test('K4: an instance that this member probes again counts from zero', async () => {
@@ -386,6 +410,25 @@ test('K12: deregister_after removes what failed for so long, and a start begins 
   assert.equal(checks.verdict(), 'FAILED');
   await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 60_000);
   assert.equal(checks.item()!.removalReason, RemovalReason.REMOVAL_REASON_CHECK_FAILED);
+});
+
+test('K12: two illnesses are not one, although nothing was seen between them', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  const ill = async () => {
+    checks.make('p1', 'fail');
+    await checks.untilVerdict('FAILED', DETECTION_MS);
+    return checks.item()!;
+  };
+  const tracked = new Tracked(await ill());
+  tracked.illSinceMs = 1;
+  tracked.renew(checks.item()!);
+  assert.equal(tracked.illSinceMs, 1);
+  checks.make('p1', 'pass');
+  await checks.untilVerdict('PASSING', 2 * DETECTION_MS);
+  tracked.renew(await ill());
+  assert.equal(tracked.illSinceMs, undefined);
 });
 
 test('K12: a service whose instances fail their checks at one event is protected, and nothing of it is removed', async () => {

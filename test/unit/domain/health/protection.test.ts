@@ -102,6 +102,24 @@ test('E4: the young of a loop neither prevent nor end the protection of its sibl
   assert.equal(town.isProtected('pay'), true);
 });
 
+test('E4: a member that could not judge for long takes no instance for young that registered meanwhile', async () => {
+  const town = await settled(8);
+  const { stage } = town;
+  await town.add(['pay/loop'], { ttlS: 8 });
+  town.stop(['pay/loop']);
+  await stage.untilTrue(() => stage.instance('loop')?.health === Health.HEALTH_UNHEALTHY, 10_000);
+  town.stop(named('pay', 4));
+  await stage.untilTrue(() => town.shown('pay').ids.length === 4, 10_000);
+  stage.selfBeatLate = true;
+  await stage.pass(2_000);
+  await town.add(named('pay', 4, 4), { incarnation: 'next' });
+  await stage.pass(20_000);
+  stage.selfBeatLate = false;
+  await stage.pass(2_000);
+  assert.equal(stage.count('PROTECTION'), 0);
+  assert.equal(town.shown('pay').ids.length, 4);
+});
+
 test('E4 T2: a process that starts anew again and again under fresh ids is never shown when dead, and not kept', async () => {
   for (const address of [undefined, '10.9.9.9']) {
     const town = new Town(await Stage.ready());
