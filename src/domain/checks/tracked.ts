@@ -48,8 +48,8 @@ export class Tracked {
   }
 
   /**
-   * Takes in a newer item of the same incarnation and the same checks. Another verdict is another illness, although whoever
-   * was cut off from the store saw nothing between the two. Failures before a release count no longer.
+   * Takes in a newer item of the same incarnation and the same checks. Another verdict is another illness, although a server
+   * that was cut off from the store saw nothing between the two. Failures before a release count no longer.
    */
   renew(item: InstanceItem): void {
     const before = this.item.checks.item;

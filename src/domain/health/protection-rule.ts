@@ -105,8 +105,8 @@ export class ProtectionRule {
   }
 
   /**
-   * The number of instances that are up now, every doubt counted as up. A member whose liveness clock was paused, as it is
-   * while it waits to join, takes runs for younger than they are.
+   * The number of instances that are up now, every doubt counted as up. A member whose liveness clock was paused, such as
+   * one that waits to join, takes runs for younger than they are.
    */
   #mayBeUp(known: readonly Known[]): number {
     const { monotonicMs } = this.parts.liveness;
