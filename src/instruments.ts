@@ -30,9 +30,12 @@ export const ALL_COUNTERS: readonly Counter[] = [
 ].flatMap((counters) => Object.values<Counter>(counters));
 
 /** Every histogram of the program. */
-export const ALL_HISTOGRAMS: readonly Histogram[] = [catalog.HISTOGRAMS, cluster.HISTOGRAMS, store.HISTOGRAMS].flatMap(
-  (histograms) => Object.values<Histogram>(histograms),
-);
+export const ALL_HISTOGRAMS: readonly Histogram[] = [
+  catalog.HISTOGRAMS,
+  cluster.HISTOGRAMS,
+  ...Object.values(checks.HISTOGRAMS),
+  store.HISTOGRAMS,
+].flatMap((histograms) => Object.values<Histogram>(histograms));
 
 /** Every alarm of the program. */
 export const ALL_ALARMS: readonly Alarm[] = [

@@ -72,6 +72,14 @@ export const GAUGES: readonly Gauge<GaugeSource>[] = [
     read: ({ replica }) => replica.checker.waiting,
   },
   {
+    name: 'check_certificate_expiry_timestamp_seconds',
+    help: 'Unix time at which the first certificate ends, of those that the targets of health checks showed this server.',
+    read: ({ replica }) => {
+      const endsMs = replica.checker.firstCertificateEndsMs();
+      return endsMs && endsMs / 1_000;
+    },
+  },
+  {
     name: 'instances',
     help: 'Registered instances, silent ones included.',
     read: ({ replica: { catalog } }) => catalog.instances.liveCount,

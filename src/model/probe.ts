@@ -19,6 +19,8 @@ export interface ProbeResult {
   readonly latencyMs: number;
   /** Why it did not pass: a code or a number of our own. It never holds text of the target. */
   readonly error: string;
+  /** When the certificate of the target ends, in milliseconds of the wall clock. Absent: it showed none. */
+  readonly certificateEndsMs?: number | undefined;
 }
 
 /** Returns true if the target answered as expected, with a limitation or without. */

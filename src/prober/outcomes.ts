@@ -4,6 +4,8 @@ import { ProbeOutcome } from '../gen/rollcall/v1/check.js';
 export interface ProbeEnd {
   readonly outcome: ProbeOutcome;
   readonly error: string;
+  /** When the certificate of the target ends, in milliseconds of the wall clock. Absent: it showed none. */
+  readonly certificateEndsMs?: number;
 }
 
 export const PASS: ProbeEnd = { outcome: ProbeOutcome.PROBE_OUTCOME_PASS, error: '' };

@@ -8,7 +8,7 @@ import type { Prober } from '../domain/checks/prober.js';
 import type { ProbeResult, ProbeTarget } from '../model/probe.js';
 import { ProbeOutcome } from '../gen/rollcall/v1/check.js';
 import { type OwnPlace, ProbeRule, refusalOf } from '../model/probe-rule.js';
-import type { FromThread, ProbeOrder, ProberSettings, ToThread } from './protocol.js';
+import { type FromThread, type ProberSettings, RESULT_NUMBERS, type ToThread } from './protocol.js';
 
 /** The built program of the thread: loaders of sources do not reach into threads. */
 const PROGRAM = new URL('thread.js', import.meta.url);
@@ -37,8 +37,14 @@ export interface ProberThreadParts {
 export class ProberThread implements Prober, Closeable {
   readonly #openMax: number;
   readonly #open = new Map<number, (result: ProbeResult) => void>();
-  #orders: ProbeOrder[] = [];
+  /** The numbers by which the thread knows targets. One that nothing refers to any more is forgotten there, too. */
+  #numbers = new WeakMap<ProbeTarget, number>();
+  readonly #gone = new FinalizationRegistry<number>((number) => this.#forgotten.push(number));
+  #forgotten: number[] = [];
+  #probes: number[] = [];
+  #targets = new Map<number, ProbeTarget>();
   #nextId = 1;
+  #nextNumber = 1;
   #thread: Worker | undefined;
   #trouble: string | undefined;
   #own: readonly OwnPlace[] | undefined;
@@ -81,7 +87,7 @@ export class ProberThread implements Prober, Closeable {
     this.#thread ??= this.#start();
     const id = this.#nextId++;
     // Orders of one turn of the event loop go together.
-    if (this.#orders.push({ id, target }) === 1) queueMicrotask(() => this.#flush());
+    if (this.#probes.push(id, this.#numberOf(target)) === 2) queueMicrotask(() => this.#flush());
     return new Promise((resolve) => this.#open.set(id, resolve));
   }
 
@@ -93,10 +99,23 @@ export class ProberThread implements Prober, Closeable {
     await thread?.terminate();
   }
 
+  #numberOf(target: ProbeTarget): number {
+    let number = this.#numbers.get(target);
+    if (number === undefined) {
+      number = this.#nextNumber++;
+      this.#numbers.set(target, number);
+      this.#targets.set(number, target);
+      this.#gone.register(target, number);
+    }
+    return number;
+  }
+
   #flush(): void {
-    const orders = this.#orders;
-    this.#orders = [];
-    this.#send({ kind: 'probe', orders });
+    const [probes, targets, forgotten] = [Float64Array.from(this.#probes), this.#targets, this.#forgotten];
+    this.#probes = [];
+    this.#targets = new Map();
+    this.#forgotten = [];
+    this.#send({ kind: 'probe', probes, targets, forgotten });
   }
 
   #send(message: ToThread): void {
@@ -111,12 +130,15 @@ export class ProberThread implements Prober, Closeable {
       env: {},
       resourceLimits: { maxOldGenerationSizeMb: THREAD_MEMORY_MB },
     });
-    thread.on('message', ({ reports, trouble }: FromThread) => {
+    this.#numbers = new WeakMap(); // it knows no target yet
+    thread.on('message', ({ results, errors, trouble }: FromThread) => {
       if (trouble !== this.#trouble)
         log.warn({ trouble }, trouble ? 'checks cannot be probed' : 'checks can be probed');
       this.#trouble = trouble;
-      for (const { id, ...result } of reports) {
-        this.#open.get(id)?.(result);
+      for (let i = 0; i < results.length; i += RESULT_NUMBERS) {
+        const [id, outcome, latencyMs, endsMs] = results.subarray(i, i + RESULT_NUMBERS) as unknown as Numbers;
+        const certificateEndsMs = Number.isNaN(endsMs) ? undefined : endsMs;
+        this.#open.get(id)?.({ outcome, latencyMs, error: errors.get(id) ?? '', certificateEndsMs });
         this.#open.delete(id);
       }
     });
@@ -142,6 +164,8 @@ export class ProberThread implements Prober, Closeable {
     this.#open.clear();
   }
 }
+
+type Numbers = [id: number, outcome: ProbeOutcome, latencyMs: number, endsMs: number];
 
 const inconclusive = (error: string): ProbeResult => ({
   outcome: ProbeOutcome.PROBE_OUTCOME_INCONCLUSIVE,

@@ -263,14 +263,14 @@ function serverName({ address }: Place, { tls: options, probe }: HealthCheck): s
   return host || address;
 }
 
-/** Whether the certificate of a connection is valid for long enough. */
+/** Until when the certificate of a connection is valid, and whether that is for long enough. */
 function validity(socket: net.Socket, { tls: options }: HealthCheck): ProbeEnd {
-  if (!options?.minValidity || !(socket instanceof tls.TLSSocket)) return PASS;
-  const { valid_to: end } = socket.getPeerCertificate();
-  const leftMs = Date.parse(end) - Date.now();
-  if (Number.isNaN(leftMs)) return PASS; // an answer from a resumed session shows no certificate
-  if (leftMs >= fromDuration(options.minValidity)) return PASS;
-  return degraded(`the certificate is valid for ${Math.max(0, Math.floor(leftMs / HOUR_MS))} h`);
+  const certificateEndsMs = socket instanceof tls.TLSSocket ? Date.parse(socket.getPeerCertificate().valid_to) : NaN;
+  if (Number.isNaN(certificateEndsMs)) return PASS; // an answer from a resumed session shows no certificate
+  const leftMs = certificateEndsMs - Date.now();
+  const isLong = !options?.minValidity || leftMs >= fromDuration(options.minValidity);
+  const end = isLong ? PASS : degraded(`the certificate is valid for ${Math.max(0, Math.floor(leftMs / HOUR_MS))} h`);
+  return { ...end, certificateEndsMs };
 }
 
 const authorityOf = ({ address, port }: Place): string =>

@@ -5,10 +5,11 @@ import tls from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
 import { HealthCheck, ProbeOutcome } from '../gen/rollcall/v1/check.js';
 import { fromDuration, toDuration } from '../model/time.js';
+import type { ProbeTarget } from '../model/probe.js';
 import { type OwnPlace, ProbeRule, refusalOf } from '../model/probe-rule.js';
 import { denied, fail, inconclusive, type ProbeEnd } from './outcomes.js';
 import { beginProbe, type Place } from './probes.js';
-import type { FromThread, ProbeOrder, ProbeReport, ProberSettings, ToThread } from './protocol.js';
+import type { FromThread, ProbeOrders, ProberSettings, ToThread } from './protocol.js';
 import { TargetResolver } from './resolver.js';
 import { SteadyClock } from './steady-clock.js';
 
@@ -36,7 +37,9 @@ interface Open {
 const open = new Set<Open>();
 const begun = new Map<string, number>();
 let windowEndsMs = 0;
-let reports: ProbeReport[] = [];
+const targets = new Map<number, ProbeTarget>();
+let results: number[] = [];
+let errors = new Map<number, string>();
 let trouble: string | undefined;
 let reportedTrouble: string | undefined;
 
@@ -64,7 +67,7 @@ function run(timeoutMs: number, begin: (done: (end: ProbeEnd) => void) => () => 
   });
 }
 
-async function probe({ id, target }: ProbeOrder): Promise<void> {
+async function probe(id: number, target: ProbeTarget): Promise<void> {
   const beganMs = performance.now();
   const timeoutMs = fromDuration(target.check.timeout!);
   // Until the first packet whatever takes time is here, or at the resolver.
@@ -92,12 +95,13 @@ async function probe({ id, target }: ProbeOrder): Promise<void> {
   const end = waitsFor !== undefined && timed.error === TIMEOUT ? inconclusive(waitsFor) : timed;
   // While the canary fails, nothing that this thread sees says anything about a target.
   const isOurs = trouble !== undefined && end.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
-  const { outcome, error } = isOurs ? inconclusive(trouble!) : end;
-  reports.push({ id, outcome, error, latencyMs: performance.now() - beganMs });
+  const { outcome, error, certificateEndsMs = NaN } = isOurs ? inconclusive(trouble!) : end;
+  results.push(id, outcome, performance.now() - beganMs, certificateEndsMs);
+  if (error !== '') errors.set(id, error);
 }
 
 /** The address that may be probed, the first one of several. */
-async function placeOf({ address, port, registrant }: ProbeOrder['target']): Promise<Place | ProbeEnd> {
+async function placeOf({ address, port, registrant }: ProbeTarget): Promise<Place | ProbeEnd> {
   const ips = await resolver.resolve(address);
   if ('outcome' in ips) return ips;
   let refusal = '';
@@ -139,14 +143,21 @@ canary.listen(0, '127.0.0.1', () => {
   setInterval(() => void look(), CANARY_EVERY_MS);
 });
 
+function take({ probes, targets: added, forgotten }: ProbeOrders): void {
+  for (const number of forgotten) targets.delete(number);
+  for (const [number, target] of added) targets.set(number, target);
+  for (let i = 0; i < probes.length; i += 2) void probe(probes[i]!, targets.get(probes[i + 1]!)!);
+}
+
 parentPort!.on('message', (message: ToThread) => {
   if (message.kind === 'own') own = message.places;
-  else for (const order of message.orders) void probe(order);
+  else take(message);
 });
 setInterval(() => {
-  if (reports.length === 0 && trouble === reportedTrouble) return;
-  const message: FromThread = { reports, trouble };
+  if (results.length === 0 && trouble === reportedTrouble) return;
+  const message: FromThread = { results: Float64Array.from(results), errors, trouble };
   parentPort!.postMessage(message);
-  reports = [];
+  results = [];
+  errors = new Map();
   reportedTrouble = trouble;
 }, REPORT_EVERY_MS);

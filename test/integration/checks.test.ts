@@ -171,6 +171,18 @@ test('gRPC health and TLS: what serves passes, what does not fails with a text o
   for (const id of ['no-grpc', 'plain'])
     assert.equal((await newest(server, id)).outcome, ProbeOutcome.PROBE_OUTCOME_FAIL, id);
   await untilState(server, 'ends-soon', 'DEGRADED CHECK_DEGRADED');
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const metric = (name: string): number =>
+    Number(
+      metrics
+        .split('\n')
+        .find((line) => line.startsWith(name))!
+        .split(' ')[1],
+    );
+  const endsInMs = metric('rollcall_check_certificate_expiry_timestamp_seconds ') * 1_000 - Date.now();
+  assert.ok(endsInMs > 9 * DAY_MS && endsInMs < 10 * DAY_MS, `${endsInMs} ms`);
+  for (const labels of ['kind="https",outcome="pass"', 'kind="grpc",outcome="fail"', 'kind="http",outcome="fail"'])
+    assert.ok(metric(`rollcall_check_probe_duration_seconds_count{${labels}}`) > 0, labels);
 });
 
 test('K10: hostile targets do no harm: silent, dripping, endless, redirecting, and of another protocol', async (t) => {

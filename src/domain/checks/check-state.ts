@@ -39,7 +39,10 @@ export class CheckState {
   isOpen = false;
   /** When the next probe is due (liveness clock). */
   dueMs = Infinity;
+  /** When the certificate ends that the target showed last, in milliseconds of the wall clock. */
+  certificateEndsMs: number | undefined;
   #pause = 0;
+  #offsetMs: number | undefined;
 
   constructor(
     readonly key: string,
@@ -54,6 +57,7 @@ export class CheckState {
   take(result: TimedResult): void {
     this.results = [result, ...this.results.slice(0, RESULTS_KEPT - 1)];
     this.outcome = result.outcome;
+    this.certificateEndsMs = result.certificateEndsMs ?? this.certificateEndsMs;
     const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
     if (!isFail && !isPass(result)) return;
     this.fails = isFail ? this.fails + 1 : 0;
@@ -101,9 +105,13 @@ export class CheckState {
 
   /** The first moment of its own at or after `wallMs`: the same one on every server, so that no two checks start a storm. */
   phaseMs(wallMs: number): number {
-    const hash = createHash('sha1').update(`${this.key} ${this.check.name}`).digest().readUInt32BE();
-    const offset = (hash / PHASES) * this.intervalMs;
-    return (offset - (wallMs % this.intervalMs) + this.intervalMs) % this.intervalMs;
+    this.#offsetMs ??= this.#hash() * this.intervalMs;
+    return (this.#offsetMs - (wallMs % this.intervalMs) + this.intervalMs) % this.intervalMs;
+  }
+
+  /** A number from 0 up to 1 that is this check's own. */
+  #hash(): number {
+    return createHash('sha1').update(`${this.key} ${this.check.name}`).digest().readUInt32BE() / PHASES;
   }
 }
 

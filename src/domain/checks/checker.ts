@@ -6,12 +6,12 @@ import { TimerWheel } from '../../base/timer-wheel.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
 import { INSTANCE } from '../../catalog/kinds.js';
-import { CheckVerdict, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { type InstanceItem, isLive } from '../../model/instance.js';
 import type { LivenessClock } from '../health/liveness-clock.js';
 import type { Cluster } from '../health/peers.js';
 import { type CheckState } from './check-state.js';
-import { ALARMS, COUNTERS } from './instruments.js';
+import { ALARMS, type CheckKind, COUNTERS, HISTOGRAMS } from './instruments.js';
 import type { FailingShare } from './failing-share.js';
 import type { Prober } from './prober.js';
 import { isPass, type ProbeResult } from '../../model/probe.js';
@@ -114,6 +114,14 @@ export class Checker implements Closeable {
     let mine = 0;
     for (const { isMine } of this.#tracked.values()) if (isMine) mine++;
     return mine;
+  }
+
+  /** When the first certificate ends, of those that the targets of this member showed, in milliseconds of the wall clock. */
+  firstCertificateEndsMs(): number | undefined {
+    let first: number | undefined;
+    for (const { certificateEndsMs } of this.#owner.keys())
+      if (certificateEndsMs !== undefined) first = Math.min(first ?? Infinity, certificateEndsMs);
+    return first;
   }
 
   /** The number of checks that are due and wait for room. */
@@ -234,7 +242,7 @@ export class Checker implements Closeable {
 
   #probed(tracked: Tracked, state: CheckState, result: ProbeResult): void {
     const { clock, verdicts, share } = this.parts;
-    this.#count(result);
+    this.#count(state, result);
     state.take({ ...result, wallMs: clock.wall() });
     share.note(tracked);
     if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) tracked.failsSinceRound++;
@@ -243,13 +251,18 @@ export class Checker implements Closeable {
     verdicts.consider(tracked);
   }
 
-  #count(result: ProbeResult): void {
-    const { outcome, error } = result;
-    const { counters } = this.parts.telemetry;
+  #count({ check }: CheckState, result: ProbeResult): void {
+    const { outcome, error, latencyMs } = result;
+    const { counters, histograms } = this.parts.telemetry;
+    const durations = HISTOGRAMS[kindOf(check)];
     this.#window.probes++;
-    if (outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) counters.add(COUNTERS.probes_failed);
-    else if (isPass(result)) counters.add(COUNTERS.probes_passed);
-    else {
+    if (outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) {
+      counters.add(COUNTERS.probes_failed);
+      histograms.observe(durations.fail, latencyMs / 1_000);
+    } else if (isPass(result)) {
+      counters.add(COUNTERS.probes_passed);
+      histograms.observe(durations.pass, latencyMs / 1_000);
+    } else {
       counters.add(COUNTERS.probes_inconclusive);
       if (outcome === ProbeOutcome.PROBE_OUTCOME_DENIED) return;
       this.#window.inconclusive++;
@@ -327,4 +340,9 @@ export class Checker implements Closeable {
     if (text === false) alarms.clear(alarm);
     else alarms.raise(alarm, text);
   }
+}
+
+function kindOf({ probe, tls }: HealthCheck): CheckKind {
+  const kind = probe?.$case ?? 'tcp';
+  return kind === 'http' && tls ? 'https' : kind;
 }

@@ -1,4 +1,5 @@
-import { declareAlarms, declareCounters } from '../../base/telemetry.js';
+import { SECONDS_BOUNDS } from '../../base/metrics.js';
+import { declareAlarms, declareCounters, type Histogram } from '../../base/telemetry.js';
 
 /** The counters of checks. */
 export const COUNTERS = declareCounters({
@@ -11,6 +12,24 @@ export const COUNTERS = declareCounters({
   check_verdicts_refused: 'Verdicts on checks that came too late: the record had changed.',
   check_removals: 'Instances that were removed because a check failed for longer than its deregister_after.',
 });
+
+/** The kinds of checks. */
+export type CheckKind = 'tcp' | 'http' | 'https' | 'grpc';
+
+const durations = (kind: CheckKind, outcome: 'pass' | 'fail'): Histogram => ({
+  name: 'check_probe_duration_seconds',
+  labels: { kind, outcome },
+  help: 'Time of probes of health checks that passed, with or without a limitation, and of those that failed.',
+  bounds: SECONDS_BOUNDS,
+});
+
+/** The histograms of checks, by kind. */
+export const HISTOGRAMS: Readonly<Record<CheckKind, { readonly pass: Histogram; readonly fail: Histogram }>> = {
+  tcp: { pass: durations('tcp', 'pass'), fail: durations('tcp', 'fail') },
+  http: { pass: durations('http', 'pass'), fail: durations('http', 'fail') },
+  https: { pass: durations('https', 'pass'), fail: durations('https', 'fail') },
+  grpc: { pass: durations('grpc', 'pass'), fail: durations('grpc', 'fail') },
+};
 
 /** The alarms of checks. */
 export const ALARMS = declareAlarms({
