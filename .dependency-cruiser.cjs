@@ -73,6 +73,7 @@ const layers = [
       'access/tokens',
       'base',
       'gen',
+      'model/backup-file',
       'model/config-format',
       'model/errors',
       'model/limits',

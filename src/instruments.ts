@@ -2,6 +2,7 @@ import * as access from './access/instruments.js';
 import * as audit from './audit/instruments.js';
 import * as api from './api/instruments.js';
 import type { Alarm, Counter, Histogram } from './base/telemetry.js';
+import { COUNTERS as BACKUP_COUNTERS } from './domain/backups.js';
 import * as catalog from './catalog/instruments.js';
 import * as checks from './domain/checks/instruments.js';
 import * as cluster from './domain/cluster/instruments.js';
@@ -22,6 +23,7 @@ export const ALL_COUNTERS: readonly Counter[] = [
   checks.COUNTERS,
   config.COUNTERS,
   retention.COUNTERS,
+  BACKUP_COUNTERS,
   catalog.COUNTERS,
   store.COUNTERS,
   api.COUNTERS,

@@ -1,6 +1,6 @@
 import { systemClock } from './base/clock.js';
 import { bracketed } from './base/hosts.js';
-import { isHandledElsewhere, renewEpoch, type RunningServer, startServer } from './server.js';
+import { isHandledElsewhere, renewEpoch, restoreStore, type RunningServer, startServer } from './server.js';
 import { changedSettings, listSettings } from './settings/listing.js';
 import { BadSettings, type ReadSettings, readSettings, type Settings } from './settings/settings.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
@@ -21,6 +21,18 @@ export async function newEpochCommand(args: readonly string[]): Promise<void> {
       `rollcall: the store has members: ${nodes.join(', ')}. If these servers run, their watches begin again now.\n`,
     );
   process.stdout.write(`the store has the new epoch ${epoch}\n`);
+}
+
+/** Puts a backup into an empty data folder, without a server. */
+export async function restoreCommand(file: string, args: readonly string[]): Promise<void> {
+  const { settings } = readSettings(args, process.env);
+  const { store } = settings;
+  if (store.kind !== 'embedded')
+    throw new BadSettings('the store is etcd, which restores its own snapshots: etcdutl snapshot restore');
+  const { revision, epoch } = await restoreStore(file, store, processTelemetry('error', systemClock));
+  process.stdout.write(
+    `${store.dataDir} holds revision ${revision} of ${file} and has the new epoch ${epoch}. Start a server on it.\n`,
+  );
 }
 
 /** Prints every setting with its value and its source. */

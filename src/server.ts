@@ -282,6 +282,19 @@ export async function renewEpoch(
   }
 }
 
+/** Puts a backup into an empty data folder, and gives the data a new epoch. */
+export async function restoreStore(
+  file: string,
+  settings: StoreSettings & { readonly kind: 'embedded' },
+  telemetry: ProcessTelemetry,
+): Promise<{ revision: string; epoch: string }> {
+  const { restoreFolder } = await import('./store/embedded/restore.js');
+  const { head, completed } = await restoreFolder({ file, folder: settings.dataDir, clock: systemClock }, (dataDir) =>
+    renewEpoch({ ...settings, dataDir }, telemetry),
+  );
+  return { revision: head.revision, epoch: completed.epoch };
+}
+
 /** Opens the store of the settings. It does not fail if etcd is unreachable: the replica waits for it. */
 async function openStore(
   settings: StoreSettings,

@@ -75,6 +75,7 @@ export const SERVICES = {
       listLiveness: 'read',
       listWatchers: 'operate',
       getDelivery: 'operate',
+      backup: 'admin',
     },
   }),
   peer: row({

@@ -8,6 +8,7 @@ import { contextCommands } from './commands/context.js';
 import { localCommands } from './commands/local.js';
 import { overrideCommands } from './commands/overrides.js';
 import { registryCommands } from './commands/registry.js';
+import { storeCommands } from './commands/store.js';
 import { watcherCommands } from './commands/watchers.js';
 import { whyCommands } from './commands/why.js';
 import { CommandFailed, Exit } from './exits.js';
@@ -16,6 +17,7 @@ import { example } from './output.js';
 /** The groups of commands, in the order of the help. A new group adds its file here. */
 const GROUPS: readonly (readonly [title: string, add: (program: Command) => void])[] = [
   ['Server:', localCommands],
+  ['Server:', storeCommands],
   ['Services:', registryCommands],
   ['Configs:', configCommands],
   ['Operators:', adminCommands],

@@ -6,6 +6,7 @@ import { Addresses } from '../catalog/addresses.js';
 import { Catalog } from '../catalog/catalog.js';
 import { InstanceOrder } from '../catalog/instance-order.js';
 import { Commits } from '../catalog/commits.js';
+import { Backups } from './backups.js';
 import { Checker } from './checks/checker.js';
 import { FailingShare } from './checks/failing-share.js';
 import { ProbeAnswers } from './checks/probe-answers.js';
@@ -95,6 +96,7 @@ export interface Replica extends Closeable {
   readonly history: History;
   readonly publishing: Publishing;
   readonly versions: Versions;
+  readonly backups: Backups;
   readonly table: LivenessTable;
   readonly judge: Judge;
   /** `undefined` if this process is alone on its store. */
@@ -208,6 +210,7 @@ export function startReplica(surroundings: Surroundings): Replica {
     overrides: new Overrides({ catalog, commits, telemetry: named('overrides') }),
     publishing: new Publishing({ catalog, commits, versions, clock, counters }),
     versions,
+    backups: new Backups({ store, telemetry: named('backups') }),
     table,
     judge,
     membership,

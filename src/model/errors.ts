@@ -129,6 +129,16 @@ export const REASONS = {
     meaning: 'The version records a deletion. It has no content to publish again.',
   },
   NODE_NOT_FOUND: { code: 'NOT_FOUND', retry: false, meaning: 'No member of this node is remembered.' },
+  NOT_EMBEDDED: {
+    code: 'FAILED_PRECONDITION',
+    retry: false,
+    meaning: 'The call is for the embedded store, and this server is on etcd.',
+  },
+  BACKUP_RUNNING: {
+    code: 'RESOURCE_EXHAUSTED',
+    retry: true,
+    meaning: 'Another backup of this server is being read. One is made at a time.',
+  },
   NODE_IS_MEMBER: {
     code: 'FAILED_PRECONDITION',
     retry: false,

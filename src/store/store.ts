@@ -31,6 +31,8 @@ import { WATCHED_ROOT } from '../model/keys.js';
  *       `list` that is being read, ends with RolledBack, even if the new history has already grown past the old one.
  * - S15 `past` delivers what the store held at one earlier revision, then every later revision up to the given one that
  *       changes the range: whole, in order, once.
+ * - S16 `copy` holds everything that was acknowledged before it was asked for, every commit up to its revision, and nothing of a
+ *       later one.
  */
 export interface Store extends Closeable {
   /** "embedded" or "etcd", for display. */
@@ -68,6 +70,12 @@ export interface Store extends Closeable {
    * written in the same transaction. No other commit shares this transaction.
    */
   join(key: string, value: Uint8Array, also?: readonly Write[]): Promise<Member>;
+
+  /**
+   * Copies everything at one revision, while commits go on. The caller closes the copy before it asks for the next one. A store
+   * with a tool of its own for that names it instead. Throws StoreRefused if there is no room for a copy.
+   */
+  copy(): Promise<StoreCopy | CopyTool>;
 
   /** Returns the health of the store, as far as this process knows it. */
   health(): StoreHealth;
@@ -168,6 +176,21 @@ export interface Past {
    * then every later revision.
    */
   readonly batches: AsyncIterable<RevisionBatch>;
+}
+
+/** A copy of a store at one revision. It takes room until it is closed. */
+export interface StoreCopy {
+  readonly revision: Revision;
+  readonly bytes: number;
+  readonly content: AsyncIterable<Uint8Array>;
+  /** Frees the room. */
+  close(): Promise<void>;
+}
+
+/** The tool that copies a store. */
+export interface CopyTool {
+  /** The command, for a person. */
+  readonly command: string;
 }
 
 /** The batches that write entries, each at its mod revision, in the order of these revisions. */

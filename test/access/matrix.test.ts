@@ -96,6 +96,7 @@ const REQUESTS: Readonly<Record<string, (names: Names) => JsonObject>> = {
   GetDelivery: ({ namespace, service }) => ({ namespace, service, revision: '1' }),
   ReleaseProtection: ({ namespace, service }) => ({ namespace, service }),
   ForgetMember: () => ({ node: 'none' }),
+  Backup: () => ({}),
   LastHeard: () => ({}),
   Probe: () => ({}),
   HandOver: () => ({}),

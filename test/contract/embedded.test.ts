@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/base/clock.js';
 import { openEmbeddedStore } from '../../src/store/embedded/open.js';
@@ -10,9 +12,9 @@ storeContract('embedded', embedded, { keepsHistory: false });
 
 async function embedded(t: TestContext): Promise<Subject> {
   const folder = temporaryFolder();
-  const open = (): ReturnType<typeof openEmbeddedStore> =>
+  const open = (path = folder): ReturnType<typeof openEmbeddedStore> =>
     openEmbeddedStore({
-      folder,
+      folder: path,
       memberPrefix: 'w/m/',
       clock: systemClock,
       telemetry: processTelemetry('silent', systemClock),
@@ -27,6 +29,13 @@ async function embedded(t: TestContext): Promise<Subject> {
     reopen,
     // The process keeps the recent revisions in memory, so opening the store again drops them.
     compact: reopen,
+    openCopy: async ({ content }) => {
+      const path = temporaryFolder();
+      await writeFile(join(path, 'data.mdb'), content);
+      const copy = await open(path);
+      t.after(() => copy.close());
+      return copy;
+    },
   };
   t.after(() => subject.store.close());
   return subject;

@@ -15,6 +15,7 @@ import {
   type RevisionBatch,
   RolledBack,
   type Store,
+  type StoreCopy,
   StoreUnavailable,
   type Txn,
   TXN_WRITES_MAX,
@@ -33,6 +34,8 @@ export interface Subject {
   killMember?(key: string): Promise<void> | void;
   /** Backs up the contents of the store and returns a function that restores them. `undefined` if not supported. */
   backUp?(): () => void;
+  /** Opens a copy as a store of its own, and closes it after the test. `undefined` if the store makes none. */
+  openCopy?(copy: StoreCopy): Promise<Store>;
 }
 
 const text = (value: string): Buffer => Buffer.from(value);
@@ -475,6 +478,36 @@ export function storeContract(
       const until = await commit(subject.store, put('w/i/a'));
       assert.equal(await subject.store.past(WATCHED_RANGE, until, new AbortController().signal), undefined);
     });
+
+  check('S16 a copy has everything up to its revision and nothing later, while commits go on', async (subject) => {
+    const { store } = subject;
+    const copy = await store.copy();
+    if ('command' in copy) return assert.match(copy.command, /snapshot|none/);
+    await copy.close();
+    let isOver = false;
+    const committed: Revision[] = [];
+    const writing = (async () => {
+      for (let i = 0; !isOver; i++)
+        committed.push(await commit(store, put(`w/i/a${i % 50}`, String(i)), put('w/i/z', String(i))));
+    })();
+    for (let round = 0; round < 5; round++) {
+      await eventually(() => committed.length > 20 * (round + 1));
+      const before = committed.at(-1)!;
+      const one = await store.copy();
+      assert.ok('revision' in one && one.revision >= before, 'what was acknowledged is in it');
+      const { entries, revision } = await listAll(await subject.openCopy!(one), WATCHED_RANGE);
+      await one.close();
+      assert.equal(revision, one.revision);
+      const last = entries.find(({ key }) => key === 'w/i/z')!;
+      assert.equal(last.modRevision, revision, 'the last commit is in it');
+      assert.ok(
+        entries.some(({ key, modRevision }) => key !== 'w/i/z' && modRevision === revision),
+        'as a whole',
+      );
+    }
+    isOver = true;
+    await writing;
+  });
 
   check(
     'S11 commitEach commits the transactions whose own compares hold, at a revision that no other commit shares',

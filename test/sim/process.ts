@@ -139,6 +139,7 @@ export class SimProcess {
       commit: (txn) => arrives(store.commit(txn)),
       commitEach: (guard, txns) => arrives(store.commitEach(guard, txns)),
       past: (range, until, signal) => arrives(store.past(range, until, signal)),
+      copy: () => arrives(store.copy()),
       join: (key, value, also) => arrives(store.join(key, value, also)),
       health: () => store.health(),
       close: () => undefined,

@@ -8,6 +8,7 @@ import {
   Compacted,
   type Compare,
   compareKeys,
+  type CopyTool,
   type Entry,
   inRange,
   type KeyRange,
@@ -305,6 +306,10 @@ export class MemoryStore implements Store {
     const past = this.servePast(range, until);
     await this.#return();
     return past;
+  }
+
+  copy(): Promise<CopyTool> {
+    return Promise.resolve({ command: 'none' });
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {

@@ -2,6 +2,7 @@ import type { Clock } from '../../src/base/clock.js';
 import {
   type CommitResult,
   type Compare,
+  type CopyTool,
   type Entry,
   type KeyRange,
   type Listing,
@@ -82,6 +83,10 @@ export class StoreLink implements Store {
 
   past(range: KeyRange, until: Revision): Promise<Past> {
     return this.#ask({ kind: 'get' }, () => this.store.servePast(range, until));
+  }
+
+  copy(): Promise<CopyTool> {
+    return this.store.copy();
   }
 
   get(key: string): Promise<{ entry: Entry | undefined; revision: Revision }> {

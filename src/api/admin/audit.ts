@@ -77,7 +77,7 @@ export class AuditEvents {
     const { principal, method, resource, failuresOnly } = query.request;
     const wanted = (event: AuditEvent): boolean =>
       (principal === '' || event.principal === principal) &&
-      (method === '' || event.method.endsWith(`/${method}`)) &&
+      (method === '' || event.method.endsWith(`/${method.replace(/^\//, '')}`)) &&
       (resource === '' || event.resources.some((name) => name.startsWith(resource))) &&
       (!failuresOnly || event.outcome !== 'OK');
     return { ...pageOf([...this.audit.recent()].filter(wanted).map(toMessage), query, false), unanswered: [] };

@@ -13,6 +13,7 @@ import { type Handlers, needs, serverStream, unary } from '../call/method.js';
 import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
 import { checkForgetMember, checkReleaseProtection } from './checks.js';
+import { sendBackup } from './backup-stream.js';
 import { type AuditEvents, checkListAuditEvents } from './audit.js';
 import { checkGetDelivery, checkListWatchers, type Watchers } from './watchers.js';
 import { checkListLiveness, type LivenessLists } from './liveness.js';
@@ -106,6 +107,12 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       checkGetDelivery,
       needs(({ namespace, service }, may) => may.service(namespace, service)),
       (request) => watchers.delivery(request),
+    ),
+
+    backup: serverStream(
+      () => undefined,
+      needs((_, may) => may.everywhere('the store')),
+      (_, sink) => void sendBackup({ replica, about, clock }, sink).catch((error: unknown) => sink.fail(error)),
     ),
   };
 }

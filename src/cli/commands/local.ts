@@ -3,28 +3,10 @@ import { CALLER_NAME, hashOf, newToken } from '../../access/tokens.js';
 import { VERSION } from '../../version.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { example } from '../output.js';
+import { asksForHelp, settingsHelp, withSettings } from '../settings-command.js';
 
 /** The flag of serve that is no setting. */
 const PRINT_SETTINGS = '--print-settings';
-
-/** Settings are read by their own table, which knows variables and a file beside flags. */
-const withSettings = (command: Command): Command =>
-  command.helpOption(false).allowUnknownOption().allowExcessArguments().argument('[settings...]');
-
-const asksForHelp = (args: readonly string[]): boolean => args.includes('--help') || args.includes('-h');
-
-/** Prints the help of a command with settings. */
-async function settingsHelp(command: Command, usage: string): Promise<void> {
-  const { settingsHelp } = await import('../../settings/settings.js');
-  process.stdout.write(`Usage: ${usage}
-
-${command.description()}
-
-Settings. Each flag also has an environment variable, such as ROLLCALL_GRPC_PORT, and a place in the settings file, such as
-grpc-port: 7400. A flag wins over its variable, and a variable over the file.
-${settingsHelp()}
-`);
-}
 
 /** Commands that need no server. */
 export function localCommands(program: Command): void {
@@ -44,23 +26,6 @@ export function localCommands(program: Command): void {
     // A server goes on when the reader of its output has gone, where any other command ends.
     process.stdout.removeAllListeners('error');
     process.exit(await run(args));
-  });
-
-  const store = program
-    .command('store')
-    .summary('work on a store without a server')
-    .description('Works on a store without a server.');
-  const newEpoch = withSettings(
-    store
-      .command('new-epoch')
-      .description(
-        'Completes a restore of the store: all servers and watches start over. It takes the settings of the store, as serve does.',
-      ),
-  );
-  newEpoch.action(async () => {
-    if (asksForHelp(newEpoch.args)) return settingsHelp(newEpoch, 'rollcall store new-epoch [settings]');
-    const { newEpochCommand } = await import('../../serve.js');
-    await newEpochCommand(newEpoch.args);
   });
 
   const token = program.command('token').summary('draw tokens').description('Draws tokens of callers.');

@@ -16,6 +16,7 @@ import {
   type Revision,
   type RevisionBatch,
   type Store,
+  type StoreCopy,
   type StoreHealth,
   StoreRefused,
   StoreUnavailable,
@@ -27,6 +28,7 @@ import type { Database } from './database.js';
 import { hasRoom, isDiskFull, reasonOf } from './failed-batch.js';
 import { HISTOGRAMS } from '../instruments.js';
 import { FlushQueue } from './flush-queue.js';
+import { copyFolderOf } from './folder-copy.js';
 import { writeCleanMarker } from './clean-end.js';
 import { DamagedStore, dataFile } from './folder.js';
 import type { FolderLock } from './folder-lock.js';
@@ -122,6 +124,12 @@ export class EmbeddedStore implements Store {
   /** The history is in memory, and ends with the process. */
   past(): Promise<undefined> {
     return Promise.resolve(undefined);
+  }
+
+  copy(): Promise<StoreCopy> {
+    this.#assertOpen();
+    const { folder, database } = this.parts;
+    return copyFolderOf(folder, database);
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {

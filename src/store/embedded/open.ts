@@ -6,6 +6,7 @@ import { openDatabase } from './database.js';
 import { EmbeddedStore } from './embedded-store.js';
 import { lastEnd, removeCleanMarker } from './clean-end.js';
 import { DamagedStore } from './folder.js';
+import { removeCopy } from './folder-copy.js';
 import { FolderLock } from './folder-lock.js';
 
 /** The options of the embedded store. */
@@ -43,6 +44,7 @@ async function openLocked({ telemetry, ...options }: EmbeddedOptions, lock: Fold
   accessSync(folder, constants.R_OK | constants.W_OK);
   await checkUnlessClean(folder, log);
   removeCleanMarker(folder);
+  removeCopy(folder);
   const database = openDatabase(folder);
   const store = new EmbeddedStore({ ...options, database, lock, telemetry: { ...telemetry, log } });
   await store.removeMembers();

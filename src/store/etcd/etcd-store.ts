@@ -8,6 +8,7 @@ import {
   type CommitResult,
   Compacted,
   type Compare,
+  type CopyTool,
   type Entry,
   type KeyRange,
   LEASE_MS,
@@ -150,6 +151,11 @@ export class EtcdStore implements Store {
       listAt: (at: Revision) => this.#listAt(at, { key, range_end, limit: LIST_PAGE_ENTRIES }, listed),
     };
     return orStoreError(pastOf(parts, until, AbortSignal.any([signal, listed.historyEnded])));
+  }
+
+  copy(): Promise<CopyTool> {
+    const { endpoints } = this.options.connection;
+    return Promise.resolve({ command: `etcdctl --endpoints ${endpoints[0]} snapshot save FILE` });
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {

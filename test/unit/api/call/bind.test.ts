@@ -56,6 +56,7 @@ test('a method only reads if its proto says NO_SIDE_EFFECTS, and nothing else sa
       ['/rollcall.v1.AdminService/ListLiveness', true],
       ['/rollcall.v1.AdminService/ListWatchers', true],
       ['/rollcall.v1.AdminService/GetDelivery', true],
+      ['/rollcall.v1.AdminService/Backup', false],
     ],
   );
 });

@@ -1,0 +1,49 @@
+import { createHash } from 'node:crypto';
+import { type Clock, delay } from '../../base/clock.js';
+import { BackupResponse } from '../../gen/rollcall/v1/admin_service.js';
+import type { Replica } from '../../domain/replica.js';
+import { RollcallError } from '../../model/errors.js';
+import { toTimestamp } from '../../model/time.js';
+import type { Sink } from '../call/sink.js';
+import { encodeMessage } from '../call/wire.js';
+import type { About } from './status.js';
+
+/** The dependencies of a backup. */
+export interface BackupParts {
+  readonly replica: Pick<Replica, 'backups'>;
+  readonly about: Pick<About, 'version'>;
+  readonly clock: Clock;
+}
+
+/** A reader that takes nothing for this long is stuck. Another backup may wait for it. */
+const NO_PROGRESS_MAX_MS = 60_000;
+
+/** Sends a copy of the store to one reader, and frees it however the stream ends. */
+export async function sendBackup({ replica, about, clock }: BackupParts, sink: Sink): Promise<void> {
+  const copy = await replica.backups.take();
+  try {
+    const { revision, bytes, content } = copy;
+    const begin = { revision, bytes: BigInt(bytes), serverVersion: about.version, time: toTimestamp(clock.wall()) };
+    await send(sink, clock, { part: { $case: 'begin', value: begin } });
+    const hash = createHash('sha256');
+    for await (const chunk of content) {
+      if (sink.ended) return;
+      hash.update(chunk);
+      const value = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      await send(sink, clock, { part: { $case: 'content', value } });
+    }
+    await send(sink, clock, { part: { $case: 'end', value: { sha256: hash.digest() } } });
+    sink.complete();
+  } finally {
+    await copy.close();
+  }
+}
+
+async function send(sink: Sink, clock: Clock, message: BackupResponse): Promise<void> {
+  const over = new AbortController();
+  const sent = sink.send(encodeMessage(BackupResponse, message)).then(() => true);
+  const isSent = await Promise.race([sent, delay(clock, NO_PROGRESS_MAX_MS, over.signal).then(() => false)]);
+  over.abort();
+  if (isSent) return;
+  throw new RollcallError('SLOW_READER', `the reader took nothing for ${NO_PROGRESS_MAX_MS / 1_000} s`);
+}
