@@ -1,6 +1,14 @@
 import { systemClock } from './base/clock.js';
 import { bracketed } from './base/hosts.js';
-import { isHandledElsewhere, renewEpoch, restoreStore, type RunningServer, startServer } from './server.js';
+import {
+  isHandledElsewhere,
+  moveStore,
+  renewEpoch,
+  restoreStore,
+  type RunningServer,
+  startServer,
+  undoMoveInto,
+} from './server.js';
 import { changedSettings, listSettings } from './settings/listing.js';
 import { BadSettings, type ReadSettings, readSettings, type Settings } from './settings/settings.js';
 import { type ProcessTelemetry, processTelemetry } from './telemetry/telemetry.js';
@@ -32,6 +40,41 @@ export async function restoreCommand(file: string, args: readonly string[]): Pro
   const { revision, epoch } = await restoreStore(file, store, processTelemetry('error', systemClock));
   process.stdout.write(
     `${store.dataDir} holds revision ${revision} of ${file} and has the new epoch ${epoch}. Start a server on it.\n`,
+  );
+}
+
+/** The flags of `store move` that are no settings. */
+const MOVE_FLAGS = ['--dry-run', '--undo'];
+
+/** Moves a store into another one, without a server. */
+export async function moveCommand(args: readonly string[]): Promise<void> {
+  const at = args.indexOf('--to');
+  const file = at < 0 ? undefined : args[at + 1];
+  if (file === undefined || file.startsWith('-'))
+    throw new BadSettings(
+      '--to: names the settings file of the store into which the other one is moved; it is required',
+    );
+  const rest = args.filter((arg, i) => i !== at && i !== at + 1 && !MOVE_FLAGS.includes(arg));
+  const { store: from } = readSettings(rest, process.env).settings;
+  const { store: to } = readSettings(['--settings', file], {}).settings;
+  const telemetry = processTelemetry('error', systemClock);
+  if (args.includes('--undo')) {
+    const keys = await undoMoveInto(to, telemetry);
+    process.stdout.write(`the move is undone: ${keys} keys were deleted, and the target is empty\n`);
+    return;
+  }
+  const isTerminal = process.stderr.isTTY;
+  const onStep = (done: number, all: number): void =>
+    void (isTerminal && (done % 1_000 === 0 || done === all) && process.stderr.write(`\r${done} of ${all} revisions`));
+  const isDry = args.includes('--dry-run');
+  const { counts, left, epoch } = await moveStore({ from, to, isDry, onStep }, telemetry);
+  if (isTerminal) process.stderr.write('\n');
+  const named = Object.entries(counts).map(([name, count]) => `${count} ${name}`);
+  const end = isDry
+    ? 'nothing was written'
+    : `the target has the new epoch ${epoch}. Start the servers on it; the source is unchanged, and no server may use it any more`;
+  process.stdout.write(
+    `${isDry ? 'would move' : 'moved'} ${named.join(', ')}; ${left} keys of members and of the store itself stay behind\n${end}\n`,
   );
 }
 

@@ -22,6 +22,7 @@ import { renewSecret } from './domain/cluster/peer-secret.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
+import { move, type Plan, planMove, undoMove } from './domain/moving/move.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
@@ -263,23 +264,15 @@ export async function renewEpoch(
   settings: StoreSettings,
   telemetry: ProcessTelemetry,
 ): Promise<{ epoch: string; nodes: readonly string[] }> {
-  const fail = (error: Error): never => {
-    throw error;
-  };
   if (settings.kind === 'embedded' && !existsSync(settings.dataDir))
     throw new Error(`there is no data folder ${settings.dataDir}`);
-  const tlsFiles = new TlsFiles({ clock: systemClock, telemetry, uses: usesOf({ tls: undefined, store: settings }) });
-  const store = await openStore(settings, tlsFiles, telemetry, fail);
-  try {
+  return withStore(settings, telemetry, async (store) => {
     const nodes = await memberNodes(store); // before the members list again, and leave for a moment
     const epoch = await newEpoch(store, systemRandom); // refuses a store of another schema, which must stay unchanged
     // A copy of the store from before the restore has the secret of the members.
     if (!store.exclusive) await renewSecret(store, systemRandom);
     return { epoch, nodes };
-  } finally {
-    await store.close();
-    tlsFiles.close();
-  }
+  });
 }
 
 /** Puts a backup into an empty data folder, and gives the data a new epoch. */
@@ -293,6 +286,51 @@ export async function restoreStore(
     renewEpoch({ ...settings, dataDir }, telemetry),
   );
   return { revision: head.revision, epoch: completed.epoch };
+}
+
+/** Moves the store of one group of settings into that of another. `isDry`: nothing is written. */
+export async function moveStore(
+  {
+    from,
+    to,
+    isDry,
+    onStep,
+  }: { from: StoreSettings; to: StoreSettings; isDry: boolean; onStep: (done: number, all: number) => void },
+  telemetry: ProcessTelemetry,
+): Promise<Pick<Plan, 'counts' | 'left'> & { epoch: string }> {
+  if (from.kind === 'embedded' && !existsSync(from.dataDir)) throw new Error(`there is no data folder ${from.dataDir}`);
+  return withStore(from, telemetry, async (source) => {
+    const plan = await planMove(source);
+    if (isDry) return { ...plan, epoch: '' };
+    const epoch = await withStore(to, telemetry, (target) =>
+      move(plan, { source, target, random: systemRandom, onStep }),
+    );
+    return { ...plan, epoch };
+  });
+}
+
+/** Takes back an unfinished move into a store. Returns the number of keys that it had written. */
+export function undoMoveInto(to: StoreSettings, telemetry: ProcessTelemetry): Promise<number> {
+  return withStore(to, telemetry, (target) => undoMove(target, systemRandom));
+}
+
+/** Opens a store without a server, for as long as `use` takes. */
+async function withStore<T>(
+  settings: StoreSettings,
+  telemetry: ProcessTelemetry,
+  use: (store: Store) => Promise<T>,
+): Promise<T> {
+  const fail = (error: Error): never => {
+    throw error;
+  };
+  const tlsFiles = new TlsFiles({ clock: systemClock, telemetry, uses: usesOf({ tls: undefined, store: settings }) });
+  const store = await openStore(settings, tlsFiles, telemetry, fail);
+  try {
+    return await use(store);
+  } finally {
+    await store.close();
+    tlsFiles.close();
+  }
 }
 
 /** Opens the store of the settings. It does not fail if etcd is unreachable: the replica waits for it. */

@@ -28,6 +28,10 @@ export const deregister = method<registry.DeregisterResponse>('registry', 'dereg
 export const heartbeat = method<registry.HeartbeatResponse>('registry', 'heartbeat')(registry.HeartbeatRequest);
 export const discover = method<registry.DiscoverResponse>('registry', 'discover')(registry.DiscoverRequest);
 export const getInstance = method<registry.GetInstanceResponse>('registry', 'getInstance')(registry.GetInstanceRequest);
+export const listInstances = method<registry.ListInstancesResponse>(
+  'registry',
+  'listInstances',
+)(registry.ListInstancesRequest);
 export const listServices = method<registry.ListServicesResponse>(
   'registry',
   'listServices',

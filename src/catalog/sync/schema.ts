@@ -6,10 +6,12 @@ import { EpochRecord, SchemaRecord } from '../../gen/rollcall/storage/v1/records
 import { decode } from '../../model/item.js';
 import { SCHEMA_KEY } from '../../model/keys.js';
 import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
-import { putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
+import { type Entry, putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
 
 /** The schema that this program writes, and the lowest schema that a program needs to read it. */
 const SCHEMA = { writtenBy: 4, minReader: 4 };
+/** The lowest reader of a store into which another one is being moved: no program. */
+const UNFINISHED_MOVE = 2 ** 31 - 1;
 /** The lowest schema that this program can read. */
 const OLDEST_READABLE = 2;
 
@@ -51,11 +53,34 @@ export async function prepareStore(
 }
 
 async function checkSchema(store: Store, random: Random): Promise<void> {
-  const { entry } = await store.get(SCHEMA_KEY);
+  const { entry, writtenBy } = await readSchema(store);
   const write = (expected: Revision): Promise<void> =>
-    putIf(store, random, SCHEMA_KEY, expected, (writeId) => SchemaRecord.encode({ writeId, ...SCHEMA }).finish());
+    putIf(store, random, SCHEMA_KEY, expected, (writeId) => schemaRecord(writeId));
   if (!entry) return write(0n);
+  if (writtenBy < SCHEMA.writtenBy) await write(entry.modRevision); // from here on, older programs would misread the store
+}
+
+/** The record of a store that this program writes, or of one into which another is being moved. */
+export function schemaRecord(writeId: string, isMoving = false): Uint8Array {
+  return SchemaRecord.encode({ writeId, ...SCHEMA, ...(isMoving && { minReader: UNFINISHED_MOVE }) }).finish();
+}
+
+/** Returns true if another store is being moved into this one. */
+export async function isMoveTarget(store: Store): Promise<boolean> {
+  const { entry } = await store.get(SCHEMA_KEY);
+  return entry !== undefined && decode(SCHEMA_KEY, entry.value, SchemaRecord).minReader === UNFINISHED_MOVE;
+}
+
+/** Reads the schema of a store that this program can read; `entry` is `undefined` if it has none. Throws UnreadableSchema. */
+export async function readSchema(store: Store): Promise<{ entry: Entry | undefined; writtenBy: number }> {
+  const { entry } = await store.get(SCHEMA_KEY);
+  if (!entry) return { entry, writtenBy: 0 };
   const { minReader, writtenBy } = decode(SCHEMA_KEY, entry.value, SchemaRecord);
+  if (minReader === UNFINISHED_MOVE) {
+    throw new UnreadableSchema(
+      'another store is being moved into this one, and the move is not finished: go on with "rollcall store move", or end it with --undo',
+    );
+  }
   if (minReader > SCHEMA.writtenBy) {
     throw new UnreadableSchema(
       `the store was written with schema ${writtenBy}, which needs a program of schema ${minReader} or newer; this program has schema ${SCHEMA.writtenBy}`,
@@ -67,7 +92,7 @@ async function checkSchema(store: Store, random: Random): Promise<void> {
         'Read your configs with the version that wrote the store. Then start this version with an empty --data-dir, or another --etcd-prefix, and publish the configs again. Instances register again by themselves',
     );
   }
-  if (writtenBy < SCHEMA.writtenBy) await write(entry.modRevision); // from here on, older programs would misread the store
+  return { entry, writtenBy };
 }
 
 /** Makes sure that the store has an epoch that is not in `ended`. If several processes write one, the first wins. */

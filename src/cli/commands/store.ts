@@ -36,6 +36,20 @@ export function storeCommands(program: Command): void {
     },
   ).addHelpText('after', example('rollcall store backup /backup/rollcall-$(date +%F)'));
 
+  const move = withSettings(
+    store
+      .command('move')
+      .description(
+        'Moves a store, whose servers are stopped, into an empty one: from a folder to etcd, back, or elsewhere. The settings say where it is, as for serve; --to FILE is a settings file of where it goes. --dry-run only says what would be moved. A move that was cut off goes on when the command is given again, and --undo takes it back.',
+      ),
+  );
+  move.action(async () => {
+    if (asksForHelp(move.args))
+      return settingsHelp(move, 'rollcall store move --to FILE [--dry-run | --undo] [settings]');
+    const { moveCommand } = await import('../../serve.js');
+    await moveCommand(move.args);
+  });
+
   const restore = withSettings(
     store
       .command('restore')
