@@ -135,7 +135,7 @@ test('a store moves from a folder to etcd and back: everything is as it was but 
   assert.match(again.stderr, /the target is not empty/);
   const folderBack = join(temporaryFolder(), 'data');
   const back = settingsFile(`data-dir: ${folderBack}`);
-  const backwards = ['store', 'move', '--store', 'etcd', '--etcd-endpoints', endpoints!, '--to', back];
+  const backwards = ['store', 'move', '--store', 'etcd', '--etcd-endpoints', endpoints, '--to', back];
   assert.match((await cli.run(backwards)).stderr, /servers use the source: /);
   await second.stop();
   await cli.ok(backwards);

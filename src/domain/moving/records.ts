@@ -1,3 +1,4 @@
+import type { BinaryReader } from '@bufbuild/protobuf/wire';
 import { CHECKS, SERVICE_CHECKS } from '../../model/check.js';
 import { CONFIGS, VERSIONS } from '../../model/config.js';
 import { INSTANCES } from '../../model/instance.js';
@@ -18,7 +19,7 @@ type Fields = Record<string, unknown> & { writeId: string };
 
 /** The generated code of a record: the part that this file needs. */
 interface Codec {
-  decode(bytes: Uint8Array): unknown;
+  decode(bytes: BinaryReader | Uint8Array): unknown;
   encode(record: never): { finish(): Uint8Array };
 }
 
@@ -55,7 +56,7 @@ export const MOVED: readonly MovedKind[] = [
 
 /** The revisions that a record names, besides its own. */
 export function revisionsIn({ codec, revisions }: MovedKind, { key, value }: Entry): Revision[] {
-  const record = decode(key, value, codec as never) as Fields;
+  const record = decode(key, value, codec) as Fields;
   return revisions.map((field) => record[field] as bigint).filter((revision) => revision > 0n);
 }
 
@@ -66,7 +67,7 @@ export function withRevisions(
   writeId: string,
   to: (revision: Revision) => Revision,
 ): Uint8Array {
-  const record = decode(key, value, codec as never) as Fields;
+  const record = decode(key, value, codec) as Fields;
   for (const field of revisions) {
     const revision = record[field] as bigint;
     record[field] = revision > 0n ? to(revision) : 0n;
