@@ -77,6 +77,7 @@ const layers = [
       'model/config-format',
       'model/errors',
       'model/limits',
+      'model/names',
       'model/time',
       'client',
       'serve',

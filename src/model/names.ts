@@ -120,10 +120,16 @@ export const CONFIG_PREFIX: Pick<NameRule, 'pattern' | 'words'> = {
   words: keyWords.replace('1 to', 'up to'),
 };
 
+/** A name itself if it is valid, or one like it. `undefined` if nothing of it can be a name. */
+export function validName(rule: NameRule, name: string): string | undefined {
+  if (rule.pattern.test(name)) return name;
+  const proposal = rule.propose(name);
+  return rule.pattern.test(proposal) && /[\p{L}\p{Nd}]/u.test(proposal) ? proposal : undefined; // separators alone name nothing
+}
+
 /** The reason why a name is refused, with a valid proposal. `undefined` if the name is valid. */
 export function refuseName(rule: NameRule, name: string): string | undefined {
-  if (rule.pattern.test(name)) return undefined;
-  const proposal = rule.propose(name);
-  const isName = rule.pattern.test(proposal) && /[\p{L}\p{Nd}]/u.test(proposal); // separators alone name nothing
-  return isName ? `${rule.words}; "${proposal}" would do` : rule.words;
+  const valid = validName(rule, name);
+  if (valid === name) return undefined;
+  return valid === undefined ? rule.words : `${rule.words}; "${valid}" would do`;
 }

@@ -1,4 +1,4 @@
-import { example } from '../output.js';
+import { example, plain } from '../output.js';
 import type { Command } from 'commander';
 import type { SyncFlags } from '../actions/sync-configs.js';
 import { remote } from '../session.js';
@@ -33,6 +33,27 @@ export function configFileCommands(config: Command): void {
       await importConfigs(session, folder);
     },
   ).addHelpText('after', example('rollcall config import ./configs -n shop --dry-run'));
+
+  config
+    .command('convert <system> <source> <dir>')
+    .summary('turn the configs of another system into files')
+    .description(
+      'Turns configs of consul (the file of "consul kv export"), kubernetes (ConfigMaps as "kubectl get configmaps -o yaml" prints them) or spring (a folder of Spring Cloud Config) into files for "config import", and reports what is lost or changed. Calls no server. DIR must be empty or new.',
+    )
+    .action(async (system: string, source: string, folder: string) => {
+      const { convert } = await import('../actions/convert/convert.js');
+      const { configs, report } = convert(system, source, folder);
+      for (const line of report) process.stderr.write(`${plain(line)}\n`);
+      process.stdout.write(`${configs} configs are in ${folder}, with ${report.length} remarks\n`);
+    })
+    .addHelpText(
+      'after',
+      example(
+        'consul kv export app/ > kv.json',
+        'rollcall config convert consul kv.json ./configs',
+        'rollcall config import ./configs --dry-run',
+      ),
+    );
 
   remote<SyncFlags>(
     config

@@ -1,0 +1,57 @@
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { CONFIG_KEY, GROUP, validName } from '../../../model/names.js';
+import { CommandFailed, Exit } from '../../exits.js';
+import { type FileConfig, writeGroup } from '../config-folder.js';
+import { fromConsul } from './consul.js';
+import type { Conversion, Found } from './found.js';
+import { fromKubernetes } from './kubernetes.js';
+import { fromSpring } from './spring.js';
+
+/** The systems whose configs can be converted, and how each is read. */
+export const SYSTEMS: Readonly<Record<string, (source: string) => Conversion>> = {
+  consul: fromConsul,
+  kubernetes: fromKubernetes,
+  spring: fromSpring,
+};
+
+/** Writes the configs of another system as files for `config import`, and returns a line for each thing that is lost or changed. */
+export function convert(system: string, source: string, folder: string): { configs: number; report: string[] } {
+  const read = SYSTEMS[system];
+  if (!read)
+    throw new CommandFailed(`${JSON.stringify(system)} is none of ${Object.keys(SYSTEMS).join(', ')}`, Exit.USAGE);
+  if (existsSync(folder) && readdirSync(folder).length > 0)
+    throw new CommandFailed(`${folder} is not empty: configs are written into a new folder`, Exit.USAGE);
+  const { found, report } = read(source);
+  const lines = [...report];
+  const groups = new Map<string, FileConfig[]>();
+  const taken = new Map<string, string>();
+  for (const one of found) {
+    const config = named(one, lines);
+    if (!config) continue;
+    const name = `${config.group}/${config.key}`;
+    const other = taken.get(name);
+    if (other !== undefined) {
+      lines.push(`${one.group}/${one.key}: left out; ${other} has the same name ${name}`);
+      continue;
+    }
+    taken.set(name, `${one.group}/${one.key}`);
+    const group = groups.get(config.group) ?? [];
+    groups.set(config.group, [...group, config]);
+  }
+  mkdirSync(folder, { recursive: true });
+  for (const [group, configs] of groups) writeGroup(join(folder, group), configs);
+  return { configs: taken.size, report: lines };
+}
+
+/** The config with names that Rollcall takes: others are mapped as a refusal proposes. */
+function named({ group, key, content, format, labels }: Found, lines: string[]): FileConfig | undefined {
+  const own = `${group}/${key}`;
+  const [newGroup, newKey] = [validName(GROUP, group), validName(CONFIG_KEY, key)];
+  if (newGroup === undefined || newKey === undefined) {
+    lines.push(`${own}: left out; nothing of its name can be one`);
+    return undefined;
+  }
+  if (newGroup !== group || newKey !== key) lines.push(`${own}: is named ${newGroup}/${newKey}`);
+  return { group: newGroup, key: newKey, content, ...(format && { format }), ...(labels && { labels }) };
+}

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { CommandLine } from '../support/cli.js';
+import { getConfig, listConfigs } from '../support/client.js';
+import { type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
+
+const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
+
+/** Writes files below a new folder. */
+function folderOf(files: Readonly<Record<string, string>>): string {
+  const folder = temporaryFolder();
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), text);
+  }
+  return folder;
+}
+
+/** Converts and imports, and returns the report with what a server has then. */
+async function imported(
+  server: ServerProcess,
+  cli: CommandLine,
+  namespace: string,
+  system: string,
+  source: string,
+): Promise<{ report: string[]; keys: string[] }> {
+  const folder = join(temporaryFolder(), 'configs');
+  const { code, stdout, stderr } = await cli.run(['config', 'convert', system, source, folder]);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, new RegExp(`^\\d+ configs are in ${folder}, with \\d+ remarks\n$`));
+  await cli.ok(['config', 'import', folder, '-n', namespace, '--comment', `from ${system}`]);
+  const { configs } = await listConfigs(server, { namespace });
+  return { report: stderr.trim().split('\n'), keys: configs.map(({ group, key }) => `${group}/${key}`) };
+}
+
+const contentOf = async (server: ServerProcess, namespace: string, group: string, key: string): Promise<string> => {
+  const { config } = await getConfig(server, { namespace, group, key });
+  return Buffer.from(config!.content!.value as never).toString();
+};
+
+test('configs of Consul, Kubernetes and Spring become configs here, and the report says what is lost', async (t) => {
+  const server = await startServer(t);
+  const cli = new CommandLine(t, server.address);
+
+  // Exported by a real Consul 1.14.
+  const consul = await imported(server, cli, 'consul', 'consul', join(FIXTURES, 'consul/kv-export.json'));
+  assert.deepEqual(consul.keys, ['default/app/bin.dat', 'default/app/config.yaml', 'default/app/with-blank=:']);
+  assert.deepEqual(consul.report, [
+    'app/: a folder without a value; there are no folders',
+    'default/app/with blank=:: is named default/app/with-blank=:',
+  ]);
+  assert.equal(await contentOf(server, 'consul', 'default', 'app/config.yaml'), 'debug: true');
+
+  // Written after the output of kubectl get configmaps -o yaml.
+  const kubernetes = await imported(
+    server,
+    cli,
+    'k8s',
+    'kubernetes',
+    join(
+      folderOf({
+        'maps.yaml': `apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata:
+    name: shop
+    namespace: prod
+    labels: { app: shop }
+    annotations:
+      meta.helm.sh/release-name: shop
+      kubectl.kubernetes.io/last-applied-configuration: "{}"
+    ownerReferences: [{ kind: Deployment, name: shop }]
+  data:
+    app.yaml: |
+      debug: true
+    LEVEL: info
+  binaryData: { logo.bin: AP+A }
+  immutable: true
+- { apiVersion: v1, kind: ConfigMap, metadata: { name: kube-root-ca.crt, namespace: prod }, data: { ca.crt: x } }
+- { apiVersion: v1, kind: Secret, metadata: { name: key, namespace: prod } }
+- { apiVersion: v1, kind: ConfigMap, metadata: { name: empty, namespace: prod } }
+`,
+      }),
+      'maps.yaml',
+    ),
+  );
+  assert.deepEqual(kubernetes.keys, ['shop/LEVEL', 'shop/app.yaml', 'shop/logo.bin']);
+  assert.deepEqual(kubernetes.report, [
+    'shop: it is immutable; nothing here keeps configs from being published again',
+    'shop: its annotation meta.helm.sh/release-name is lost',
+    'shop: it belongs to Deployment shop, which will go on writing the ConfigMap, and not the config',
+    'kube-root-ca.crt: Kubernetes makes it in every namespace; left out',
+    'Secret key: is no ConfigMap',
+    'empty: it is empty',
+  ]);
+  const { config } = await getConfig(server, { namespace: 'k8s', group: 'shop', key: 'logo.bin' });
+  assert.deepEqual([...config!.labels], [['app', 'shop']]);
+  assert.deepEqual([...(config!.content!.value as Uint8Array)], [0x00, 0xff, 0x80]);
+
+  // Written after the documentation of Spring Cloud Config.
+  const spring = await imported(
+    server,
+    cli,
+    'spring',
+    'spring',
+    folderOf({
+      'application.yml': 'a: 1\n',
+      'pay/pay.yml': 'b: 1\n---\nspring:\n  config:\n    activate:\n      on-profile: prod\nb: 2\n',
+      'pay-dev.properties': 'url=${HOST}/x\nsecret={cipher}abc\n',
+      'README.md': 'hello',
+      '.git/config': 'x',
+    }),
+  );
+  assert.deepEqual(spring.keys, [
+    ...['default/application.yml', 'default/pay-dev.properties', 'default/pay/pay-prod.yml', 'default/pay/pay.yml'],
+  ]);
+  assert.equal(await contentOf(server, 'spring', 'default', 'pay/pay.yml'), 'b: 1\n');
+  assert.match(await contentOf(server, 'spring', 'default', 'pay/pay-prod.yml'), /on-profile: prod\nb: 2\n$/);
+  for (const remark of [
+    /^README\.md: no file of properties/,
+    /^pay-dev\.properties: has \{cipher\} values/,
+    /^pay-dev\.properties: has placeholders/,
+    /^pay\/pay\.yml: its document 2 is the config pay\/pay-prod\.yml$/,
+    /^application\.\*: the server of Spring merged it/,
+  ])
+    assert.ok(
+      spring.report.some((line) => remark.test(line)),
+      `${remark} in ${spring.report.join('\n')}`,
+    );
+});
+
+test('what cannot be converted is refused with its reason, and nothing is written over', async (t) => {
+  const cli = new CommandLine(t, '127.0.0.1:1');
+  const source = folderOf({
+    'no.json': '{"key": "a"}',
+    'broken.yaml': 'a: [',
+    'two.yaml':
+      'kind: ConfigMap\nmetadata: {name: a, namespace: x}\n---\nkind: ConfigMap\nmetadata: {name: a, namespace: y}\n',
+    'same.json': '[{"key":"a b","flags":7,"value":"eA=="},{"key":"a-b","value":"eQ=="},{"key":"///","value":"eA=="}]',
+  });
+  const run = (...args: string[]) => cli.run(['config', 'convert', ...args]);
+  const fresh = (): string => join(temporaryFolder(), 'configs');
+  for (const [args, error] of [
+    [['nobody', source, fresh()], /"nobody" is none of consul, kubernetes, spring/],
+    [['consul', join(source, 'no.json'), fresh()], /is not what "consul kv export" writes/],
+    [['consul', join(source, 'absent'), fresh()], /cannot be read \(ENOENT/],
+    [['kubernetes', join(source, 'broken.yaml'), fresh()], /cannot be read \(/],
+    [['kubernetes', join(source, 'two.yaml'), fresh()], /ConfigMaps of several namespaces \(x, y\)/],
+    [['spring', join(source, 'absent'), fresh()], /cannot be read \(ENOENT\)/],
+    [['consul', join(source, 'same.json'), source], /is not empty/],
+  ] as const) {
+    const { code, stderr } = await run(...args);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, error);
+  }
+  const { code, stderr } = await run('consul', join(source, 'same.json'), fresh());
+  assert.equal(code, 0);
+  assert.deepEqual(stderr.trim().split('\n'), [
+    'a b: its flags 7 are in the label consul-flags',
+    'default/a b: is named default/a-b',
+    'default/a-b: left out; default/a b has the same name default/a-b',
+    'default////: left out; nothing of its name can be one',
+  ]);
+});
