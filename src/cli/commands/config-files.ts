@@ -49,8 +49,7 @@ export function configFileCommands(config: Command): void {
     .addHelpText(
       'after',
       example(
-        'consul kv export app/ > kv.json',
-        'rollcall config convert consul kv.json ./configs',
+        'rollcall config convert consul kv.json ./configs  # of: consul kv export app/ > kv.json',
         'rollcall config import ./configs --dry-run',
       ),
     );

@@ -4,6 +4,12 @@ import { example } from '../output.js';
 import { remote } from '../session.js';
 import { asksForHelp, settingsHelp, withSettings } from '../settings-command.js';
 
+const RESTORE = 'rollcall store restore /backup/rollcall-2026-11-30 --data-dir /var/lib/rollcall';
+const MOVES = [
+  'rollcall store move --data-dir /var/lib/rollcall --to new.yaml --dry-run',
+  'rollcall store move --store etcd --etcd-endpoints http://10.0.0.1:2379 --to folder.yaml',
+];
+
 /** Commands on stores. */
 export function storeCommands(program: Command): void {
   const store = program
@@ -41,11 +47,12 @@ export function storeCommands(program: Command): void {
       .command('move')
       .description(
         'Moves a store, whose servers are stopped, into an empty one: from a folder to etcd, back, or elsewhere. The settings say where it is, as for serve; --to FILE is a settings file of where it goes. --dry-run only says what would be moved. A move that was cut off goes on when the command is given again, and --undo takes it back.',
-      ),
+      )
+      .addHelpText('after', example(...MOVES)),
   );
   move.action(async () => {
     if (asksForHelp(move.args))
-      return settingsHelp(move, 'rollcall store move --to FILE [--dry-run | --undo] [settings]');
+      return settingsHelp(move, 'rollcall store move --to FILE [--dry-run | --undo] [settings]', ...MOVES);
     const { moveCommand } = await import('../../serve.js');
     await moveCommand(move.args);
   });
@@ -56,10 +63,11 @@ export function storeCommands(program: Command): void {
       .argument('<file>', 'a backup')
       .description(
         'Puts the data of a backup into an empty data folder, without a server, and gives them a new epoch: watches begin anew. It takes the settings of the store, as serve does.',
-      ),
+      )
+      .addHelpText('after', example(RESTORE)),
   );
   restore.action(async (file: string) => {
-    if (asksForHelp(restore.args)) return settingsHelp(restore, 'rollcall store restore FILE [settings]');
+    if (asksForHelp(restore.args)) return settingsHelp(restore, 'rollcall store restore FILE [settings]', RESTORE);
     if (file.startsWith('-')) throw new CommandFailed('store restore: the file comes before the settings', Exit.USAGE);
     const { restoreCommand } = await import('../../serve.js');
     await restoreCommand(file, restore.args.slice(1));
