@@ -60,7 +60,7 @@ export function fromKubernetes(file: string): Conversion {
 
 function documentsOf(file: string): ConfigMap[] {
   try {
-    return loadAll(readFileSync(file, 'utf8')).filter((one) => one !== null && typeof one === 'object') as ConfigMap[];
+    return loadAll(readFileSync(file, 'utf8')).filter((one) => one !== null && typeof one === 'object');
   } catch (error) {
     throw new CommandFailed(`${file}: cannot be read (${(error as Error).message.split('\n', 1)[0]})`, Exit.USAGE);
   }
