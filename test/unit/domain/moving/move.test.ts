@@ -145,6 +145,25 @@ test('the order of all revisions is the same after a move, however often it was 
   }
 });
 
+test('a move that is given after an undo which was cut off begins anew, and loses nothing', async () => {
+  const dice = new Dice(3);
+  const [source, target] = [await randomStore(dice), new MemoryStore(systemClock)];
+  const plan = await planMove(source);
+  let left = plan.steps.length - 5;
+  const onStep = (): void => {
+    if (--left === 0) throw new Error('cut off');
+  };
+  await assert.rejects(move(plan, { source, target, random: systemRandom, onStep }), { message: 'cut off' });
+  let commits = 0;
+  const cut = Object.create(target) as MemoryStore;
+  cut.list = (...args) => target.list(...args);
+  cut.get = (key) => target.get(key);
+  cut.commit = (txn) => (++commits > 2 ? Promise.reject(new Error('cut off')) : target.commit(txn));
+  await assert.rejects(undoMove(cut, systemRandom), { message: 'cut off' });
+  await move(plan, { source, target, random: systemRandom, onStep: () => undefined });
+  assert.deepEqual([...(await revisionsOf(target)).keys()], [...(await revisionsOf(source)).keys()]);
+});
+
 test('a move that does not fit is refused, and one that is undone leaves nothing', async () => {
   const dice = new Dice(1);
   const [source, other, target] = [await randomStore(dice), await randomStore(dice), new MemoryStore(systemClock)];
