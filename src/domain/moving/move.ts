@@ -135,7 +135,7 @@ export async function move(plan: Plan, { source, target, random, onStep }: MoveP
 /** Takes back a move that is not finished: the target is empty afterwards. Returns the number of keys that were deleted. */
 export async function undoMove(target: Store, random: Random): Promise<number> {
   if (!(await isMoveTarget(target))) throw new CannotMove('no move into this store is unfinished; nothing was changed');
-  // From here on nothing counts as written: a move that is given after an undo which was cut off begins anew.
+  // From here on nothing counts as written: a move that is given after an undo which was cut off begins from the first record.
   const { entry } = await target.get(MOVING_KEY);
   if (entry) {
     const writeId = random.id();
@@ -163,7 +163,7 @@ async function allKeys(store: Store): Promise<Map<string, Revision>> {
   return keys;
 }
 
-/** Commits what nobody else may come between, and returns its revision. */
+/** Commits what must not be refused, and returns its revision. */
 async function written(target: Store, txn: Txn): Promise<Revision> {
   const result = await target.commit(txn);
   if (!result.ok) throw new CannotMove('something else writes to the target');
