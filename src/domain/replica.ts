@@ -150,7 +150,7 @@ export function startReplica(surroundings: Surroundings): Replica {
   const successors = new Successors(addresses, table);
   const health = { catalog, commits, table, liveness, cluster, clock, counters, node };
   const seasoning = new Seasoning({ liveness, successors, protectionTimes: times, counters });
-  const limit = new FallLimit(catalog);
+  const limit = new FallLimit(health);
   const verdicts = { ...health, seasoning, limit };
   const judge = new Judge({ ...verdicts, successors, protectionTimes: times, telemetry: named('judge') });
   const seen = { catalog, table, liveness, times };

@@ -46,7 +46,10 @@ export class ProberThread implements Prober, Closeable {
   #nextId = 1;
   #nextNumber = 1;
   #thread: Worker | undefined;
+  /** Why the thread cannot probe, as it says itself. */
   #trouble: string | undefined;
+  /** Why there is no thread now, until the one that died is replaced. */
+  #dead: string | undefined;
   #own: readonly OwnPlace[] | undefined;
   #isClosed = false;
 
@@ -73,7 +76,7 @@ export class ProberThread implements Prober, Closeable {
   }
 
   trouble(): string | undefined {
-    return this.#trouble;
+    return this.#dead ?? this.#trouble;
   }
 
   /** Names the places that belong to the servers and their store. They are never probed. */
@@ -84,6 +87,7 @@ export class ProberThread implements Prober, Closeable {
 
   probe(target: ProbeTarget): Promise<ProbeResult> {
     if (this.#isClosed) return Promise.resolve(inconclusive('the server stops'));
+    if (this.#dead !== undefined) return Promise.resolve(inconclusive(this.#dead));
     this.#thread ??= this.#start();
     const id = this.#nextId++;
     // Orders of one turn of the event loop go together.
@@ -150,11 +154,12 @@ export class ProberThread implements Prober, Closeable {
 
   #ended(thread: Worker): void {
     if (this.#thread !== thread) return;
-    this.#trouble = 'the prober itself: its thread ended';
-    this.#endAll(this.#trouble);
+    this.#dead = 'the prober itself: its thread ended';
+    this.#endAll(this.#dead);
     this.parts.clock.after(RESTART_MS, () => {
       if (this.#thread !== thread || this.#isClosed) return;
       this.#thread = this.#start();
+      this.#dead = undefined;
       this.#trouble = undefined;
     });
   }

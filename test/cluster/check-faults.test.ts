@@ -117,9 +117,9 @@ test('E4: a dependency that all share turns 40 of 40 to 503: they are shown, and
     return instances.length === 40 && instances.every(({ health }) => health === Health.HEALTH_UNHEALTHY);
   }, 60_000);
   assert.ok((await discover(servers[0]!, { service: 'web' })).protection, 'it is said to be protected');
-  // Half of them are recorded, then the protection, and then the others. A server that sees the falls of the others late, as on a
-  // busy machine, records some more before the protection: the view is never near empty.
-  assert.ok(least.shown >= 10, `${least.shown} of 40 were shown at the least`);
+  // One more than half of them are recorded, then the protection, and then the others. It may be late: a server that sees the
+  // falls of the others late counts its own all the same.
+  assert.ok(least.shown >= 19, `${least.shown} of 40 were shown at the least`);
   status = 200;
   await eventually(async () => (await isUp(servers[1]!, 'web')) === 40, 60_000);
   await eventually(async () => !(await discover(servers[1]!, { service: 'web' })).protection, 60_000);

@@ -520,6 +520,20 @@ test('K2: an override outweighs a check, and a verdict is of no other incarnatio
   assert.equal(checks.state(), 'UNHEALTHY CHECK_FAILED');
 });
 
+test('E4: a member records its part of the falls of one moment, also while it does not see those of the others', async () => {
+  const checks = await Checks.ready();
+  checks.stage.peers = ['n2', 'n3'].map((node) => member(node, ProbeOutcome.PROBE_OUTCOME_FAIL));
+  const ids = Array.from({ length: 60 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id, { checks: [{ ...TCP, interval: { seconds: 3n, nanos: 0 } }] });
+  const failed = (): number => ids.filter((id) => checks.verdict(id) === 'FAILED').length;
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  for (const id of ids) checks.make(id, 'fail');
+  await checks.stage.untilTrue(() => failed() > 0, 10_000);
+  await checks.stage.pass(1_800);
+  assert.equal(failed(), 10, 'a third of 31, although the failures of the other members cannot be seen');
+  await checks.stage.untilTrue(() => failed() === ids.length, 60_000);
+});
+
 test('the record of a verdict goes after its instance', async () => {
   const checks = await Checks.ready();
   await checks.add('p1');
