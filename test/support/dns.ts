@@ -17,7 +17,11 @@ export class TestResolver {
 
   private constructor(private readonly addresses: ReadonlyMap<string, string>) {}
 
-  static async listen(t: TestContext, address: string, addresses: ReadonlyMap<string, string>): Promise<TestResolver> {
+  static async listen(
+    t: Pick<TestContext, 'after'>,
+    address: string,
+    addresses: ReadonlyMap<string, string>,
+  ): Promise<TestResolver> {
     const resolver = new TestResolver(addresses);
     const socket = resolver.#socket;
     socket.on('message', (query, { port, address: from }) => {

@@ -8,6 +8,8 @@ import { TestimonyKind } from '../../../../src/gen/rollcall/v1/cause.js';
 import { Health, HealthReason, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
 import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
+import { protectionBegun, protectionKey, writeProtection } from '../../../../src/model/protection.js';
+import { putTxn } from '../../../../src/store/store.js';
 import { canonicalIp } from '../../../../src/model/address.js';
 import { addressFor } from '../../../support/addresses.js';
 import { Stage } from '../../../support/stage.js';
@@ -451,6 +453,59 @@ test('K12: a service whose instances fail their checks at one event is protected
   await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 3 * INTERVAL_MS);
   await checks.stage.pass(20_000);
   assert.equal(recordedProtection(catalog.instances.scope('default', 'pay'))!.record.active, false);
+});
+
+test('K6: what a protection shows heals without damping', async () => {
+  const checks = await Checks.ready();
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id);
+  await checks.stage.pass(5 * 60_000); // they are seasoned
+  const all = (verdict: string): boolean => ids.every((id) => checks.verdict(id) === verdict);
+  const heals: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    for (const id of ids) checks.make(id, 'fail');
+    await checks.stage.untilTrue(() => all('FAILED'), 3 * DETECTION_MS);
+    assert.ok(ids.every((id) => checks.item(id)!.shownByProtection));
+    for (const id of ids) checks.make(id, 'pass');
+    heals.push(await checks.stage.untilTrue(() => all('PASSING'), 60_000));
+  }
+  assert.ok(Math.max(...heals) <= 2 * INTERVAL_MS, heals.join());
+});
+
+test('E4: a process that never passed its checks is no fall, although its service is new in every part', async () => {
+  const checks = await Checks.ready();
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id);
+  await checks.stage.pass(5 * 60_000); // they are seasoned
+  for (const id of ids) {
+    checks.make(id, 'fail');
+    await checks.stage.until(checks.stage.register({ id, incarnation: 'b', static: true, checks: [TCP] }));
+  }
+  await checks.stage.pass(2 * 60_000);
+  assert.ok(ids.every((id) => checks.verdict(id) === 'PENDING'));
+  assert.equal(recordedProtection(checks.stage.replica.catalog.instances.scope('default', 'pay')), undefined);
+});
+
+test('K12: nothing is removed against a protection that has just begun elsewhere', async () => {
+  const checks = await Checks.ready();
+  const deregisterAfter = { seconds: 200n, nanos: 0 };
+  await checks.add('p1', { checks: [{ ...TCP, deregisterAfter }] });
+  await checks.stage.pass(5 * 60_000); // it is seasoned
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  await checks.stage.pass(190_000);
+  const release = checks.stage.holdWatch();
+  const event = { fromRevision: 1n, before: 8 };
+  const record = protectionBegun(event, { writeId: 'other', wallMs: 0, node: 'n2' });
+  const value = writeProtection(record);
+  await checks.stage.until(checks.stage.store.commit(putTxn('other', protectionKey('default', 'pay'), value, 0n)));
+  await checks.stage.pass(20_000);
+  release();
+  await checks.stage.pass(1_000);
+  assert.equal(checks.item()!.removedAtMs, undefined);
+  assert.ok(checks.item()!.shownByProtection);
 });
 
 test('K13: while this server cannot probe, one that beats and reports itself healthy is ASSUMED, and others are not', async () => {
