@@ -473,19 +473,26 @@ test('K6: what a protection shows heals without damping', async () => {
   assert.ok(Math.max(...heals) <= 2 * INTERVAL_MS, heals.join());
 });
 
-test('E4: a process that never passed its checks is no fall, although its service is new in every part', async () => {
+test('E4: a process that never passed its checks is no fall: it begins no protection, and none shows it', async () => {
   const checks = await Checks.ready();
   checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
   const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
   for (const id of ids) await checks.add(id);
   await checks.stage.pass(5 * 60_000); // they are seasoned
-  for (const id of ids) {
+  const runsAnew = async (id: string): Promise<void> => {
     checks.make(id, 'fail');
     await checks.stage.until(checks.stage.register({ id, incarnation: 'b', static: true, checks: [TCP] }));
-  }
-  await checks.stage.pass(2 * 60_000);
-  assert.ok(ids.every((id) => checks.verdict(id) === 'PENDING'));
-  assert.equal(recordedProtection(checks.stage.replica.catalog.instances.scope('default', 'pay')), undefined);
+  };
+  const protection = () => recordedProtection(checks.stage.replica.catalog.instances.scope('default', 'pay'));
+  for (const id of ids.slice(0, 3)) await runsAnew(id);
+  await checks.stage.pass(60_000);
+  assert.deepEqual([checks.verdict('p0'), protection()], ['PENDING', undefined]);
+  for (const id of ids.slice(3)) checks.make(id, 'fail');
+  await checks.stage.untilTrue(() => protection()?.record.active === true, 3 * DETECTION_MS);
+  await runsAnew('p9');
+  await checks.stage.pass(60_000);
+  assert.deepEqual([checks.verdict('p9'), checks.item('p9')!.shownByProtection], ['PENDING', false]);
+  assert.deepEqual([checks.verdict('p3'), checks.item('p3')!.shownByProtection], ['FAILED', true]);
 });
 
 test('K12: nothing is removed against a protection that has just begun elsewhere', async () => {
