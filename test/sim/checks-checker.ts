@@ -380,13 +380,24 @@ export class ChecksChecker {
     return course;
   }
 
-  /** The moment from which on a server probed the incarnation by the checks that are defined. */
+  /**
+   * The moment from which on a server probed the incarnation by the checks that are defined. What it never saw, because it was behind
+   * and read several revisions at once, did not end that.
+   */
   #definedAt(by: string, state: Standing): number {
-    const { from } = this.#since(
-      state,
-      (one) => isSameRun(one, state) && one.definitionsText === state.definitionsText,
-    );
-    return this.#momentOf(by, from);
+    const states = this.facts.history.get(state.key) ?? [];
+    let first = state;
+    for (let i = states.indexOf(state) - 1; i >= 0; i--) {
+      const one = states[i]!;
+      if (isSameRun(one, state) && one.definitionsText === state.definitionsText) first = one;
+      else if (this.#hasSeen(by, one, states[i + 1]!)) break;
+    }
+    return this.#momentOf(by, first.from);
+  }
+
+  /** Returns true if a server saw a state before it saw the next one. */
+  #hasSeen(by: string, state: Standing, next: Standing): boolean {
+    return this.#sights.get(by)?.some(({ revision }) => revision >= state.from && revision < next.from) ?? false;
   }
 
   /** The moments at which servers saw revisions. */
