@@ -1,19 +1,14 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { eventually, temporaryFolder } from '../support/server.js';
+import { DEPLOY, python, ROOT, run, toolsFolder } from './tools.js';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const DEPLOY = join(ROOT, 'deploy');
 /** The user of the image, whom no machine knows. */
 const USER = 65_532;
-
-const run = (program: string, args: readonly string[], cwd = ROOT): string =>
-  execFileSync(program, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
 let packed: string | undefined;
 
@@ -112,19 +107,16 @@ test('an image serves as a user of its own from a root that cannot be written', 
 });
 
 test('the Dockerfile and the compose file are as their checkers want them', () => {
-  const tools = run('node', ['scripts/deploy-tools.js']).trim();
+  const tools = toolsFolder();
   assert.equal(run(join(tools, 'bin/hadolint'), [join(DEPLOY, 'image/Dockerfile')]), '');
-  const python = `
+  const program = `
 import json, sys, yaml, jsonschema
 schema = json.load(open(sys.argv[1])); document = yaml.safe_load(open(sys.argv[2]))
 jsonschema.validate(document, schema)
 print(" ".join(sorted(document["services"])))`;
-  const { stdout, stderr } = spawnSync(
-    'python3',
-    ['-c', python, join(tools, 'compose/config/compose_spec.json'), join(DEPLOY, 'compose/compose.yaml')],
-    { env: { ...process.env, PYTHONPATH: tools }, encoding: 'utf8' },
-  );
-  assert.equal(stdout.trim(), 'etcd-1 etcd-2 etcd-3 rollcall-1 rollcall-2 rollcall-3', stderr);
+  const schema = join(tools, 'compose/config/compose_spec.json');
+  const { output } = python(['-c', program, schema, join(DEPLOY, 'compose/compose.yaml')]);
+  assert.equal(output.trim(), 'etcd-1 etcd-2 etcd-3 rollcall-1 rollcall-2 rollcall-3');
 });
 
 test('every setting that a file of deploy/ names is one', () => {
@@ -135,7 +127,8 @@ test('every setting that a file of deploy/ names is one', () => {
   for (const file of readdirSync(DEPLOY, { recursive: true, encoding: 'utf8' })) {
     const path = join(DEPLOY, file);
     if (!statSync(path).isFile()) continue;
-    for (const [, variable] of readFileSync(path, 'utf8').matchAll(/\bROLLCALL_([A-Z0-9_]+)\b/g))
+    const text = readFileSync(path, 'utf8').replaceAll(/^\s*#.*$/gm, '');
+    for (const [, variable] of text.matchAll(/\bROLLCALL_([A-Z0-9_]+)\b/g))
       named.push(variable!.toLowerCase().replaceAll('_', '-'));
   }
   assert.ok(named.length > 0);

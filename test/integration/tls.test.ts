@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request as httpsRequest } from 'node:https';
 import { connect as connectPlain } from 'node:net';
@@ -261,4 +262,21 @@ test('certificates for trying out work as the command says, and are never writte
   assert.match(again.stderr, /ca\.crt exists; choose another folder/);
   assert.match(readFileSync(join(folder, 'ca.crt'), 'utf8'), /BEGIN CERTIFICATE/);
   assert.equal(runProgram('certs', 'demo').status, 2);
+});
+
+test('certificates for trying out have the names that are asked for, and no others', () => {
+  const folder = join(temporaryFolder(), 'certs');
+  const names = ['*.peers.example.org', 'rollcall.example.org', '10.0.0.11', 'fd00::11'];
+  const made = runProgram('certs', 'demo', folder, ...names.flatMap((name) => ['--name', name]));
+  assert.equal(made.status, 0, made.stderr);
+  const { subjectAltName } = new X509Certificate(readFileSync(join(folder, 'server.crt')));
+  const found = subjectAltName!.split(', ');
+  for (const name of ['DNS:*.peers.example.org', 'DNS:rollcall.example.org', 'IP Address:10.0.0.11', 'DNS:localhost'])
+    assert.ok(found.includes(name), `${name} in ${subjectAltName}`);
+  assert.equal(found.filter((name) => /^IP Address:FD00:0:0:0:0:0:0:11$/i.test(name)).length, 1, subjectAltName);
+  for (const wrong of ['a b', '*', 'a.*.b', '-a', '', 'a..b', 'x'.repeat(254)]) {
+    const refused = runProgram('certs', 'demo', join(temporaryFolder(), 'certs'), '--name', wrong);
+    assert.equal(refused.status, 1, wrong);
+    assert.match(refused.stderr, /is neither a host name, such as \*\.example\.org, nor an IP address/);
+  }
 });

@@ -3,6 +3,7 @@ import { CALLER_NAME, hashOf, newToken } from '../../access/tokens.js';
 import { VERSION } from '../../version.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { example } from '../output.js';
+import { several } from '../session.js';
 import { asksForHelp, settingsHelp, withSettings } from '../settings-command.js';
 
 /** The flag of serve that is no setting. */
@@ -57,11 +58,12 @@ tokens:
   certs
     .command('demo <dir>')
     .description('Makes certificates for trying out TLS: an authority, a server and a client.')
-    .action(async (folder: string) => {
+    .option('--name <host>', 'a further name or address of the server, such as *.example.org; may be repeated', several)
+    .action(async (folder: string, { name }: { readonly name?: readonly string[] }) => {
       if (folder === '') throw new CommandFailed('DIR must not be empty', Exit.USAGE);
       // Only this command loads the library for certificates.
       const { writeDemoCertificates } = await import('../../tls/demo.js');
-      const path = await writeDemoCertificates(folder);
+      const path = await writeDemoCertificates(folder, name);
       process.stdout
         .write(`${path} has certificates for trying out, valid for 30 days. Do not use them for anything else: the key of
 their authority, ca.key, lies beside them. Start a server with them, and call it:
@@ -72,7 +74,13 @@ their authority, ca.key, lies beside them. Start a server with them, and call it
   curl --cacert ${path}/ca.crt --cert ${path}/client.crt --key ${path}/client.key https://localhost:7401/v1/services
 `);
     })
-    .addHelpText('after', example('rollcall certs demo /tmp/rollcall-certs'));
+    .addHelpText(
+      'after',
+      example(
+        'rollcall certs demo /tmp/rollcall-certs',
+        "rollcall certs demo certs --name rollcall.example.org --name '*.servers.example.org' --name 10.0.0.11",
+      ),
+    );
 
   const proto = program
     .command('proto')
