@@ -239,9 +239,10 @@ export class ProtectionChecker {
     const everybody = [...this.facts.history.keys()].flatMap((key) => this.#presentOf(key, moment) ?? []);
     const present = everybody.filter(({ state }) => state.removal === undefined);
     const strict = wellSince > 0;
+    const isCertain = (fell: number): boolean => fell > wellSince && moment - fell < this.facts.times.memoryMs / 2;
     const fallen = present.filter(
       (one) =>
-        isFallen(one.state) && (!strict || countedFalls(one.state).every((fall) => whenOf(one, fall) > wellSince)),
+        isFallen(one.state) && (!strict || countedFalls(one.state).every((fall) => isCertain(whenOf(one, fall)))),
     );
     const up = present.filter(({ state, runBegan }) => {
       if (!isShown(state)) return false;
