@@ -38,11 +38,12 @@ export function configFileCommands(config: Command): void {
     .command('convert <system> <source> <dir>')
     .summary('turn the configs of another system into files')
     .description(
-      'Turns configs of consul (the file of "consul kv export"), kubernetes (ConfigMaps as "kubectl get configmaps -o yaml" prints them) or spring (a folder of Spring Cloud Config) into files for "config import", and reports what is lost or changed. Calls no server. DIR must be empty or new.',
+      'Turns configs of another system into files for "config import", and reports what is lost or changed. Calls no server. DIR must be empty or new. SYSTEM and SOURCE: apollo, the zip of its portal; consul, the file of "consul kv export"; kubernetes, ConfigMaps as "kubectl get configmaps -o yaml" prints them; nacos, the zip of its console; spring, a folder of Spring Cloud Config.',
     )
-    .action(async (system: string, source: string, folder: string) => {
+    .option('--environment <name>', 'the environment to convert, of an archive of Apollo that has several')
+    .action(async (system: string, source: string, folder: string, options: { readonly environment?: string }) => {
       const { convert } = await import('../actions/convert/convert.js');
-      const { configs, report } = convert(system, source, folder);
+      const { configs, report } = convert(system, source, folder, options);
       for (const line of report) process.stderr.write(`${plain(line)}\n`);
       process.stdout.write(`${configs} configs are in ${folder}, with ${report.length} remarks\n`);
     })

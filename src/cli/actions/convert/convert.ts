@@ -3,26 +3,37 @@ import { join } from 'node:path';
 import { CONFIG_KEY, GROUP, validName } from '../../../model/names.js';
 import { CommandFailed, Exit } from '../../exits.js';
 import { type FileConfig, writeGroup } from '../config-folder.js';
+import { fromApollo } from './apollo.js';
 import { fromConsul } from './consul.js';
-import type { Conversion, Found } from './found.js';
+import type { Conversion, ConvertOptions, Found } from './found.js';
 import { fromKubernetes } from './kubernetes.js';
+import { fromNacos } from './nacos.js';
 import { fromSpring } from './spring.js';
 
 /** The systems whose configs can be converted, and how each is read. */
-export const SYSTEMS: Readonly<Record<string, (source: string) => Conversion>> = {
+export const SYSTEMS: Readonly<Record<string, (source: string, options: ConvertOptions) => Conversion>> = {
+  apollo: fromApollo,
   consul: fromConsul,
   kubernetes: fromKubernetes,
+  nacos: fromNacos,
   spring: fromSpring,
 };
 
 /** Writes the configs of another system as files for `config import`, and returns a line for each thing that is lost or changed. */
-export function convert(system: string, source: string, folder: string): { configs: number; report: string[] } {
+export function convert(
+  system: string,
+  source: string,
+  folder: string,
+  options: ConvertOptions = {},
+): { configs: number; report: string[] } {
   const read = SYSTEMS[system];
   if (!read)
     throw new CommandFailed(`${JSON.stringify(system)} is none of ${Object.keys(SYSTEMS).join(', ')}`, Exit.USAGE);
+  if (options.environment !== undefined && system !== 'apollo')
+    throw new CommandFailed(`--environment: the configs of ${system} have no environments`, Exit.USAGE);
   if (existsSync(folder) && readdirSync(folder).length > 0)
     throw new CommandFailed(`${folder} is not empty: configs are written into a new folder`, Exit.USAGE);
-  const { found, report } = read(source);
+  const { found, report } = read(source, options);
   const lines = [...report];
   const groups = new Map<string, FileConfig[]>();
   const taken = new Map<string, string>();

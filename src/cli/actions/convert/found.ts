@@ -8,6 +8,12 @@ export interface Found {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/** The options of a conversion. */
+export interface ConvertOptions {
+  /** The environment to convert, of a source that has several. */
+  readonly environment?: string;
+}
+
 /** Everything that was found, and a line for each thing that is lost or changed. */
 export interface Conversion {
   readonly found: readonly Found[];
