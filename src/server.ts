@@ -1,3 +1,4 @@
+import type { MemberRecord } from './gen/rollcall/storage/v1/records.js';
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { openApi, openDispatcher } from './api/api.js';
@@ -93,7 +94,9 @@ export async function startServer(
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
     const node = settings.node ?? address;
-    const cluster = store.exclusive ? undefined : clusterSettings(settings, address, tlsFiles, accessHash);
+    const cluster = store.exclusive
+      ? undefined
+      : clusterSettings(settings, { address, httpPort, accessHash }, tlsFiles);
     const prober = settings.checks && closers.add(openProber(settings.checks, telemetry));
     const protectionTimes = { ...PROTECTION_TIMES, maxMs: settings.protectionMaxMs };
     const replica = closers.add(
@@ -101,11 +104,13 @@ export async function startServer(
     );
     if (prober) {
       const ports = [grpcPort, ...(httpPort === undefined ? [] : [httpPort])];
-      const others = (): NamedPlace[] => [
-        ...placesOfStore(settings.store),
-        ...replica.catalog.members.map(({ record }) => placeOf(record.address)),
+      const others = async (): Promise<NamedPlace[]> => [
+        ...(await store.places()).map((url) => placeOf(new URL(url).host)),
+        ...replica.catalog.members.flatMap(({ record }) => placesOf(record)),
       ];
-      closers.add(new OwnPlaces(systemClock, ports, others, (places) => prober.setOwn(places))).start();
+      const own = closers.add(new OwnPlaces(systemClock, ports, others, (places) => prober.setOwn(places)));
+      own.start();
+      replica.membership?.onMembers(() => own.look(), closers.addSignal());
     }
     const about = {
       version: VERSION,
@@ -202,9 +207,10 @@ function openProber(
   return new ProberThread({ settings, openMax, clock: systemClock, log: log.child('checks') });
 }
 
-/** The places of the store, which are never probed. */
-function placesOfStore(store: StoreSettings): NamedPlace[] {
-  return store.kind === 'etcd' ? store.endpoints.map((url) => placeOf(new URL(url).host)) : [];
+/** The ports of a member. */
+function placesOf({ address, httpPort }: MemberRecord): NamedPlace[] {
+  const place = placeOf(address);
+  return httpPort === 0 ? [place] : [place, { ...place, port: httpPort }];
 }
 
 /** The host and the port of an address. */
@@ -216,14 +222,13 @@ function placeOf(address: string): NamedPlace {
 /** The identity of this process in a cluster. */
 function clusterSettings(
   { tls }: Settings,
-  address: string,
+  own: Omit<ClusterSettings, 'connect'>,
   tlsFiles: TlsFiles,
-  accessHash: () => string,
 ): ClusterSettings {
   const peerTls = tls && { source: tlsFiles.of('peers')!, name: tls.peerName };
   const connect: ClusterSettings['connect'] = (proofs) =>
     peerConnector((target) => new GrpcPeerStub(target, peerTls, proofs));
-  return { address, accessHash, connect };
+  return { ...own, connect };
 }
 
 /** The files of TLS that the settings name, by use. */

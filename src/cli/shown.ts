@@ -1,8 +1,9 @@
 import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
+import { type CheckStatus, ProbeOutcome } from '../gen/rollcall/v1/check.js';
 import { Health, HealthReason, type Instance } from '../gen/rollcall/v1/instance.js';
 import { LIMITS } from '../model/limits.js';
 import { fromTimestamp } from '../model/time.js';
-import { ago, type Cell, span } from './output.js';
+import { ago, type Cell, plain, span } from './output.js';
 
 const COLORS = {
   [Health.HEALTH_HEALTHY]: 'green',
@@ -58,4 +59,19 @@ export async function everyPage<
     pageToken = answer.nextPageToken;
     if (pageToken === '') return { ...answer, [key]: entries };
   }
+}
+
+/** The last probe of a check: its name, when, the outcome, and its error or what holds the check up. */
+export function lastProbe({ check, node, results: [last], note }: CheckStatus): Cell[] {
+  const outcome = last ? ProbeOutcome[last.outcome].replace('PROBE_OUTCOME_', '').toLowerCase() : '-';
+  const words = [last?.error, note, node === '' && 'no server probes it now, or it did not answer'];
+  return [
+    plain(check!.name),
+    agoOf(last?.time),
+    outcome,
+    words
+      .filter(Boolean)
+      .map((one) => plain(String(one)))
+      .join('; ') || '-',
+  ];
 }

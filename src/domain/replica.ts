@@ -71,6 +71,8 @@ export interface Surroundings {
 export interface ClusterSettings {
   /** The address at which the others reach its PeerService: "host:port". */
   readonly address: string;
+  /** The port for HTTP of this process, at the same host. `undefined`: it has none. */
+  readonly httpPort: number | undefined;
   /** A short name for the text of the access file in force; empty without access control. */
   readonly accessHash: () => string;
   /** Connects to the others; its questions are proven by `proofs`. */
@@ -141,6 +143,7 @@ export function startReplica(surroundings: Surroundings): Replica {
       ...surroundings.cluster,
       connect: surroundings.cluster.connect(proofs),
       ...{ store, catalog, clock, random, node, telemetry: named('cluster') },
+      probes: surroundings.prober !== undefined,
       recent: () => table.recent(),
       relist: () => sync.relist(),
     });

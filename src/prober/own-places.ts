@@ -35,13 +35,18 @@ export class OwnPlaces implements Closeable {
     private readonly clock: Clock,
     private readonly ports: readonly number[],
     /** The places of the store and of the other servers now. */
-    private readonly others: () => readonly NamedPlace[],
+    private readonly others: () => Promise<readonly NamedPlace[]>,
     private readonly set: (places: readonly OwnPlace[]) => void,
   ) {}
 
   start(): void {
+    this.look();
+    this.#timer = this.clock.every(LOOK_MS, () => this.look());
+  }
+
+  /** Looks again: another server has come. */
+  look(): void {
     void this.#look();
-    this.#timer = this.clock.every(LOOK_MS, () => void this.#look());
   }
 
   close(): void {
@@ -49,7 +54,7 @@ export class OwnPlaces implements Closeable {
   }
 
   async #look(): Promise<void> {
-    const resolved = await Promise.all(this.others().map((place) => addressesOf(place)));
+    const resolved = await Promise.all((await this.others()).map((place) => addressesOf(place)));
     this.set([...atEveryAddress(this.ports), ...resolved.flat()]);
   }
 }

@@ -16,6 +16,12 @@ const PROGRAM = new URL('thread.js', import.meta.url);
 const THREAD_MEMORY_MB = 256;
 /** The wait before a thread that died is replaced. */
 const RESTART_MS = 1_000;
+/**
+ * The most probes of one address that begin within a second. A machine with a hundred instances, each with a check every two
+ * seconds, takes as many. Further ones wait for their turn, so that intervals grow.
+ */
+export const PER_ADDRESS_MAX = 50;
+const PER_ADDRESS_WINDOW_MS = 1_000;
 /** The share of the file descriptors of the process that open probes may take. */
 const FILES_SHARE = 1 / 4;
 
@@ -43,6 +49,9 @@ export class ProberThread implements Prober, Closeable {
   #forgotten: number[] = [];
   #probes: number[] = [];
   #targets = new Map<number, ProbeTarget>();
+  /** The probes of each address that began within the present second. */
+  readonly #begun = new Map<string, number>();
+  #windowEndsMs = -Infinity;
   #nextId = 1;
   #nextNumber = 1;
   #thread: Worker | undefined;
@@ -73,6 +82,18 @@ export class ProberThread implements Prober, Closeable {
   refusal({ address, port, registrant }: ProbeTarget): string | undefined {
     if (isIP(address) === 0) return undefined;
     return refusalOf(this.#rule, this.parts.settings.onlyRegistrants, registrant, address, port, this.#own ?? []);
+  }
+
+  mayBegin({ address }: ProbeTarget): boolean {
+    const nowMs = this.parts.clock.now();
+    if (nowMs >= this.#windowEndsMs) {
+      this.#begun.clear();
+      this.#windowEndsMs = nowMs + PER_ADDRESS_WINDOW_MS;
+    }
+    const count = this.#begun.get(address) ?? 0;
+    if (count >= PER_ADDRESS_MAX) return false;
+    this.#begun.set(address, count + 1);
+    return true;
   }
 
   trouble(): string | undefined {

@@ -18,8 +18,11 @@ const CANARY_EVERY_MS = 1_000;
 const CANARY_TIMEOUT_MS = 1_000;
 /** Reports are sent together so often. */
 const REPORT_EVERY_MS = 50;
-/** The most probes of one address that begin within a second: a target must not be flooded. Further ones wait. */
-const PER_ADDRESS_MAX = 20;
+/**
+ * The most probes of one address that begin within a second, where several names have it: twice what the main thread lets begin by
+ * the address that an instance gives. Further ones wait.
+ */
+const PER_ADDRESS_MAX = 100;
 const PER_ADDRESS_WINDOW_MS = 1_000;
 
 const TIMEOUT = 'TIMEOUT';

@@ -77,6 +77,9 @@ export interface Store extends Closeable {
    */
   copy(): Promise<StoreCopy | CopyTool>;
 
+  /** The URLs at which the store listens, for clients and among its members, as far as they are known. Never rejects. */
+  places(): Promise<readonly string[]>;
+
   /** Returns the health of the store, as far as this process knows it. */
   health(): StoreHealth;
 }

@@ -274,7 +274,7 @@ export class ChecksChecker {
     const { fails } = this.#course(by, state, definition);
     if (fails < definition.unhealthy) return { ...base, violation: `K1: only ${fails} failures in a row` };
     const round = (this.#rounds.get(`${by} ${key} ${definition.name}`) ?? []).at(-1);
-    const alone = this.#share(by);
+    const alone = this.#share(by, 'known');
     const failedAt = [by];
     let asked: ReadonlySet<string> = new Set();
     if (round && this.#isOfStreak(by, state, definition, round)) {
@@ -291,14 +291,14 @@ export class ChecksChecker {
     return this.#course(by, state, definition, round.at).fails >= definition.unhealthy;
   }
 
-  /** Why a server that is alone should record no failure now. */
-  #share(by: string): string | undefined {
+  /** Why a server that is alone should record no failure now: `known` are the instances that have passed before. */
+  #share(by: string, of: 'known' | 'every'): string | undefined {
     let all = 0;
     let failing = 0;
     for (const key of this.facts.history.keys()) {
       const state = this.#seen(by, key);
       if (!state || state.removal !== undefined || state.definitions.length === 0) continue;
-      if (state.check === VERDICTS.FAILED) continue;
+      if (state.check === VERDICTS.FAILED || (of === 'known' && state.check === VERDICTS.PENDING)) continue;
       if (!state.definitions.some((one) => this.#course(by, state, one).last)) continue;
       all++;
       if (state.definitions.some((one) => this.#course(by, state, one).last === 'FAIL')) failing++;
@@ -351,7 +351,7 @@ export class ChecksChecker {
     if (state.check !== VERDICTS.PENDING) return 'K13: it is not pending';
     if (state.silent) return 'K13: it is silent';
     if (state.reported !== 0 && state.reported !== 1) return 'K13: it does not report itself healthy';
-    const isOurs = this.facts.isInTrouble(by) || this.#share(by) !== undefined;
+    const isOurs = this.facts.isInTrouble(by) || this.#share(by, 'every') !== undefined;
     return isOurs ? undefined : 'K13: nothing is wrong with the server';
   }
 

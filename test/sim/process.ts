@@ -141,6 +141,7 @@ export class SimProcess {
       past: (range, until, signal) => arrives(store.past(range, until, signal)),
       copy: () => arrives(store.copy()),
       join: (key, value, also) => arrives(store.join(key, value, also)),
+      places: () => store.places(),
       health: () => store.health(),
       close: () => undefined,
       watch: async function* (after, signal) {

@@ -71,7 +71,7 @@ export class ClusterStage {
       selfBeat: process.selfBeat(),
       protectionTimes: PROTECTION,
       node,
-      cluster: { address: node, accessHash: () => '', connect: () => this.#connect },
+      cluster: { address: node, httpPort: undefined, accessHash: () => '', connect: () => this.#connect },
     });
     const member: Member = { node, replica, process, counts, values, wallOffMs: 0 };
     this.members.push(member);

@@ -349,6 +349,11 @@ export class MemoryStore implements Store {
     if (keeping) keeping.renews = false;
   }
 
+  /** It listens nowhere. */
+  places(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   health(): StoreHealth {
     return { unreachableSinceMs: this.#outage ? this.#outageSinceMs : undefined, writable: true };
   }

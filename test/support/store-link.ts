@@ -188,6 +188,10 @@ export class StoreLink implements Store {
     return this.member;
   }
 
+  places(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   health(): StoreHealth {
     return { unreachableSinceMs: this.#unreachableSinceMs, writable: true };
   }

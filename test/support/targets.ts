@@ -19,6 +19,8 @@ export class Targets implements Prober {
   readonly states = new Map<string, TargetState>();
   /** The addresses that were probed, in order. */
   readonly probed: string[] = [];
+  /** The addresses of which no further probe may begin now. */
+  readonly busy = new Set<string>();
   room = Infinity;
   ours: string | undefined;
   open = 0;
@@ -35,6 +37,10 @@ export class Targets implements Prober {
 
   refusal(): undefined {
     return undefined;
+  }
+
+  mayBegin({ address }: ProbeTarget): boolean {
+    return !this.busy.has(address);
   }
 
   hasRoom(): boolean {

@@ -53,7 +53,7 @@ export class CheckResults {
       summary: summaryOf(item, mayKnowWho),
       checks: definitions.map((check) => {
         const found = probed.find((one) => one.check!.name === check.name);
-        const none = { node: '', results: [], failedInRow: 0, passedInRow: 0, nextIn: undefined };
+        const none = { node: '', results: [], failedInRow: 0, passedInRow: 0, nextIn: undefined, note: '' };
         return { ...(found ?? none), check, ofService, results: (found?.results ?? []).slice(0, resultsMax) };
       }),
     };
@@ -69,6 +69,7 @@ export class CheckResults {
     const { checker, node } = this.replica;
     const tracked = checker.mine(instanceKey(namespace, service, id));
     if (!tracked) return [];
+    const note = checker.noteOn(tracked);
     return tracked.states.map((state) => {
       const nextInMs = checker.nextInMs(state);
       return {
@@ -76,6 +77,7 @@ export class CheckResults {
         results: state.results.map(toResult),
         ...{ failedInRow: state.fails, passedInRow: state.passes },
         nextIn: nextInMs === undefined ? undefined : toDuration(nextInMs),
+        note,
       };
     });
   }

@@ -1,10 +1,10 @@
 import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
-import { Health } from '../../gen/rollcall/v1/instance.js';
+import { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
-import { agoOf, everyPage, healthCell } from '../shown.js';
+import { agoOf, everyPage, healthCell, lastProbe } from '../shown.js';
 
 /** The flags that define one check. Times are in seconds. */
 export interface CheckFlags {
@@ -42,6 +42,9 @@ export function checkOf(flags: CheckFlags): Partial<HealthCheck> | undefined {
   return check as Partial<HealthCheck>; // the client fills the fields of nested messages
 }
 
+/** The most instances that wait for their first pass, of which the last probe is asked for. */
+const ASKED_MAX = 20;
+
 const wordOf = (verdict: CheckVerdict): string => CheckVerdict[verdict].replace('CHECK_VERDICT_', '').toLowerCase();
 
 /** Shows the verdicts on the checks of a service, or the last probes of one instance. */
@@ -56,7 +59,8 @@ export async function showChecks(
       const { summary, checks } = answer;
       if (!summary) return `${service}/${id} has no checks\n`;
       const because = [summary.check, summary.error].filter(Boolean).map(plain).join(': ');
-      const head = `${service}/${id}  ${wordOf(summary.verdict)}${because && ` (${because})`}\n`;
+      const notes = [...new Set(checks.map(({ note }) => note).filter(Boolean))].map((note) => `${plain(note)}\n`);
+      const head = `${service}/${id}  ${wordOf(summary.verdict)}${because && ` (${because})`}\n${notes.join('')}`;
       const rows = checks.flatMap(({ check, node, results, nextIn }) => {
         const next = nextIn ? `in ${(fromDuration(nextIn) / 1_000).toFixed(0)} s` : '-';
         const of = `${plain(check!.name)}, by ${plain(node) || 'nobody'}, next ${next}`;
@@ -75,17 +79,42 @@ export async function showChecks(
     (page) => client.registry.listInstances({ ...page, namespace, service }, { signal }),
     'instances',
   );
-  await show('registry.listInstances', answer, () =>
-    table(
-      ['INSTANCE', 'HEALTH', 'CHECKS', 'NOTE'],
-      answer.instances.map((one): Cell[] => [
-        `${one.service}/${one.id}`,
-        healthCell(one),
-        one.checks.map(({ name }) => plain(name)).join(', ') || 'of the service, if any',
-        one.health === Health.HEALTH_HEALTHY ? '-' : plain(one.healthNote) || '-',
-      ]),
+  const { services } = await everyPage(
+    (page) => client.registry.listServiceChecks({ ...page, namespace }, { signal }),
+    'services',
+  );
+  const shared = services.find((one) => one.service === service && one.checks.length > 0);
+  if (answer.instances.length === 0 && !shared)
+    throw new CommandFailed(`${service} has no instances and no checks`, Exit.NOT_FOUND);
+  const pending = answer.instances.filter((one) => one.healthReason === HealthReason.HEALTH_REASON_CHECK_PENDING);
+  const notes = new Map(
+    await Promise.all(
+      pending.slice(0, ASKED_MAX).map(async ({ id }) => {
+        const { checks } = await client.registry.getCheckResults({ namespace, service, id }, { signal });
+        return [id, checks.map((one) => lastProbe(one).slice(1).join(' ')).join('; ')] as const;
+      }),
     ),
   );
+  const ofService = shared && shared.checks.map(wordsOf).join(', ');
+  await show('registry.listInstances', answer, () => {
+    const comment = shared?.comment ? ` (${plain(shared.comment)})` : '';
+    const head = ofService === undefined ? '' : `of the service: ${ofService}${comment}\n\n`;
+    const rows = answer.instances.map((one): Cell[] => [
+      `${one.service}/${one.id}`,
+      healthCell(one),
+      one.checks.map(wordsOf).join(', ') || (ofService === undefined ? 'none' : 'of the service'),
+      notes.get(one.id) ?? (one.health === Health.HEALTH_HEALTHY ? '-' : plain(one.healthNote) || '-'),
+    ]);
+    return head + (rows.length === 0 ? 'no instances\n' : table(['INSTANCE', 'HEALTH', 'CHECKS', 'NOTE'], rows));
+  });
+}
+
+/** A check in a few words. */
+function wordsOf({ name, probe, interval, endpoint }: HealthCheck): string {
+  const kind = probe?.$case ?? 'tcp';
+  const path = probe?.$case === 'http' ? ` ${probe.value.path}` : '';
+  const every = interval ? ` every ${fromDuration(interval) / 1_000} s` : '';
+  return plain(`${name === kind ? '' : `${name}: `}${kind}${path}${endpoint === '' ? '' : ` at ${endpoint}`}${every}`);
 }
 
 /** Defines the check of a service. */

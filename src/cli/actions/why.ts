@@ -1,14 +1,15 @@
 import { type Ground, Presence, type TransitionSource, type WhyResponse } from '../../gen/rollcall/v1/admin_service.js';
 import { type Cause, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
-import { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
+import { Health, HealthReason, type Instance } from '../../gen/rollcall/v1/instance.js';
 import { type Transition, TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { LIMITS } from '../../model/limits.js';
 import { fromDuration, fromTimestamp } from '../../model/time.js';
 import { CallError } from '../../client/call-error.js';
+import type { Client } from '../../client/client.js';
 import { Exit, type ExitCode } from '../exits.js';
 import { type Cell, list, plain, table, warn } from '../output.js';
 import type { Session } from '../session.js';
-import { agoOf, stateOf } from '../shown.js';
+import { agoOf, lastProbe, stateOf } from '../shown.js';
 import { instanceNamed } from './overrides.js';
 
 /** The wait before the events are followed again. */
@@ -47,8 +48,16 @@ export async function why({ client, show, namespace, signal, flags }: Session<Wh
   };
   const answer = await client.admin.why(request, { signal });
   if (answer.unanswered.length > 0) warn(`these servers did not answer: ${answer.unanswered.join(', ')}`);
-  await show('admin.why', answer, () => picture(name, answer));
+  const checks = answer.instance && (await probesOf(client, answer.instance, signal));
+  await show('admin.why', answer, () => picture(name, answer) + (checks ?? ''));
   process.exitCode = EXITS[answer.presence] ?? Exit.NOT_FOUND;
+}
+
+/** The last probe of each check of an instance, and what holds it up. Empty without checks, or without the right to see them. */
+async function probesOf(client: Client, { namespace, service, id }: Instance, signal: AbortSignal): Promise<string> {
+  const answer = await client.registry.getCheckResults({ namespace, service, id }, { signal }).catch(() => undefined);
+  if (!answer || answer.checks.length === 0) return '';
+  return `\n${table(['CHECK', 'LAST PROBE', 'OUTCOME', 'NOTE'], answer.checks.map(lastProbe))}`;
 }
 
 function picture(name: string, answer: WhyResponse): string {

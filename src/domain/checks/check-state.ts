@@ -31,6 +31,8 @@ export class CheckState {
   clean = 0;
   /** The outcome of the last probe. `undefined`: there was none since this member became the checker of the instance. */
   outcome: ProbeOutcome | undefined;
+  /** True if a probe has passed since this member began to count. */
+  hasPassed = false;
   /** Rounds in a row in which another server saw it pass. */
   seenElsewhere = 0;
   /** The newest first. */
@@ -60,6 +62,7 @@ export class CheckState {
     this.certificateEndsMs = result.certificateEndsMs ?? this.certificateEndsMs;
     const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
     if (!isFail && !isPass(result)) return;
+    this.hasPassed ||= !isFail;
     this.fails = isFail ? this.fails + 1 : 0;
     this.passes = isFail ? 0 : this.passes + 1;
     this.degraded = result.outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED ? this.degraded + 1 : 0;
@@ -68,6 +71,7 @@ export class CheckState {
 
   /** Counts from zero again: the failures were refuted, or another server saw what came before. */
   forgetStreaks(): void {
+    this.hasPassed = false;
     this.fails = 0;
     this.passes = 0;
     this.degraded = 0;

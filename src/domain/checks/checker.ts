@@ -33,6 +33,8 @@ const INCONCLUSIVE_WINDOW_MS = 60_000;
 const INCONCLUSIVE_PROBES = 20;
 /** A dispute between two servers raises an alarm after this. */
 const DISAGREE_MS = 5 * 60_000;
+/** Why a server without a prober cannot probe. */
+const OFF = 'no server probes: checks are off (--checks)';
 /** The most instances that an alarm names. */
 const NAMED_MAX = 5;
 
@@ -54,6 +56,8 @@ interface Look {
   readonly rest: Iterator<Tracked, undefined>;
   readonly denied: string[];
   readonly disputed: string[];
+  /** The instances that this member is the checker of. */
+  mine: number;
 }
 
 /** A check whose probe is due. */
@@ -87,10 +91,9 @@ export class Checker implements Closeable {
     const { catalog, cluster, clock, prober } = this.parts;
     const { signal } = this.#stop;
     catalog.subscribe('other', (change) => this.#take(change), signal);
-    if (!prober) return;
     cluster.onMembers(() => this.#divideAgain(), signal);
     this.#ticking = clock.every(TICK_MS, () => {
-      this.#tick(prober);
+      if (prober) this.#tick(prober);
       this.#lookOn(prober);
     });
   }
@@ -140,6 +143,25 @@ export class Checker implements Closeable {
     return dueMs === Infinity ? undefined : Math.max(0, dueMs - this.parts.liveness.nowMs);
   }
 
+  /** Why an instance that this member is the checker of is not probed, or its failures are not recorded. Empty: nothing holds it up. */
+  noteOn(tracked: Tracked): string {
+    const { prober, verdicts, share } = this.parts;
+    const trouble = prober ? prober.trouble() : OFF;
+    if (trouble !== undefined) return trouble;
+    if (
+      tracked.states.some(
+        ({ isOpen, dueMs }) => !isOpen && dueMs !== Infinity && dueMs < this.parts.liveness.nowMs - LOOK_MS,
+      )
+    )
+      return 'it waits for its turn: this server has more probes to make than it may begin';
+    const isFailing = tracked.states.some((state) => state.isFailing);
+    if (!isFailing || tracked.isFailed || tracked.isPending) return '';
+    const { failing, all } = share.known;
+    if (verdicts.isHeld)
+      return `its failure is held: ${failing} of ${all} instances fail at once, and no other server can be asked`;
+    return tracked.wasHeldBack ? 'its failure is held for a moment: many of its service fail at once' : '';
+  }
+
   #take(change: CatalogChange): void {
     if (change.cause === 'RESET') {
       for (const tracked of this.#tracked.values()) this.#drop(tracked);
@@ -185,14 +207,14 @@ export class Checker implements Closeable {
   /** Begins to probe an instance that is this member's now, and stops for one that is another's. */
   #divide(tracked: Tracked): void {
     const { cluster, prober } = this.parts;
-    const isMine = prober !== undefined && cluster.checks(tracked.item.key);
+    const isMine = cluster.checks(tracked.item.key);
     if (isMine === tracked.isMine) return;
     tracked.isMine = isMine;
     tracked.forgetStreaks();
     if (!isMine) return this.#disarm(tracked);
     for (const state of tracked.states) {
       this.#owner.set(state, tracked);
-      this.#arm(state, tracked.isPending ? this.#firstInMs() : state.phaseMs(this.parts.clock.wall()));
+      if (prober) this.#arm(state, tracked.isPending ? this.#firstInMs() : state.phaseMs(this.parts.clock.wall()));
     }
   }
 
@@ -223,13 +245,13 @@ export class Checker implements Closeable {
       const tracked = this.#owner.get(state);
       if (tracked) this.#waiting.push({ tracked, state });
     }
-    let begun = 0;
-    for (const { tracked, state } of this.#waiting) {
-      if (!prober.hasRoom()) break;
-      begun++;
-      if (this.#owner.get(state) === tracked && !state.isOpen) this.#probe(prober, tracked, state);
-    }
-    if (begun > 0) this.#waiting = this.#waiting.slice(begun);
+    // In the order in which they were due, but none waits for another one's address.
+    this.#waiting = this.#waiting.filter(({ tracked, state }) => {
+      if (this.#owner.get(state) !== tracked || state.isOpen) return false;
+      if (!prober.hasRoom() || !prober.mayBegin(state.target)) return true;
+      this.#probe(prober, tracked, state);
+      return false;
+    });
   }
 
   #probe(prober: Prober, tracked: Tracked, state: CheckState): void {
@@ -271,20 +293,22 @@ export class Checker implements Closeable {
   }
 
   /** Looks at some of the instances that this member probes: each in turn, about once a second. */
-  #lookOn(prober: Prober): void {
+  #lookOn(prober: Prober | undefined): void {
     const { nowMs, pauses } = this.parts.liveness;
     if (pauses.size > 0) return;
     if (!this.#look) {
       if (nowMs < this.#nextLookMs) return;
       this.#nextLookMs = nowMs + LOOK_MS;
-      this.#look = { rest: this.#tracked.values(), denied: [], disputed: [] };
+      this.#look = { rest: this.#tracked.values(), denied: [], disputed: [], mine: 0 };
     }
-    const trouble = prober.trouble();
+    const trouble = prober ? prober.trouble() : OFF;
     const count = Math.max(LOOK_LEAST, Math.ceil((this.#tracked.size * TICK_MS) / LOOK_MS));
     for (let i = 0; i < count; i++) {
       const next: IteratorResult<Tracked, undefined> = this.#look.rest.next();
       if (next.done) return this.#lookedAtAll(this.#look, trouble);
-      if (next.value.isMine) this.#lookAt(next.value, this.#look, trouble);
+      if (!next.value.isMine) continue;
+      this.#look.mine++;
+      this.#lookAt(next.value, this.#look, trouble);
     }
   }
 
@@ -299,20 +323,21 @@ export class Checker implements Closeable {
       disputed.push(`${name} (${dispute.node} reaches it)`);
   }
 
-  #lookedAtAll({ denied, disputed }: Look, trouble: string | undefined): void {
+  #lookedAtAll({ denied, disputed, mine }: Look, trouble: string | undefined): void {
     this.#look = undefined;
     this.#raise(ALARMS.CHECK_TARGETS_DENIED, denied.length > 0 && `not probed: ${nameSome(denied, NAMED_MAX)}`);
     const text = `fail here and pass at another server: ${nameSome(disputed, NAMED_MAX)}`;
     this.#raise(ALARMS.CHECKS_DISAGREE, disputed.length > 0 && text);
     this.#alarmHeld();
     this.#alarmBehind();
-    this.#alarmInconclusive(trouble);
+    this.#alarmInconclusive(trouble === OFF && mine === 0 ? undefined : trouble);
   }
 
   #alarmHeld(): void {
     const { verdicts, share } = this.parts;
     const cure = 'ReleaseChecks takes them for passing; another server can confirm failures';
-    const text = `${share.failing} of ${share.all} instances fail their checks at once: ${cure}`;
+    const { failing, all } = share.known;
+    const text = `${failing} of ${all} instances fail their checks at once: ${cure}`;
     this.#raise(ALARMS.CHECKS_HELD, verdicts.isHeld && text);
   }
 

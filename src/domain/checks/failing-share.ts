@@ -5,14 +5,8 @@ import type { Tracked } from './tracked.js';
 const SHARE_MAX = 0.3;
 const NUMBER_MAX = 3;
 
-/**
- * Counts the instances that this member has probed since it became the checker of them, and those of them whose last probe
- * failed. An instance that is recorded as failed counts in neither.
- *
- * Where no other member can be asked, many failures at once mean that the fault is here.
- */
-export class FailingShare {
-  /** Each instance that counts, and whether it fails. */
+/** Counts instances, and those of them that fail. */
+class Tally {
   readonly #counted = new Map<Tracked, boolean>();
   #failing = 0;
 
@@ -28,18 +22,42 @@ export class FailingShare {
     return this.#failing > NUMBER_MAX && this.#failing > this.#counted.size * SHARE_MAX;
   }
 
+  note(tracked: Tracked, fails: boolean): void {
+    this.#failing += Number(fails) - Number(this.#counted.get(tracked) ?? false);
+    this.#counted.set(tracked, fails);
+  }
+
+  drop(tracked: Tracked): void {
+    if (this.#counted.get(tracked)) this.#failing--;
+    this.#counted.delete(tracked);
+  }
+}
+
+/**
+ * Counts the instances that this member has probed since it became the checker of them, and those of them whose last probe
+ * failed. An instance that is recorded as failed counts in neither.
+ *
+ * Where no other member can be asked, many failures at once mean that the fault is here.
+ */
+export class FailingShare {
+  /** Those that have passed before. One that never came up says nothing about what has happened to the others. */
+  readonly known = new Tally();
+  /** Those that have not passed yet too: where this server reaches nobody, all of a new rollout fail. */
+  readonly every = new Tally();
+
   /** Takes in the present state of an instance: after each probe of it, and whenever it is taken over or its verdict changes. */
   note(tracked: Tracked): void {
     const outcomes = tracked.states.flatMap(({ outcome }) => outcome ?? []);
     if (!tracked.isMine || tracked.isFailed || outcomes.length === 0) return this.drop(tracked);
     const fails = outcomes.includes(ProbeOutcome.PROBE_OUTCOME_FAIL);
-    this.#failing += Number(fails) - Number(this.#counted.get(tracked) ?? false);
-    this.#counted.set(tracked, fails);
+    this.every.note(tracked, fails);
+    if (tracked.isPending) this.known.drop(tracked);
+    else this.known.note(tracked, fails);
   }
 
   /** An instance that this member does not probe any more. */
   drop(tracked: Tracked): void {
-    if (this.#counted.get(tracked)) this.#failing--;
-    this.#counted.delete(tracked);
+    this.known.drop(tracked);
+    this.every.drop(tracked);
   }
 }

@@ -4,7 +4,7 @@ import type { Commits } from '../../catalog/commits.js';
 import { type Testimony, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
 import { CheckVerdict, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { ReportedState } from '../../gen/rollcall/v1/instance.js';
-import { checkKey, judgedCheck, serviceChecksKey, type Verdict, writeCheck } from '../../model/check.js';
+import { checkKey, isRelease, judgedCheck, serviceChecksKey, type Verdict, writeCheck } from '../../model/check.js';
 import { RollcallError } from '../../model/errors.js';
 import { failedForLong, reportedState } from '../../model/instance.js';
 import { overrideKey } from '../../model/override.js';
@@ -13,7 +13,7 @@ import { fromDuration, toDuration } from '../../model/time.js';
 import type { Compare, Txn } from '../../store/store.js';
 import type { FallLimit } from '../health/fall-limit.js';
 import type { LivenessClock } from '../health/liveness-clock.js';
-import type { LivenessTable } from '../health/liveness-table.js';
+import type { LivenessEntry, LivenessTable } from '../health/liveness-table.js';
 import type { Cluster, Jury } from '../health/peers.js';
 import type { Seasoning } from '../health/seasoning.js';
 import type { CheckState } from './check-state.js';
@@ -34,6 +34,8 @@ const SEEN_ROUNDS = 2;
 const ANSWER_MORE_MS = 500;
 /** An instance that waits for its first pass this long may be taken for passing while the servers cannot probe. */
 const ASSUME_AFTER_MS = 30_000;
+/** How long a server looks back to a release: as long as falls count together. By then one of its own would have passed. */
+const RELEASED_MS = 10 * 60_000;
 /** The most testimonies that a record keeps, and the bytes of an error in it. */
 const TESTIMONIES_MAX = 8;
 const ERROR_CHARS = 256;
@@ -107,7 +109,7 @@ export class Verdicts {
   look(tracked: Tracked, trouble: string | undefined): void {
     this.#timeIllness(tracked);
     if (tracked.isBusy) return;
-    const isOurs = trouble !== undefined || this.isHeld;
+    const isOurs = trouble !== undefined || (this.parts.share.every.isTooMany && this.#isAlone);
     if (isOurs && this.#mayAssume(tracked)) this.#assume(tracked);
     else if (this.#isOverdue(tracked)) this.#begin(this.#remove(tracked));
     else if (tracked.states.some(({ isFailing }) => isFailing)) this.consider(tracked);
@@ -115,7 +117,11 @@ export class Verdicts {
 
   /** True while no failure is recorded, because this member is alone and too many instances fail at once. */
   get isHeld(): boolean {
-    return this.parts.share.isTooMany && this.parts.cluster.jury()?.others.length === 0;
+    return this.parts.share.known.isTooMany && this.#isAlone;
+  }
+
+  get #isAlone(): boolean {
+    return this.parts.cluster.jury()?.others.length === 0;
   }
 
   #suspect(tracked: Tracked, state: CheckState): void {
@@ -226,7 +232,7 @@ export class Verdicts {
         results: await peer.probe(queries, timeoutMs).catch(() => undefined),
       })),
     );
-    const isHeld = others.length === 0 && this.parts.share.isTooMany;
+    const isHeld = others.length === 0 && this.parts.share.known.isTooMany;
     return cases.filter((one, i) => {
       const { tracked, state, item, testimonies } = one;
       const own = state.results[0];
@@ -283,10 +289,20 @@ export class Verdicts {
       verdict: CheckVerdict.CHECK_VERDICT_FAILED,
       check: state.check.name,
       error: state.error.slice(0, ERROR_CHARS),
-      seasoned: entry !== undefined && seasoning.isSeasoned(entry),
+      seasoned: entry !== undefined && seasoning.isSeasoned(entry) && this.#hasStood(tracked, state, entry),
       cause: { decidedBy: node, testimonies },
     };
     return { tracked, item, verdict };
+  }
+
+  /**
+   * Returns true if the instance was well because it passed, and not because an operator said so a moment ago: one that never came up
+   * would else count as a fall as often as it is released.
+   */
+  #hasStood({ item }: Tracked, state: CheckState, entry: LivenessEntry): boolean {
+    const record = item.checks.item;
+    if (!record || !isRelease(record) || state.hasPassed) return true;
+    return this.parts.liveness.nowMs - entry.failedMs >= RELEASED_MS;
   }
 
   async #heal(steps: readonly Step[]): Promise<void> {

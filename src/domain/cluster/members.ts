@@ -108,7 +108,9 @@ export class Members {
     const { members } = catalog;
     const ids = members.map(({ name }) => name);
     this.#judges.elect(ids);
-    this.#checkers.elect(ids);
+    // If no member probes, one of them must still say so of each instance.
+    const probing = members.filter(({ record }) => !record.probesNothing).map(({ name }) => name);
+    this.#checkers.elect(probing.length > 0 ? probing : ids);
     for (const member of members) if (member.name !== id) links.to(member);
     this.changed.call();
   }

@@ -58,6 +58,10 @@ export interface MembershipParts {
   /** The address at which the PeerService of this process listens. */
   readonly address: string;
   readonly connect: PeerConnector;
+  /** The port for HTTP of this process. `undefined`: it has none. */
+  readonly httpPort: number | undefined;
+  /** True if this process probes health checks. */
+  readonly probes: boolean;
   /** A short name for the text of the access file in force; empty without access control. */
   readonly accessHash: () => string;
   /** The beats within their TTL. */
@@ -309,7 +313,7 @@ export class Membership implements Cluster, Closeable {
   }
 
   #record(handedOverTo: readonly MemberRef[]): MemberRecord {
-    const { random, node, address, accessHash } = this.parts;
+    const { random, node, address, httpPort = 0, probes, accessHash } = this.parts;
     return {
       writeId: random.id(),
       id: this.id,
@@ -318,6 +322,8 @@ export class Membership implements Cluster, Closeable {
       protocolVersion: PROTOCOL_VERSION,
       handedOverTo: [...handedOverTo],
       accessHash: accessHash(),
+      httpPort,
+      probesNothing: !probes,
     };
   }
 

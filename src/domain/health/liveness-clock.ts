@@ -46,6 +46,11 @@ export class LivenessClock {
     return this.clock.now();
   }
 
+  /** The wall clock, in milliseconds. It may be wrong, and other servers may have another one. */
+  get wallMs(): number {
+    return this.clock.wall();
+  }
+
   /** The reasons of the present pause, each with its monotonic start. Empty while the clock runs. */
   get pauses(): ReadonlyMap<PauseReason, number> {
     return this.#pauses;

@@ -1,7 +1,11 @@
+import { fromTimestamp } from '../../model/time.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
 import type { InstanceItem } from '../../model/instance.js';
 import type { Revision } from '../../store/store.js';
 import type { LivenessClock } from './liveness-clock.js';
+
+/** How far the wall clocks of two servers may lie apart. */
+const WALL_SKEW_MS = 5 * 60_000;
 
 /** How long after a disturbance (such as a start) every TTL begins: time for clients to find a server again. */
 export const GRACE_MS = 30_000;
@@ -172,6 +176,15 @@ export class LivenessTable {
     entry.heardElsewhereMs = Math.max(entry.heardElsewhereMs, this.clock.nowMs - ageMs);
   }
 
+  /**
+   * How long ago a check of an instance was recorded as failed, at the least. Unlike a silent instance, one that fails its checks stays
+   * registered, so that one which is found at a start may have failed days ago.
+   */
+  #failedForMs({ checks: { item } }: InstanceItem): number {
+    const time = item?.record.time;
+    return time ? Math.max(0, this.clock.wallMs - fromTimestamp(time) - WALL_SKEW_MS) : 0;
+  }
+
   /** Takes in a record that changed now or, if `found`, that existed when this process started. */
   recordSeen(item: InstanceItem, found: boolean): LivenessEntry {
     const known = this.#entries.get(item.key);
@@ -198,7 +211,7 @@ export class LivenessTable {
       placedMs: found ? -Infinity : stamp,
       fellMs: stamp,
       foundSilent: found && item.record.silent,
-      failedMs: stamp,
+      failedMs: found ? stamp - this.#failedForMs(item) : stamp,
       foundFailed: found,
       keptFromMs: stamp,
     };

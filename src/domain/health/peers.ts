@@ -57,7 +57,7 @@ export interface Cluster {
   jury(): Jury | undefined;
   /** Returns true if this member judges the instances of that service. */
   judges(namespace: string, service: string): boolean;
-  /** Returns true if this member probes the instance at that key. */
+  /** Returns true if this member is the checker of the instance at that key. It probes it, if it probes at all. */
   checks(key: string): boolean;
   /** The reason why no heartbeat may be acknowledged now. `undefined` if heartbeats may be. */
   fenced(): string | undefined;

@@ -151,6 +151,11 @@ export class EmbeddedStore implements Store {
     };
   }
 
+  /** It listens nowhere. */
+  places(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
+
   health(): StoreHealth {
     return { unreachableSinceMs: undefined, writable: !this.#disk.isFull };
   }

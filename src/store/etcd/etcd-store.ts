@@ -39,6 +39,8 @@ import { ALARMS, HISTOGRAMS } from '../instruments.js';
 
 /** How often etcd is probed for a sign of life. Answers to reads report an age, which is as exact as this interval. */
 const PROBE_MS = 3_000;
+/** How long each endpoint has to name the members of etcd. */
+const ASK_PLACES_MS = 2_000;
 /** A key without a meaning, outside the watched range. */
 const PROBE_KEY = `${UNWATCHED_ROOT}write-probe`;
 
@@ -156,6 +158,16 @@ export class EtcdStore implements Store {
   copy(): Promise<CopyTool> {
     const { endpoints } = this.options.connection;
     return Promise.resolve({ command: `etcdctl --endpoints ${endpoints[0]} snapshot save FILE` });
+  }
+
+  async places(): Promise<readonly string[]> {
+    const answers = await this.#endpoints.each(
+      (etcd, _, options) => etcd.cluster.memberList({}, options),
+      ASK_PLACES_MS,
+    );
+    const members = answers.find((answer) => answer !== undefined)?.members ?? [];
+    const urls = members.flatMap(({ clientURLs, peerURLs }) => [...clientURLs, ...peerURLs]);
+    return [...new Set([...this.#endpoints.urls, ...urls])];
   }
 
   async join(key: string, value: Uint8Array, also: readonly Write[] = []): Promise<Member> {

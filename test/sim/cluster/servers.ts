@@ -147,7 +147,7 @@ export class Servers {
       protectionTimes: SHORT_PROTECTION,
       node,
       ...(this.targets && { prober: this.targets.prober(node, name, process) }),
-      cluster: { address: node, accessHash: () => '', connect: () => this.#connector(server) },
+      cluster: { address: node, httpPort: undefined, accessHash: () => '', connect: () => this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);
     void server.replica.catalog.whenReady().then(() => scene.checker.ready(name));

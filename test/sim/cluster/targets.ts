@@ -116,6 +116,7 @@ export class Targets {
     return {
       probe: (target) => this.#probe(node, name, process, open, target),
       refusal: () => undefined,
+      mayBegin: () => true,
       hasRoom: () => open.size < ROOM && this.#ownFaults.get(node) !== 'no room',
       trouble: () => (this.isInTrouble(node) ? 'no file descriptors' : undefined),
     };

@@ -60,6 +60,12 @@ class Checks {
     return this.stage.untilTrue(() => this.verdict(id) === verdict, withinMs);
   }
 
+  /** Why an instance is not probed, or its failure is not recorded. */
+  note(id: string): string {
+    const { checker } = this.stage.replica;
+    return checker.noteOn(checker.mine(this.item(id)!.key)!);
+  }
+
   revision(): bigint {
     return this.stage.store.revision;
   }
@@ -332,6 +338,35 @@ test('K1: alone, failures that come in one moment are held from the first on tha
   assert.ok(failed.length <= 3, `${failed.length} failures were recorded`);
 });
 
+test('K1: alone, instances that never came up do not hold up the failures of others', async () => {
+  const checks = await Checks.ready();
+  for (const id of ['n1', 'n2', 'n3', 'n4']) {
+    checks.make(id, 'fail');
+    await checks.add(id);
+  }
+  for (const id of ['l1', 'l2', 'l3', 'l4']) await checks.add(id);
+  await checks.untilVerdict('PASSING', 5_000, 'l4');
+  checks.make('l4', 'fail');
+  await checks.untilVerdict('FAILED', 2 * DETECTION_MS, 'l4');
+  assert.equal(checks.stage.count('CHECKS_HELD'), 0);
+});
+
+test('a failure that is held says so beside its probes', async () => {
+  const checks = await Checks.ready();
+  const ids = Array.from({ length: 5 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id);
+  await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  assert.equal(checks.note('p0'), '');
+  for (const id of ids) checks.make(id, 'fail');
+  await checks.stage.pass(2 * DETECTION_MS);
+  assert.equal(
+    checks.note('p0'),
+    'its failure is held: 5 of 5 instances fail at once, and no other server can be asked',
+  );
+  checks.targets.ours = 'no file descriptors';
+  assert.equal(checks.note('p0'), 'no file descriptors');
+});
+
 test('K7: turning checks on hides no instance, and one that registers later is PENDING', async () => {
   const checks = await Checks.ready();
   await checks.add('old', { checks: [] });
@@ -473,6 +508,64 @@ test('K6: what a protection shows heals without damping', async () => {
   assert.ok(Math.max(...heals) <= 2 * INTERVAL_MS, heals.join());
 });
 
+test('E4: one that never passed is no fall after its release either, and one that has passed since is', async () => {
+  for (const passes of [false, true]) {
+    const checks = await Checks.ready();
+    checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+    const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+    for (const id of ids) {
+      checks.make(id, 'fail');
+      await checks.add(id);
+    }
+    await checks.stage.pass(5 * 60_000); // they are registered for long
+    const all = { namespace: 'default', service: 'pay', id: '' };
+    await checks.stage.until(checks.stage.replica.serviceChecks.release(all, SIGNED));
+    if (passes) {
+      for (const id of ids) checks.make(id, 'pass');
+      await checks.stage.pass(2 * INTERVAL_MS);
+      for (const id of ids) checks.make(id, 'fail');
+    }
+    await checks.stage.untilTrue(() => ids.every((id) => checks.verdict(id) === 'FAILED'), 6 * DETECTION_MS);
+    await checks.stage.pass(5_000);
+    const protection = recordedProtection(checks.stage.replica.catalog.instances.scope('default', 'pay'));
+    assert.equal(protection?.record.active ?? false, passes);
+  }
+});
+
+test('E4: failures that a start finds count as long as they may be of one event, and not for ever', async () => {
+  for (const [minutes, isProtected] of [
+    [1, true],
+    [12, false],
+  ] as const) {
+    const checks = await Checks.ready();
+    checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
+    const services = { a: ['a1', 'a2'], b: ['b1', 'b2'] };
+    for (const [service, ids] of Object.entries(services)) for (const id of ids) await checks.add(id, { service });
+    await checks.stage.pass(5 * 60_000);
+    const scopes = () =>
+      Object.keys(services).map((name) => checks.stage.replica.catalog.instances.scope('default', name)!);
+    const failed = (): number =>
+      scopes()
+        .flatMap((scope) => [...scope.live()])
+        .filter((one) => one.checks.verdict === CheckVerdict.CHECK_VERDICT_FAILED).length;
+    // Two events, and neither is widespread: the first is over when the second comes.
+    for (const [ids, minutesLater] of [
+      [services.a, 11],
+      [services.b, minutes],
+    ] as const) {
+      const before = failed();
+      for (const id of ids) checks.make(id, 'fail');
+      await checks.stage.untilTrue(() => failed() === before + 2, 3 * DETECTION_MS);
+      await checks.stage.pass(minutesLater * 60_000);
+    }
+    const isActive = (): boolean => scopes().some((scope) => recordedProtection(scope)?.record.active === true);
+    assert.equal(isActive(), false);
+    await checks.stage.start();
+    await checks.stage.pass(60_000);
+    assert.equal(isActive(), isProtected, `${minutes} min`);
+  }
+});
+
 test('E4: a process that never passed its checks is no fall: it begins no protection, and none shows it', async () => {
   const checks = await Checks.ready();
   checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL)];
@@ -534,6 +627,38 @@ test('K13: while this server cannot probe, one that beats and reports itself hea
   checks.targets.ours = undefined;
   for (const id of ['beats', 'still', 'starts']) checks.make(id, 'pass');
   await checks.untilVerdict('PASSING', 2 * INTERVAL_MS, 'beats');
+});
+
+test('K13: where no server probes, one that beats and reports itself healthy is ASSUMED, and an alarm says why', async () => {
+  const checks = new Checks();
+  await checks.stage.start();
+  assert.equal(checks.stage.count('CHECKS_INCONCLUSIVE'), 0);
+  await checks.add('beats', { static: false });
+  await checks.add('still');
+  for (let s = 0; s < 40; s++) {
+    await checks.stage.pass(1_000);
+    await checks.stage.until(checks.stage.beat({ id: 'beats', incarnation: 'a' }));
+  }
+  assert.deepEqual([checks.verdict('beats'), checks.verdict('still')], ['ASSUMED', 'PENDING']);
+  assert.equal(checks.stage.count('CHECKS_INCONCLUSIVE'), 1);
+  assert.equal(checks.note('still'), 'no server probes: checks are off (--checks)');
+});
+
+test('K10: probes of an address that has enough of them wait for their turn, and hold up no others', async () => {
+  const checks = await Checks.ready();
+  for (const id of ['p1', 'p2', 'p3']) await checks.add(id);
+  await checks.stage.untilTrue(() => ['p1', 'p2', 'p3'].every((id) => checks.verdict(id) === 'PASSING'), 5_000);
+  const [one, other] = ['p1', 'p2'].map((id) => canonicalIp(addressFor(id)));
+  checks.targets.busy.add(one!);
+  const from = checks.targets.probed.length;
+  await checks.stage.pass(3 * INTERVAL_MS);
+  const probed = checks.targets.probed.slice(from);
+  assert.deepEqual([probed.filter((ip) => ip === one).length, probed.filter((ip) => ip === other).length], [0, 3]);
+  assert.equal(checks.verdict('p1'), 'PASSING', 'that says nothing about it');
+  assert.match(checks.note('p1'), /^it waits for its turn/);
+  checks.targets.busy.clear();
+  await checks.stage.pass(100);
+  assert.equal(checks.targets.probed.slice(from).filter((ip) => ip === one).length, 1, 'and no slot is made up for');
 });
 
 test('a limitation makes an instance DEGRADED after as many probes as a failure needs, and hides it from no view', async () => {
