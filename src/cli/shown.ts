@@ -61,17 +61,15 @@ export async function everyPage<
   }
 }
 
-/** The last probe of a check: its name, when, the outcome, and its error or what holds the check up. */
-export function lastProbe({ check, node, results: [last], note }: CheckStatus): Cell[] {
-  const outcome = last ? ProbeOutcome[last.outcome].replace('PROBE_OUTCOME_', '').toLowerCase() : '-';
-  const words = [last?.error, note, node === '' && 'no server probes it now, or it did not answer'];
-  return [
-    plain(check!.name),
-    agoOf(last?.time),
-    outcome,
-    words
-      .filter(Boolean)
-      .map((one) => plain(String(one)))
-      .join('; ') || '-',
-  ];
+/** The last probe of a check, in words: its outcome, its error, and what holds the check up. */
+export function lastProbeWords({ node, results: [last], note }: CheckStatus): { outcome: string; words: string } {
+  const outcome = last ? ProbeOutcome[last.outcome].replace('PROBE_OUTCOME_', '').toLowerCase() : 'not probed';
+  const words = [last?.error ?? '', note, node === '' ? 'no server probes it now, or it did not answer' : ''];
+  return { outcome, words: words.filter(Boolean).map(plain).join('; ') };
+}
+
+/** The last probe of a check, as a row of a table. */
+export function lastProbe(status: CheckStatus): Cell[] {
+  const { outcome, words } = lastProbeWords(status);
+  return [plain(status.check!.name), agoOf(status.results[0]?.time), outcome, words || '-'];
 }

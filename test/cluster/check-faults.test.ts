@@ -153,6 +153,34 @@ test('K3: a server without file descriptors finds nobody dead, and takes heartbe
   await eventually(async () => !(await alarmsOf(server)).includes('CHECKS_INCONCLUSIVE'), 90_000);
 });
 
+test('K9: no server probes a port of another one, or of the store', async (t) => {
+  const etcd = await startEtcd(t);
+  const servers = await Promise.all(NODES.map((node) => startWith(t, [...onEtcd(etcd.endpoints), '--node', node], [])));
+  const grpc = servers.map(({ address }) => Number(address.split(':')[1]));
+  const http = servers.map(({ url }) => Number(new URL(url).port));
+  const ports = [...grpc, ...http, Number(new URL(etcd.endpoints[0]!).port), etcd.peerPorts[0]!];
+  // Several instances at each port, so that each server is the checker of some.
+  const ids = ports.flatMap((port) => Array.from({ length: 6 }, (_, i) => ({ id: `p${port}-${i}`, port })));
+  for (const { id, port } of ids) {
+    const place = { address: '127.0.0.1', port, liveness: Liveness.LIVENESS_STATIC };
+    await register(servers[0]!, { instance: { service: 'own', id, ...place, checks: [TCP] }, incarnation: 'a' });
+  }
+  const checkers = new Set<string>();
+  for (const { id } of ids) {
+    const probed = await eventually(async () => {
+      const { checks } = await getCheckResults(servers[1]!, { service: 'own', id });
+      return checks[0]?.results[0] && checks[0];
+    }, 30_000);
+    checkers.add(probed.node);
+    assert.deepEqual(
+      [...new Set(probed.results.map(({ outcome }) => ProbeOutcome[outcome]))],
+      ['PROBE_OUTCOME_DENIED'],
+      id,
+    );
+  }
+  assert.deepEqual([...checkers].sort(), NODES);
+});
+
 test('K9: a listener at an address that is never probed gets no packet, whatever a resolver says', () => {
   // The address exists only in a network of the server's own, where the test program talks to it through the command line.
   const resolv = join(temporaryFolder(), 'resolv.conf');

@@ -1,3 +1,4 @@
+import type { Prober } from '../../src/domain/checks/prober.js';
 import { once } from 'node:events';
 import { addressFor } from './addresses.js';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
@@ -50,13 +51,14 @@ export class ClusterStage {
   }
 
   /** Starts a replica, and waits until it has joined, for `withinMs` at most. */
-  async start(node: string, withinMs = 5_000): Promise<Member> {
-    const member = this.begin(node);
+  async start(node: string, withinMs = 5_000, prober?: Prober): Promise<Member> {
+    const member = this.begin(node, prober);
     await this.until(member.replica.ready, withinMs);
     return member;
   }
 
-  begin(node: string): Member {
+  /** Starts a replica. Without a prober it does not probe. */
+  begin(node: string, prober?: Prober): Member {
     const process = new SimProcess(this.world);
     const random: Random = { id: () => `${node}-${this.#next++}`, fraction: () => 0.5 };
     const counts = new Map<string, number>();
@@ -71,6 +73,7 @@ export class ClusterStage {
       selfBeat: process.selfBeat(),
       protectionTimes: PROTECTION,
       node,
+      ...(prober && { prober }),
       cluster: { address: node, httpPort: undefined, accessHash: () => '', connect: () => this.#connect },
     });
     const member: Member = { node, replica, process, counts, values, wallOffMs: 0 };

@@ -110,6 +110,8 @@ export class EtcdCluster {
   constructor(
     readonly nodes: readonly EtcdNode[],
     private readonly tls: EtcdTls | undefined,
+    /** The ports at which the members reach one another. */
+    readonly peerPorts: readonly number[],
   ) {
     this.admin = client(
       nodes.map(({ url }) => url),
@@ -229,7 +231,11 @@ export async function openEtcd({
     return new EtcdNode(`n${i}`, ports[2 * i]!, [...own, ...args], join(folder, `n${i}`), scheme);
   });
   for (const node of nodes) node.start();
-  const cluster = new EtcdCluster(nodes, tls);
+  const cluster = new EtcdCluster(
+    nodes,
+    tls,
+    ports.filter((_, i) => i % 2 === 1),
+  );
   await cluster.healthy();
   return cluster;
 }

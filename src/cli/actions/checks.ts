@@ -4,7 +4,7 @@ import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
-import { agoOf, everyPage, healthCell, lastProbe } from '../shown.js';
+import { agoOf, everyPage, healthCell, lastProbeWords } from '../shown.js';
 
 /** The flags that define one check. Times are in seconds. */
 export interface CheckFlags {
@@ -91,7 +91,8 @@ export async function showChecks(
     await Promise.all(
       pending.slice(0, ASKED_MAX).map(async ({ id }) => {
         const { checks } = await client.registry.getCheckResults({ namespace, service, id }, { signal });
-        return [id, checks.map((one) => lastProbe(one).slice(1).join(' ')).join('; ')] as const;
+        const words = checks.map(lastProbeWords).map((one) => [one.outcome, one.words].filter(Boolean).join(': '));
+        return [id, words.join(', ')] as const;
       }),
     ),
   );

@@ -13,7 +13,7 @@ export function checkFlags(command: Command): Command {
     .option('--check-endpoint <name>', 'probe this endpoint of the instance (default: its port)')
     .option('--check-tls', 'probe with TLS')
     .option('--check-interval <time>', 'time between two probes, 2s to 10m (default: 10s)', upTo('10m'))
-    .option('--check-timeout <time>', 'how long a probe may take, up to 30s (default: 3s)', upTo('30s'))
+    .option('--check-timeout <time>', 'how long a probe may take, 1s to 30s (default: 3s)', upTo('30s'))
     .option(
       '--check-failures <count>',
       'failed probes in a row before the others are asked (default: 3)',
@@ -22,7 +22,7 @@ export function checkFlags(command: Command): Command {
     .option('--check-passes <count>', 'passed probes in a row that heal (default: 2)', wholeNumber(1, 10))
     .option(
       '--check-removes-after <time>',
-      'remove the instance after it has failed for this time (default: never)',
+      'remove the instance after it has failed for this time: 1m to 7d, and five times what finding it takes (default: never)',
       upTo('7d'),
     );
 }

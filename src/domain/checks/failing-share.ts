@@ -42,7 +42,7 @@ class Tally {
 export class FailingShare {
   /** Those that have passed before. One that never came up says nothing about what has happened to the others. */
   readonly known = new Tally();
-  /** Those that have not passed yet too: where this server reaches nobody, all of a new rollout fail. */
+  /** Those that have not passed yet too: where this server reaches no target, all of a new rollout fail. */
   readonly every = new Tally();
 
   /** Takes in the present state of an instance: after each probe of it, and whenever it is taken over or its verdict changes. */

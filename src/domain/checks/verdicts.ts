@@ -297,7 +297,7 @@ export class Verdicts {
 
   /**
    * Returns true if the instance was well because it passed, and not because an operator said so a moment ago: one that never came up
-   * would else count as a fall as often as it is released.
+   * would else count as a fall after each release.
    */
   #hasStood({ item }: Tracked, state: CheckState, entry: LivenessEntry): boolean {
     const record = item.checks.item;

@@ -12,6 +12,7 @@ import { protectionKey } from '../../../../src/model/protection.js';
 import { EPOCH_KEY } from '../../../../src/model/store-facts.js';
 import { PROTECTION } from '../../../sim/process.js';
 import { ClusterStage, type Member } from '../../../support/cluster-stage.js';
+import { Targets } from '../../../support/targets.js';
 
 const TTL_MS = 3_000;
 const GRACE_MS = 30_000;
@@ -383,3 +384,19 @@ test('all others report an unreachable member before any instance falls silent; 
 });
 
 const judgesPay = ({ replica }: Member): boolean => replica.membership!.judges('default', 'pay');
+
+test('K5: the instances are divided among the servers that probe, and among all if none does', async () => {
+  const stage = new ClusterStage();
+  const none = await stage.start('n1');
+  const keys = Array.from({ length: 60 }, (_, i) => `w/i/default/pay/p${i}`);
+  const countOf = ({ replica }: Member): number => keys.filter((key) => replica.membership!.checks(key)).length;
+  assert.equal(countOf(none), keys.length, 'one must say that nobody probes');
+  const [first, second] = [
+    await stage.start('n2', 5_000, new Targets()),
+    await stage.start('n3', 5_000, new Targets()),
+  ];
+  await stage.pass(1_000);
+  assert.equal(countOf(none), 0);
+  assert.equal(countOf(first) + countOf(second), keys.length);
+  assert.ok(countOf(first) > 10 && countOf(second) > 10, `${countOf(first)} and ${countOf(second)}`);
+});
