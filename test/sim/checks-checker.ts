@@ -108,7 +108,7 @@ export class ChecksChecker {
     listed(this.#probes, `${by} ${key} ${check}`).push({ ...probe, read: this.next(), time: this.facts.now() });
   }
 
-  /** A server is not the one that probes an instance: what it has read of it counts no longer. */
+  /** A server is not the one that probes an instance, or has just become it: what it has read of it counts no longer. */
   notMine(by: string, key: string): void {
     this.#notMineAt.set(`${by} ${key}`, this.next());
   }

@@ -153,12 +153,19 @@ export class Servers {
     void server.replica.catalog.whenReady().then(() => scene.checker.ready(name));
     const { catalog, freshness } = server.replica;
     let sights: { revision: bigint; at: number }[] = [];
+    const mine = new Set<string>();
     const look = ({ cause, revision }: CatalogChange): void => {
       if (cause === 'RESET') sights = [];
       else sights.push({ revision, at: world.now });
       const { checks, history } = scene.checker;
       checks.saw(name, cause === 'RESET' ? undefined : revision);
-      for (const key of history.keys()) if (!server.replica.checker.mine(key)) checks.notMine(name, key);
+      for (const key of history.keys()) {
+        // A result that comes while another server is the checker counts neither then nor later.
+        const [was, is] = [mine.has(key), server.replica.checker.mine(key) !== undefined];
+        if (!was || !is) checks.notMine(name, key);
+        if (is) mine.add(key);
+        else mine.delete(key);
+      }
     };
     catalog.subscribe('other', look, new AbortController().signal);
     server.sawAt = (revision) => sights.find((sight) => sight.revision >= revision)?.at ?? Infinity;
