@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.js';
 import { adminCommands } from './commands/admin.js';
+import { bridgeCommands } from './commands/bridge.js';
 import { checkCommands } from './commands/checks.js';
 import { completionCommand } from './commands/completion.js';
 import { configCommands } from './commands/config.js';
@@ -19,6 +20,7 @@ const GROUPS: readonly (readonly [title: string, add: (program: Command) => void
   ['Server:', localCommands],
   ['Server:', storeCommands],
   ['Services:', registryCommands],
+  ['Services:', bridgeCommands],
   ['Configs:', configCommands],
   ['Operators:', adminCommands],
   ['Operators:', whyCommands],

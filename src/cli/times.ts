@@ -18,3 +18,12 @@ export const upTo =
     if (found > seconds(max)) throw new InvalidArgumentError(`It must be ${max} at most.`);
     return found;
   };
+
+/** Reads a time between two bounds, in milliseconds. */
+export const betweenMs =
+  (min: string, max: string) =>
+  (text: string): number => {
+    const found = seconds(text);
+    if (found < seconds(min) || found > seconds(max)) throw new InvalidArgumentError(`It must be ${min} to ${max}.`);
+    return found * 1_000;
+  };

@@ -5,7 +5,7 @@ import { runClusterSeeds, tell } from './run.js';
 import { ClusterSimulation } from './simulation.js';
 
 const FROM = Number(process.env['ROLLCALL_SIM_FROM'] ?? 1);
-const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 20_000 : 20));
+const SEEDS = Number(process.env['ROLLCALL_SIM_SEEDS'] ?? (process.env['ROLLCALL_TEST_LONG'] ? 20_000 : 10));
 /** With fewer worlds than this something may well not have happened. */
 const SEEDS_ENOUGH = 500;
 

@@ -1,0 +1,30 @@
+import type { ReportedState } from '../../../gen/rollcall/v1/instance.js';
+
+/** An instance as a foreign registry has it, with the names of that registry. */
+export interface ForeignInstance {
+  readonly service: string;
+  readonly id: string;
+  /** Names this registration of it: one that was registered again has another value. */
+  readonly created: string;
+  readonly address: string;
+  readonly port: number;
+  /** The port for TLS, if it has one besides. */
+  readonly securePort?: number;
+  readonly tags: readonly string[];
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly version?: string;
+  readonly zone?: string;
+  readonly weight?: number;
+  readonly state: ReportedState;
+  /** Why it is in this state, in the words of the registry. Empty if they say nothing. */
+  readonly note: string;
+}
+
+/** A foreign registry. */
+export interface ForeignRegistry {
+  /** Its name, such as "consul". */
+  readonly kind: string;
+  /** Reads all instances. Rejects if the registry does not answer, or not as it should. */
+  read(signal: AbortSignal): Promise<readonly ForeignInstance[]>;
+  close(): void;
+}
