@@ -117,7 +117,7 @@ module.exports = {
       to: { path: '^src/telemetry/otlp', dependencyTypesNot: ['dynamic-import'] },
     },
     onlyFrom('one-importer-of-jose', 'node_modules/jose/', '^src/access/'),
-    onlyFrom('one-importer-of-zod', 'node_modules/zod/', '^src/access/access-schema'),
+    onlyFrom('zod-only-for-foreign-documents', 'node_modules/zod/', '^src/(access/access-schema|cli/actions/bridge/)'),
     {
       name: 'access-is-loaded-only-with-an-access-file',
       severity: 'error',
@@ -134,7 +134,11 @@ module.exports = {
       from: { path: '^src', pathNot: '^src/tls/demo' },
       to: { path: '^src/tls/(authority|demo)', dependencyTypesNot: ['dynamic-import'] },
     },
-    onlyFrom('one-importer-of-prom-client', 'node_modules/prom-client/', '^src/telemetry/'),
+    onlyFrom(
+      'prom-client-only-in-telemetry-and-bridges',
+      'node_modules/prom-client/',
+      '^src/(telemetry|cli/actions/bridge)/',
+    ),
     onlyFrom('one-importer-of-etcd3', 'node_modules/(etcd3|cockatiel)/', '^src/store/etcd/'),
     onlyFrom('grpc-only-in-its-edge-and-in-etcd', 'node_modules/@grpc/', '^src/(edges/grpc|store/etcd|client)/'),
     onlyFrom('one-importer-of-commander', 'node_modules/commander/', '^src/cli/'),
