@@ -256,6 +256,25 @@ test('a bridge mirrors Eureka: every status, its ports and its zone', async (t) 
   );
 });
 
+test('a bridge mirrors the recorded answer of a real Eureka', async (t) => {
+  const server = await startServer(t);
+  const cli = new CommandLine(t, server.address);
+  const source = await Answering.start(t);
+  // Of spring-cloud-netflix-eureka-server 4.3.0.
+  source.answers.set('/eureka/apps', JSON.parse(readFileSync(join(FIXTURES, '../eureka/apps.json'), 'utf8')));
+  await bridge(cli, 'eureka', `${source.url}/eureka`);
+  await eventually(async () => (await namesOf(server, 'eureka')).length === 4);
+  const shown = (await allOf(server, 'eureka')).map(({ service, id, port, version, locality, reported }) =>
+    [`${service}/${id}`, port, version, locality?.zone, ReportedState[reported!.state]].join(' '),
+  );
+  assert.deepEqual(shown, [
+    'one/o1 8080 2.1 eu-1a REPORTED_STATE_DRAINING',
+    'pay-service/h1:pay:8080 8080 2.1 eu-1a REPORTED_STATE_HEALTHY',
+    'pay-service/h2:pay:8080 8080 2.1 eu-1a REPORTED_STATE_STARTING',
+    'pay-service/h3-odd-pay 8080 2.1 eu-1a REPORTED_STATE_UNHEALTHY',
+  ]);
+});
+
 test('a bridge that is told wrong says what is wrong', async (t) => {
   const server = await startServer(t);
   const cli = new CommandLine(t, server.address);
