@@ -1,12 +1,12 @@
 import { CallError } from '../../../client/call-error.js';
 import type { Client } from '../../../client/client.js';
 import { type HeartbeatItem, RejectionReason } from '../../../gen/rollcall/v1/heartbeat.js';
-import type { Instance } from '../../../gen/rollcall/v1/instance.js';
 import { Code } from '../../../model/errors.js';
 import { LIMITS } from '../../../model/limits.js';
 import { everyPage } from '../../shown.js';
 import type { ForeignInstance, ForeignRegistry } from './foreign.js';
-import { LABEL, type Mirrored, mirrored } from './mirrored.js';
+import { inParallel } from './in-parallel.js';
+import { LABEL, keyOf, type Mirrored, mirroredAll } from './mirrored.js';
 
 /** An instance is removed once this number of answers in a row did not have it. */
 const MISSED_MAX = 2;
@@ -119,8 +119,8 @@ export class Bridge {
       kept.missed = wanted.has(key) ? 0 : kept.missed + 1;
       if (kept.missed >= MISSED_MAX) missing.push(kept);
     }
-    await inParallel([...wanted], ([key, one]) => this.#register(key, one, signal));
-    await inParallel(missing, (kept) => this.#remove(kept, signal));
+    await inParallel([...wanted], AT_ONCE, ([key, one]) => this.#register(key, one, signal));
+    await inParallel(missing, AT_ONCE, (kept) => this.#remove(kept, signal));
   }
 
   /** Sends the heartbeats of all instances that are kept, with their states. */
@@ -128,7 +128,7 @@ export class Bridge {
     const lost = [...this.#kept].filter(
       ([, { leftAlone, registered }]) => leftAlone === undefined && registered === '',
     );
-    await inParallel(lost, async ([key, { wanted }]) => wanted && this.#register(key, wanted, signal));
+    await inParallel(lost, AT_ONCE, async ([key, { wanted }]) => wanted && this.#register(key, wanted, signal));
     const { client, namespace } = this.parts;
     const alive = [...this.#kept].filter(
       ([, { leftAlone, registered }]) => leftAlone === undefined && registered !== '',
@@ -172,25 +172,8 @@ export class Bridge {
   /** The instances to mirror, by the names that they have here. */
   #wanted(found: readonly ForeignInstance[]): Map<string, Mirrored> {
     const { registry, label } = this.parts;
-    const wanted = new Map<string, Mirrored>();
-    const names = new Map<string, string>();
-    for (const foreign of found) {
-      const own = `${foreign.service}/${foreign.id}`;
-      const one = mirrored(registry.kind, label, foreign);
-      if ('refused' in one) {
-        this.#say(own, one.refused);
-        continue;
-      }
-      const key = keyOf(one.service, one.id);
-      const other = names.get(key);
-      if (other !== undefined) {
-        this.#say(own, `${own}: left out; ${other} has the same name ${key}`);
-        continue;
-      }
-      names.set(key, own);
-      one.remarks.forEach((remark) => this.#say(remark, remark));
-      wanted.set(key, one);
-    }
+    const { wanted, remarks } = mirroredAll(registry.kind, label, found);
+    remarks.forEach((remark) => this.#say(remark, remark));
     return wanted;
   }
 
@@ -299,7 +282,6 @@ export class Bridge {
   }
 }
 
-const keyOf = (service: string, id: string): string => `${service}/${id}`;
 const reportedOf = (one: Mirrored | undefined): string => (one ? `${one.state} ${one.note}` : '');
 const withMaps = (_: string, value: unknown): unknown =>
   value instanceof Map ? Object.fromEntries(value) : typeof value === 'bigint' ? String(value) : value;
@@ -309,31 +291,4 @@ function revisionOfRemoval(error: unknown): bigint | undefined {
   if (!(error instanceof CallError) || error.reason !== 'DEREGISTERED') return undefined;
   const revision = error.metadata.get('revision');
   return revision === undefined ? undefined : BigInt(revision);
-}
-
-async function inParallel<T>(all: readonly T[], one: (item: T) => Promise<unknown>): Promise<void> {
-  const waiting = [...all];
-  const work = async (): Promise<void> => {
-    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await one(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, all.length) }, work));
-}
-
-/** The instances that a bridge would mirror, with what had to be changed for them. */
-export function preview(
-  kind: string,
-  label: string,
-  found: readonly ForeignInstance[],
-): { readonly instances: readonly Partial<Instance>[]; readonly remarks: readonly string[] } {
-  const instances: Partial<Instance>[] = [];
-  const remarks: string[] = [];
-  for (const foreign of found) {
-    const one = mirrored(kind, label, foreign);
-    if ('refused' in one) remarks.push(one.refused);
-    else {
-      remarks.push(...one.remarks);
-      instances.push({ ...one.instance, reported: { state: one.state, note: one.note } });
-    }
-  }
-  return { instances, remarks };
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ReportedState } from '../../../gen/rollcall/v1/instance.js';
 import type { ForeignInstance, ForeignRegistry } from './foreign.js';
 import { type HttpOptions, JsonReader } from './http-json.js';
+import { inParallel } from './in-parallel.js';
 
 /** Requests that are open at once: Consul has one for each service. */
 const AT_ONCE = 8;
@@ -51,16 +52,13 @@ export class Consul implements ForeignRegistry {
 
   async read(signal: AbortSignal): Promise<readonly ForeignInstance[]> {
     const services = SERVICES.parse(await this.#reader.read(`v1/catalog/services${this.#query}`, signal));
-    const waiting = Object.keys(services).filter((name) => name !== ITS_OWN);
+    const names = Object.keys(services).filter((name) => name !== ITS_OWN);
     const found: ForeignInstance[] = [];
-    const readAll = async (): Promise<void> => {
-      for (let name = waiting.pop(); name !== undefined; name = waiting.pop()) {
-        const path = `v1/health/service/${encodeURIComponent(name)}${this.#query}`;
-        for (const entry of ENTRIES.parse(await this.#reader.read(path, signal)))
-          if (!entry.Service.Kind) found.push(instanceOf(name, entry));
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, readAll));
+    await inParallel(names, AT_ONCE, async (name) => {
+      const path = `v1/health/service/${encodeURIComponent(name)}${this.#query}`;
+      for (const entry of ENTRIES.parse(await this.#reader.read(path, signal)))
+        if (!entry.Service.Kind) found.push(instanceOf(name, entry));
+    });
     return found;
   }
 

@@ -31,13 +31,9 @@ export interface Mirrored {
 
 /**
  * The instance under names that are allowed here. The same foreign registration is always the same run, so that two bridges may
- * run side by side, and a bridge that starts again changes nothing. `undefined`: nothing of a name can be one.
+ * run side by side, and a bridge that starts again changes nothing. `refused`: nothing of a name can be one.
  */
-export function mirrored(
-  kind: string,
-  label: string,
-  foreign: ForeignInstance,
-): Mirrored | { readonly refused: string } {
+function mirrored(kind: string, label: string, foreign: ForeignInstance): Mirrored | { readonly refused: string } {
   const [service, id] = [validName(SERVICE, foreign.service), validName(INSTANCE_ID, foreign.id)];
   const own = `${foreign.service}/${foreign.id}`;
   if (service === undefined || id === undefined) return { refused: `${own}: left out; nothing of its name can be one` };
@@ -77,3 +73,34 @@ export function mirrored(
     },
   };
 }
+
+/** The instances to mirror by the names that they have here, and a remark for each thing that is changed or left out. */
+export function mirroredAll(
+  kind: string,
+  label: string,
+  all: readonly ForeignInstance[],
+): { readonly wanted: Map<string, Mirrored>; readonly remarks: readonly string[] } {
+  const wanted = new Map<string, Mirrored>();
+  const names = new Map<string, string>();
+  const remarks: string[] = [];
+  for (const foreign of all) {
+    const own = `${foreign.service}/${foreign.id}`;
+    const one = mirrored(kind, label, foreign);
+    if ('refused' in one) {
+      remarks.push(one.refused);
+      continue;
+    }
+    const key = keyOf(one.service, one.id);
+    const other = names.get(key);
+    if (other !== undefined) {
+      remarks.push(`${own}: left out; ${other} has the same name ${key}`);
+      continue;
+    }
+    names.set(key, own);
+    wanted.set(key, one);
+    remarks.push(...one.remarks);
+  }
+  return { wanted, remarks };
+}
+
+export const keyOf = (service: string, id: string): string => `${service}/${id}`;

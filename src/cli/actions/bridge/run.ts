@@ -2,12 +2,13 @@ import type { Instance } from '../../../gen/rollcall/v1/instance.js';
 import { CommandFailed, Exit } from '../../exits.js';
 import { plain, table, warn } from '../../output.js';
 import type { Session } from '../../session.js';
-import { Bridge, preview } from './bridge.js';
+import { Bridge } from './bridge.js';
 import { serveMetrics } from './bridge-metrics.js';
 import { Consul } from './consul.js';
 import { Eureka } from './eureka.js';
 import type { ForeignRegistry } from './foreign.js';
 import { contentOf } from './http-json.js';
+import { mirroredAll } from './mirrored.js';
 
 /** Heartbeats go out so often: four within the ttl of 2 min. */
 const BEAT_MS = 30_000;
@@ -75,7 +76,11 @@ async function dryRun(
   const found = await registry.read(signal).catch((error: unknown) => {
     throw new CommandFailed(`${registry.kind} did not answer: ${(error as Error).message}`, Exit.UNREACHABLE);
   });
-  const { instances, remarks } = preview(registry.kind, label, found);
+  const { wanted, remarks } = mirroredAll(registry.kind, label, found);
+  const instances = [...wanted.values()].map(({ instance, state, note }) => ({
+    ...instance,
+    reported: { state, note },
+  }));
   for (const remark of remarks) warn(plain(remark));
   await show(
     'registry.listInstances',

@@ -1,4 +1,5 @@
 import { load } from 'js-yaml';
+import { LIMITS } from '../../../model/limits.js';
 import { CommandFailed, Exit } from '../../exits.js';
 import { filesOf } from './archive.js';
 import type { Conversion, Found } from './found.js';
@@ -10,8 +11,7 @@ const OLD_METADATA = '.meta.yml';
 const FORMATS: ReadonlySet<string> = new Set(['json', 'yaml', 'toml', 'properties']);
 /** Configs whose content a plugin of Nacos encrypts begin so. */
 const ENCRYPTED = /^cipher-/;
-/** The most bytes of a label. */
-const LABEL_BYTES = 1_024;
+const LABEL_BYTES = LIMITS.LABEL_VALUE_BYTES.value;
 
 /** The facts of a config in an export, beside its content. */
 interface Facts {

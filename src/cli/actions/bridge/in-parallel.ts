@@ -1,0 +1,12 @@
+/** Does something with each of a list, with so many under way at once. */
+export async function inParallel<T>(
+  all: readonly T[],
+  atOnce: number,
+  one: (item: T) => Promise<unknown>,
+): Promise<void> {
+  const rest = all.values();
+  const work = async (): Promise<void> => {
+    for (const item of rest) await one(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, all.length) }, work));
+}
