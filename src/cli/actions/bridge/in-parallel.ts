@@ -1,4 +1,4 @@
-/** Does something with each of a list, with so many under way at once. */
+/** Does something with each of a list: `atOnce` of them are under way together. */
 export async function inParallel<T>(
   all: readonly T[],
   atOnce: number,
