@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Health } from '../../src/gen/rollcall/v1/instance.js';
-import { figures, LONG, pause, SLACK_MS, startCluster, TTL_MS } from '../support/cluster.js';
+import { figures, FOUND_MS, LONG, pause, startCluster, TTL_MS } from '../support/cluster.js';
 import { History } from '../support/history.js';
 
 const STEADY_MS = LONG ? 60_000 : 12_000;
 const SERVICES = LONG ? 500 : 250;
 const PER_SERVICE = 20;
 const ALL = SERVICES * PER_SERVICE;
-/** Nothing else runs beside this file, in either form; a slow machine is granted what it is elsewhere. */
-const FOUND_MS = TTL_MS + 2_000 + (LONG ? 0 : SLACK_MS);
 
 test(`${ALL} instances of ${SERVICES} services beat round robin over three replicas`, async (t) => {
   const cluster = await startCluster(t, {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { E6_MS, figures, LEASE_MS, LONG, pause, SLACK_MS, startCluster, TTL_MS } from '../support/cluster.js';
+import { E6_MS, figures, FOUND_MS, LEASE_MS, LONG, pause, SLACK_MS, startCluster, TTL_MS } from '../support/cluster.js';
 import type { Choice } from '../support/fleet.js';
 import { History } from '../support/history.js';
 import { eventually } from '../support/server.js';
@@ -37,7 +37,7 @@ for (const choice of CHOICES) {
         const found = await cluster.detected(dying, TTL_MS + 10_000);
         s.diagnostic(figures(found));
         assert.ok(found.earliest >= 0);
-        assert.ok(found.max <= TTL_MS + 2_000, figures(found));
+        assert.ok(found.max <= FOUND_MS, figures(found));
         assert.equal(await servers[2]!.exited, 0);
         assert.deepEqual(cluster.accused, []);
         assert.deepEqual(fleet.rejected, []);

@@ -15,7 +15,7 @@ import {
   register,
   text,
 } from '../support/client.js';
-import { figures, LONG, pause, startCluster, type TestCluster, TTL_MS } from '../support/cluster.js';
+import { figures, FOUND_MS, LONG, pause, startCluster, type TestCluster, TTL_MS } from '../support/cluster.js';
 import { History } from '../support/history.js';
 import { buildNextVersion, NEXT_FIELD } from '../support/next-version.js';
 import { call, eventually, type ServerProcess } from '../support/server.js';
@@ -94,7 +94,7 @@ test('three replicas that are replaced under load', async (t) => {
       const found = await cluster.detected(dying, TTL_MS + 10_000);
       s.diagnostic(figures(found));
       assert.ok(found.earliest >= 0);
-      assert.ok(found.max <= TTL_MS + 2_000, figures(found));
+      assert.ok(found.max <= FOUND_MS, figures(found));
       assert.deepEqual(cluster.accused, []);
       assert.deepEqual(fleet.rejected, []);
       await Promise.all(ids.map((id) => deregister(older, id)));
