@@ -30,7 +30,16 @@ export interface Contexts {
 /** The file of the contexts: it is read and written by its user alone. */
 export function contextsFile(env: NodeJS.ProcessEnv = process.env): string {
   const own = env['ROLLCALL_CONTEXTS'];
-  return own || join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'rollcall', 'contexts.json');
+  return own || join(env['XDG_CONFIG_HOME'] || join(home(), '.config'), 'rollcall', 'contexts.json');
+}
+
+/** The home of the user. A user whom the machine does not know, as in a container, has "/", as with container engines. */
+function home(): string {
+  try {
+    return homedir();
+  } catch {
+    return '/';
+  }
 }
 
 /** The attribute under which the parser of the command line keeps the flag of a key, such as "tokenFile". */

@@ -1,26 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { eventually, temporaryFolder } from '../support/server.js';
-import { DEPLOY, python, ROOT, run, toolsFolder } from './tools.js';
-
-/** The user of the image, whom no machine knows. */
-const USER = 65_532;
-
-let packed: string | undefined;
-
-/** The package, as it would be published. It is made once. */
-function packageFile(): string {
-  if (packed) return packed;
-  const folder = temporaryFolder();
-  const [{ filename }] = JSON.parse(run('npm', ['pack', '--json', '--silent', '--pack-destination', folder])) as [
-    { filename: string },
-  ];
-  return (packed = join(folder, filename));
-}
+import { DEPLOY, packageFile, python, ROOT, run, toolsFolder } from './tools.js';
 
 /** Waits until a server that logs to standard error answers over HTTP, and returns its URL. */
 async function answering(t: TestContext, server: ChildProcess): Promise<string> {
@@ -64,46 +49,6 @@ test('the package has what a server needs and nothing else, and runs where it is
   assert.deepEqual(await (await fetch(`${url}/version`)).json(), { version });
   assert.equal(await stopped(server), 0);
   assert.ok(existsSync(join(folder, 'data/data.mdb')));
-});
-
-test('an image serves as a user of its own from a root that cannot be written', async (t) => {
-  const folder = temporaryFolder();
-  chmodSync(folder, 0o755);
-  const installed = join(folder, 'opt/rollcall');
-  run(join(DEPLOY, 'image/install.sh'), [packageFile(), installed]);
-  const found = readdirSync(installed).sort();
-  assert.deepEqual(found, [
-    ...['CHANGELOG.md', 'LICENSE', 'README.md', 'README.zh.md', 'dist', 'node_modules', 'npm-shrinkwrap.json'],
-    ...['package.json', 'proto'],
-  ]);
-  const modules = readdirSync(join(installed, 'node_modules'));
-  for (const tool of ['typescript', 'eslint', 'tsx', 'esbuild']) assert.ok(!modules.includes(tool), tool);
-  const all = readdirSync(installed, { recursive: true, encoding: 'utf8' });
-  assert.deepEqual(
-    all.filter((name) => /\.(map|d\.ts)$/.test(name)),
-    [],
-  );
-  // The machine's own libraries stand for those of the base image. Everything is read-only but /data.
-  for (const name of ['usr', 'proc', 'dev', 'data', 'tmp', 'etc']) mkdirSync(join(folder, name));
-  writeFileSync(join(folder, 'etc/hosts'), '127.0.0.1 localhost\n');
-  const script = `set -eu
-    mount --bind "$1" "$1" && cd "$1"
-    for name in bin sbin lib lib64; do [ -e /$name ] && ln -s usr/$name $name; done
-    mount --bind /usr usr && mount -o remount,bind,ro usr
-    mount --bind /dev dev && mount -t proc proc proc
-    mount -t tmpfs -o uid=${USER},gid=${USER},mode=0700 tmpfs data
-    mount -o remount,bind,ro .
-    exec chroot --userspec=${USER}:${USER} . /usr/bin/env -i ROLLCALL_DATA_DIR=/data "$2" --max-semi-space-size=32 \\
-      /opt/rollcall/dist/main.js serve --grpc-port 0`;
-  const node = process.execPath;
-  if (!node.startsWith('/usr/')) throw new Error(`node lies at ${node}, and the image of this test has /usr alone`);
-  const server = spawn('unshare', ['--mount', 'sh', '-c', script, 'sh', folder, node], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  await answering(t, server);
-  const status = readFileSync(`/proc/${server.pid}/status`, 'utf8');
-  assert.match(status, new RegExp(`^Uid:\\s+${USER}\\s+${USER}\\s`, 'm'));
-  assert.equal(await stopped(server), 0);
 });
 
 test('the Dockerfile and the compose file are as their checkers want them', () => {
