@@ -141,6 +141,7 @@ export class Registration {
       await delay(systemClock, drainMs);
     }
     this.#stop.abort();
+    this.#wake.abort();
     await this.#starting?.catch(() => undefined); // it may have registered the instance by now
     await this.#running?.catch(() => undefined);
     if (!this.#instance || this.#over) return;
@@ -286,7 +287,7 @@ export class Registration {
 
   /** Waits for the next heartbeat, or until it is needed now. */
   async #wait(ms: number): Promise<void> {
-    await delay(systemClock, ms, AbortSignal.any([this.#stop.signal, this.#wake.signal]));
+    await delay(systemClock, ms, this.#wake.signal);
     if (this.#wake.signal.aborted) this.#wake = new AbortController();
   }
 }

@@ -12,6 +12,8 @@ import { ClusterSimulation } from './simulation.js';
 const TAIL_LINES = 120;
 /** Seeds that a worker runs before it is given more. */
 const BATCH = 10;
+/** Worlds are made of short-lived objects: room for many of them saves a tenth of the time. */
+const YOUNG = '--max-semi-space-size=64';
 
 /** What one or several seeds came to. */
 export interface ClusterResult {
@@ -53,7 +55,7 @@ export async function runClusterSeeds(
   let next = from;
   const workers = Math.max(1, Math.min(availableParallelism(), Math.ceil(count / BATCH)));
   const work = async (): Promise<void> => {
-    const worker = fork(fileURLToPath(import.meta.url), ['worker'], { execArgv: ['--import', 'tsx'] });
+    const worker = fork(fileURLToPath(import.meta.url), ['worker'], { execArgv: ['--import', 'tsx', YOUNG] });
     try {
       while (next < from + count && failures.length < failuresMax) {
         const seeds = [next, Math.min(next + BATCH, from + count)];

@@ -39,10 +39,11 @@ export class JsonReader {
   read(path: string, signal: AbortSignal): Promise<unknown> {
     const url = new URL(path, this.#base);
     return new Promise((resolve, reject) => {
-      const fail = (why: string): void => reject(new Error(`${url.pathname}: ${why}`));
+      let isLate = false;
+      const fail = (why: string): void =>
+        reject(new Error(`${url.pathname}: ${isLate ? `no answer within ${TIMEOUT_MS / 1_000} s` : why}`));
       const headers = { accept: 'application/json', ...this.options.headers?.() };
-      const within = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
-      const request = this.#get(url, { agent: this.#agent, headers, signal: within }, (response) => {
+      const request = this.#get(url, { agent: this.#agent, headers, signal }, (response) => {
         const parts: Buffer[] = [];
         let bytes = 0;
         response.on('data', (part: Buffer) => {
@@ -59,13 +60,12 @@ export class JsonReader {
           }
         });
       });
-      request.on('error', (error: NodeJS.ErrnoException) =>
-        fail(
-          error.name === 'TimeoutError' || within.aborted
-            ? `no answer within ${TIMEOUT_MS / 1_000} s`
-            : (error.code ?? error.message),
-        ),
-      );
+      const timer = setTimeout(() => {
+        isLate = true;
+        request.destroy();
+      }, TIMEOUT_MS);
+      request.on('close', () => clearTimeout(timer));
+      request.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
     });
   }
 

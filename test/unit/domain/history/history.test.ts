@@ -3,8 +3,11 @@ import { test } from 'node:test';
 import { ReportedState } from '../../../../src/gen/rollcall/v1/instance.js';
 import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { TransitionKind } from '../../../../src/gen/rollcall/v1/transition.js';
+import { systemClock } from '../../../../src/base/clock.js';
+import type { Log } from '../../../../src/base/telemetry.js';
+import { earlierTransitions } from '../../../../src/domain/history/refill.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
-import { StoreUnavailable } from '../../../../src/store/store.js';
+import { type RevisionBatch, StoreUnavailable } from '../../../../src/store/store.js';
 import { Stage } from '../../../support/stage.js';
 
 const kindsOf = (stage: Stage, id = 'p1'): string[] =>
@@ -142,3 +145,26 @@ test('a store that does not hand out its history leaves the history as it began'
   assert.deepEqual(history.completeSince(), since);
   assert.ok(!kindsOf(stage).includes('REGISTERED'));
 });
+
+test('when the past is read, nothing that listened to its end is left', async () => {
+  let given: AbortSignal | undefined;
+  const store = {
+    past: (_range: unknown, _until: unknown, signal: AbortSignal) => {
+      given = signal;
+      return Promise.resolve({ from: 1n, batches: none() });
+    },
+  };
+  const stop = new AbortController();
+  const parts = { store, clock: systemClock, log: LOG };
+  assert.deepEqual(await earlierTransitions(parts, 1n, 10, stop.signal), { entries: [], since: 1n });
+  // Node keeps a combined signal, and what listens to it, until it is aborted.
+  assert.ok(given!.aborted);
+  assert.ok(!stop.signal.aborted);
+});
+
+const ignore = (): void => undefined;
+const LOG: Log = { debug: ignore, info: ignore, warn: ignore, error: ignore, child: () => LOG };
+
+async function* none(): AsyncGenerator<RevisionBatch> {
+  // nothing has happened
+}
