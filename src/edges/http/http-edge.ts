@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { Dispatcher } from '../../api/call/dispatcher.js';
 import { type Failure, toFailure } from '../../api/call/failure.js';
 import type { Method } from '../../api/call/method.js';
@@ -13,6 +14,7 @@ import { LIMITS } from '../../model/limits.js';
 import type { EdgeCallParts } from '../wire/edge-call.js';
 import { finishInTime } from '../wire/finish.js';
 import { contextOptions, type ListenerTls, listenerOptions } from '../wire/listener-tls.js';
+import { perConnection } from '../wire/per-connection.js';
 import { allowOrigin, answerPreflight } from './cors.js';
 import { send } from './exchange.js';
 import { Guard, type GuardParts } from './guard.js';
@@ -33,6 +35,12 @@ const OPTIONS = {
   keepAliveTimeout: 65_000,
   requireHostHeader: true,
 };
+
+/**
+ * How old a connection may become before its client is asked to open another, in ms: as old as one of gRPC. Client certificates
+ * are verified when a connection opens, so one that is revoked lasts for no longer.
+ */
+const CONNECTION_AGE_MAX_MS = 1_800_000;
 
 /** The dependencies of an HttpEdge. */
 export interface HttpEdgeParts extends EdgeCallParts {
@@ -61,6 +69,8 @@ export class HttpEdge implements Closeable {
   readonly #guard: Guard;
   readonly #probes: Probes;
   readonly #closed = new AbortController();
+  /** When the first request of a connection came. */
+  readonly #sinceMs = perConnection<Socket, number>(() => this.parts.clock.now());
   #routes: Routes | undefined;
   #closing: Promise<void> | undefined;
 
@@ -118,6 +128,8 @@ export class HttpEdge implements Closeable {
   #handle(request: IncomingMessage, response: ServerResponse): void {
     // A request that came before the one ahead of it was answered has no connection yet, and would not be notified of its end.
     if (!response.socket) return void response.once('socket', () => this.#handle(request, response));
+    if (this.parts.clock.now() - this.#sinceMs(response.socket) > CONNECTION_AGE_MAX_MS)
+      response.shouldKeepAlive = false;
     // A client that goes away is seen by the events of the response.
     request.on('error', () => undefined);
     response.on('error', () => undefined);

@@ -10,19 +10,10 @@ import { Access } from '../../../src/access/access.js';
 import { BadAccessFile } from '../../../src/access/access-file.js';
 import type { Credential } from '../../../src/access/identities.js';
 import { hashOf, newToken } from '../../../src/access/tokens.js';
-import { type Clock, systemClock } from '../../../src/base/clock.js';
 import { RollcallError } from '../../../src/model/errors.js';
 import { TestIssuer } from '../../support/jwts.js';
 import { eventually } from '../../support/server.js';
-
-/** The real clock, set forward by a test. Its timers fire only in real time, so a test calls `look` by itself. */
-class ShiftedClock implements Clock {
-  shiftMs = 0;
-  now = (): number => systemClock.now() + this.shiftMs;
-  wall = (): number => systemClock.wall() + this.shiftMs;
-  after = systemClock.after.bind(systemClock);
-  every = systemClock.every.bind(systemClock);
-}
+import { ShiftedClock } from '../../support/shifted-clock.js';
 
 /** An access file in a folder of its own, and Access on it. */
 class Stage {
