@@ -66,6 +66,21 @@ export function discover(service: string): Call {
   return { path: `${SERVICE}/Discover`, body: framed(textField(2, service)), json: { service } };
 }
 
+/** A ListInstances over all services, with a page of 100. `commit` selects by metadata. */
+export function listInstances(commit?: string): Call {
+  const filter =
+    commit === undefined ? [] : [messageField(4, messageField(2, textField(1, 'commit'), textField(2, commit)))];
+  return { path: `${SERVICE}/ListInstances`, body: framed(Buffer.concat(filter)) };
+}
+
+/** A Why of one instance. */
+export function why(service: string, id: string): Call {
+  return {
+    path: '/rollcall.v1.AdminService/Why',
+    body: framed(Buffer.concat([textField(2, service), textField(3, id)])),
+  };
+}
+
 /** The number of items that the answer to a Heartbeat rejects. The status of such an answer is OK. */
 export function rejectedItems(answer: Buffer): number {
   return occurrences(answer, 2);

@@ -4,18 +4,31 @@ import { noop } from 'cockatiel';
 import { Etcd3 } from 'etcd3';
 import { type EtcdCluster, openEtcd } from '../test/support/etcd.js';
 import { BenchClient, type Call } from './client.js';
-import { beats, discover, instance, publish, register, registers } from './requests.js';
+import { beats, discover, instance, listInstances, publish, register, registers, why } from './requests.js';
 import { BenchServer, mainOf, THIS_CHECKOUT, withFolder } from './server.js';
 import { quantile } from './statistics.js';
 
 const IN_FLIGHT = 200;
 /** Runs of a command of the command line. */
 const COMMAND_RUNS = 20;
+/** Calls of one kind of question: enough for the steps of 10 ms in which the kernel counts CPU. */
+const LOOKUPS = 500;
 /** A third of the default TTL. */
 const BEAT_EVERY_SECONDS = 5;
 
 function* times(count: number, call: Call): Generator<Call> {
   for (let i = 0; i < count; i++) yield call;
+}
+
+/** The durations of calls, one after the other, in ms. */
+async function latencies(client: BenchClient, call: Call, count: number): Promise<number[]> {
+  const tookMs: number[] = [];
+  while (tookMs.length < count) {
+    const began = performance.now();
+    await client.call(call);
+    tookMs.push(performance.now() - began);
+  }
+  return tookMs;
 }
 
 const say = (what: string, value: string, note = ''): void => {
@@ -173,6 +186,31 @@ const scenarios: Record<string, () => Promise<void>> = {
           const all = async (): Promise<void> => void (await Promise.all(calls.map((call) => publisher.call(call))));
           await heartbeatsWhile(client, `8 publishes of ${what}`, all);
           publisher.close();
+        }
+      }),
+    );
+  },
+
+  /** An operator's questions while 100,000 instances are registered, and the ring of transitions is full. */
+  async lookup() {
+    await withFolder((folder) =>
+      withServer(['--data-dir', folder], async (server, client) => {
+        await client.run(registers(0, 100_000), IN_FLIGHT);
+        for (const [what, call] of [
+          ['ListInstances, the first page of 100', listInstances()],
+          ['ListInstances, a page that finds nothing', listInstances('absent')],
+          ['Why of an instance', why('service-500', 'i50000')],
+          ['Why of a name that is not there', why('service-500', 'i5000x')],
+        ] as const) {
+          await client.run(times(50, call), 1);
+          const cpu = server.cpuSeconds();
+          const tookMs = await latencies(client, call, LOOKUPS);
+          const millis = ((server.cpuSeconds() - cpu) / LOOKUPS) * 1_000;
+          say(
+            what,
+            `${millis.toFixed(2)} ms`,
+            `of CPU; takes p50 ${quantile(tookMs, 0.5).toFixed(1)} ms, p99 ${quantile(tookMs, 0.99).toFixed(1)} ms`,
+          );
         }
       }),
     );
