@@ -64,7 +64,7 @@ test('register ends with a text when somebody deregisters the instance', async (
   const { cli } = await stage(t);
   const register = cli.start(['register', 'pay', '--id', 'p1', '--address', '10.0.0.7', '--ttl', '2']);
   await eventually(() => register.printed.stdout.includes('is registered'));
-  await cli.ok(['deregister', 'pay', 'p1', '--comment', 'wrong address']);
+  await cli.ok(['deregister', 'pay/p1', '--comment', 'wrong address']);
   const { code, stderr } = await register.ended;
   assert.equal(code, 6);
   assert.match(stderr, /the registration is over: .*\(DEREGISTERED\)/);
@@ -244,7 +244,7 @@ test('status, namespaces, services and audit show what there is, as a table, JSO
   const json = JSON.parse(await cli.ok(['services', '-n', 'shop', '-o', 'json'])) as { services: object[] };
   assert.equal(json.services.length, 1);
   assert.match(await cli.ok(['services', '-n', 'shop', '-o', 'yaml']), /^services:\n {2}- service: db\n/);
-  await cli.ok(['deregister', 'db', 'db1', '-n', 'shop', '--comment', 'moved']);
+  await cli.ok(['deregister', 'db/db1', '-n', 'shop', '--comment', 'moved']);
   assert.match(await cli.ok(['audit']), /Deregister +shop\/db +OK +moved/);
 });
 

@@ -72,7 +72,7 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
   assert.match(await cli.ok(['enable', 'pay/p2']), /is HEALTHY/);
   assert.equal((await cli.run(['enable', 'pay/p2'])).code, 0, 'a repeat is OK');
   assert.equal((await cli.run(['why', 'pay/p9'])).code, 4);
-  await cli.ok(['deregister', 'pay', 'p4', '--comment', 'wrong host']);
+  await cli.ok(['deregister', 'pay/p4', '--comment', 'wrong host']);
   const removed = await cli.run(['why', 'pay/p4']);
   assert.equal(removed.code, 10);
   assert.match(removed.stdout, /! it was deregistered by an operator: wrong host/);
@@ -84,7 +84,7 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
       .map((line) => line.split(/ {2,}/).slice(2, 4).join(' ')),
     ['deregistered pay/p4', 'override ended pay/p2', 'override ended pay/p1'],
   );
-  const json = JSON.parse(await cli.ok(['events', 'pay', 'p2', '-o', 'json'])) as { transitions: { kind: string }[] };
+  const json = JSON.parse(await cli.ok(['events', 'pay/p2', '-o', 'json'])) as { transitions: { kind: string }[] };
   assert.deepEqual(
     json.transitions.map(({ kind }) => kind),
     ['TRANSITION_KIND_OVERRIDE_ENDED', 'TRANSITION_KIND_OVERRIDE_SET', 'TRANSITION_KIND_REGISTERED'],

@@ -372,7 +372,7 @@ test('the command line defines, shows and releases checks', async (t) => {
     20_000,
   );
   assert.match(
-    await cli.ok(['checks', 'show', 'web', 'w1']),
+    await cli.ok(['checks', 'show', 'web/w1']),
     /web\/w1 {2}failed \(http: status 500\)\n.*\n.*http, by .* fail +\d+ ms +status 500/,
   );
   assert.match(await cli.ok(['why', 'db/d1']), /SHOWN: HEALTHY/);
@@ -381,7 +381,7 @@ test('the command line defines, shows and releases checks', async (t) => {
     /^2 instances are taken for passing/,
   );
   assert.equal((await discover(server, { service: 'web' })).instances.length, 2);
-  assert.match(await cli.ok(['events', 'web', 'w1']), /checks released.*\n.*check failed .*http: status 500/);
+  assert.match(await cli.ok(['events', 'web/w1']), /checks released.*\n.*check failed .*http: status 500/);
   // Of one instance, of all services, and of neither.
   await eventually(async () => /w1 +UNHEALTHY, check failed/.test(await cli.ok(['checks', 'show', 'web'])), 20_000);
   const all = await cli.ok(['checks', 'release', '--all', '--comment', 'a wrong path']);

@@ -2,6 +2,7 @@ import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall
 import { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { serviceOrInstanceNamed } from '../names.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
 import { agoOf, everyPage, healthCell, lastProbeWords } from '../shown.js';
@@ -48,12 +49,9 @@ const ASKED_MAX = 20;
 const wordOf = (verdict: CheckVerdict): string => CheckVerdict[verdict].replace('CHECK_VERDICT_', '').toLowerCase();
 
 /** Shows the verdicts on the checks of a service, or the last probes of one instance. */
-export async function showChecks(
-  { client, show, namespace, signal }: Session<unknown>,
-  service: string,
-  id: string | undefined,
-): Promise<void> {
-  if (id !== undefined) {
+export async function showChecks({ client, show, namespace, signal }: Session<unknown>, name: string): Promise<void> {
+  const { service, id } = serviceOrInstanceNamed(name);
+  if (id !== '') {
     const answer = await client.registry.getCheckResults({ namespace, service, id }, { signal });
     return show('registry.getCheckResults', answer, () => {
       const { summary, checks } = answer;
@@ -147,9 +145,9 @@ export async function clearChecks(
 /** Releases the checks of an instance, of a service, or of all services of the namespace. */
 export async function releaseChecks(
   { client, show, namespace, signal, flags: { comment, all } }: Session<{ comment: string; all?: true }>,
-  service = '',
-  id = '',
+  name = '',
 ): Promise<void> {
+  const { service, id } = serviceOrInstanceNamed(name);
   const isAll = all === true;
   if (isAll === (service !== '')) throw new CommandFailed('name a service, or give --all', Exit.USAGE);
   const request = { namespace, service, id, comment, allServices: isAll };

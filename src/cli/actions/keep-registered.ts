@@ -28,7 +28,7 @@ export async function keepRegistered(
   const isStatic = instance.liveness === Liveness.LIVENESS_STATIC;
   await show('registry.getInstance', { instance, revision: instance.revision, staleFor: undefined }, () =>
     isStatic
-      ? `${service}/${id} is registered and needs no heartbeats; "rollcall deregister ${service} ${id}" removes it\n`
+      ? `${service}/${id} is registered and needs no heartbeats; "rollcall deregister ${service}/${id}" removes it\n`
       : `${service}/${id} is registered; Ctrl-C removes it\n`,
   );
   if (isStatic) return;

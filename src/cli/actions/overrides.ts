@@ -2,6 +2,7 @@ import { CallError } from '../../client/call-error.js';
 import { type InstanceOverride, OverrideState } from '../../gen/rollcall/v1/override.js';
 import { fromTimestamp } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
+import { instanceNamed } from '../names.js';
 import { type Cell, plain, table } from '../output.js';
 import type { Session } from '../session.js';
 import { agoOf, everyPage, inTime, stateOf } from '../shown.js';
@@ -24,14 +25,6 @@ export interface OverrideFlags {
   readonly wait?: boolean;
   /** Seconds. */
   readonly grace?: number;
-}
-
-/** The service and the id in "SERVICE/ID". Throws CommandFailed. */
-export function instanceNamed(name: string): { service: string; id: string } {
-  const at = name.indexOf('/');
-  if (at <= 0 || at === name.length - 1)
-    throw new CommandFailed(`${JSON.stringify(name)} must be SERVICE/ID, such as pay/p1`, Exit.USAGE);
-  return { service: name.slice(0, at), id: name.slice(at + 1) };
 }
 
 /** Drains an instance. */

@@ -2,6 +2,7 @@ import { Health, type InstanceFilter, Liveness } from '../../gen/rollcall/v1/ins
 import type { Protection } from '../../gen/rollcall/v1/protection.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { instanceTable } from '../instance-table.js';
+import { instanceNamed } from '../names.js';
 import { type Cell, table } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
@@ -139,9 +140,9 @@ export async function deregister(
     signal,
     flags: { incarnation, comment = '' },
   }: Session<{ incarnation?: string; comment?: string }>,
-  service: string,
-  id: string,
+  name: string,
 ): Promise<void> {
+  const { service, id } = instanceNamed(name);
   const given = incarnation === undefined ? {} : { incarnation };
   const answer = await client.registry.deregister({ namespace, service, id, comment, ...given }, { signal });
   await show('registry.deregister', answer, () => `${service}/${id} is removed, revision ${answer.revision}\n`);

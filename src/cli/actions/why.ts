@@ -7,10 +7,10 @@ import { fromDuration, fromTimestamp } from '../../model/time.js';
 import { CallError } from '../../client/call-error.js';
 import type { Client } from '../../client/client.js';
 import { Exit, type ExitCode } from '../exits.js';
+import { instanceNamed, serviceOrInstanceNamed } from '../names.js';
 import { type Cell, list, plain, table, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { agoOf, lastProbe, stateOf } from '../shown.js';
-import { instanceNamed } from './overrides.js';
 
 /** The wait before the events are followed again. */
 const AGAIN_MS = 1_000;
@@ -82,11 +82,8 @@ const sinceOf = ({ since, revision }: Ground): string =>
   since ? `  (${agoOf(since)}${revision > 0n ? `, revision ${revision}` : ''})` : '';
 
 /** Lists the newest transitions. */
-export async function listEvents(
-  session: Session<{ limit?: number; follow?: boolean }>,
-  service = '',
-  id = '',
-): Promise<void> {
+export async function listEvents(session: Session<{ limit?: number; follow?: boolean }>, name = ''): Promise<void> {
+  const { service, id } = serviceOrInstanceNamed(name);
   const { client, show, namespace, signal, flags } = session;
   const { limit = 50, follow = false } = flags;
   if (follow) return followEvents(session, { namespace, service, id });

@@ -36,16 +36,16 @@ export function checkCommands(program: Command): void {
 
   remote(
     checks
-      .command('show <service> [id]')
+      .command('show <service[/id]>')
       .summary('show the verdicts on checks')
       .description(
         'Shows the verdict on the checks of the instances of a service or, of one instance, its last probes.',
       ),
-    async (session, service, id) => {
+    async (session, name) => {
       const { showChecks } = await import('../actions/checks.js');
-      await showChecks(session, service, id);
+      await showChecks(session, name);
     },
-  ).addHelpText('after', example('rollcall checks show pay', 'rollcall checks show pay p1'));
+  ).addHelpText('after', example('rollcall checks show pay', 'rollcall checks show pay/p1'));
 
   remote<CheckFlags & { comment?: string }>(
     checkFlags(
@@ -76,16 +76,16 @@ export function checkCommands(program: Command): void {
 
   remote<{ comment: string; all?: true }>(
     checks
-      .command('release [service] [id]')
+      .command('release [service[/id]]')
       .summary('take instances for passing until a check fails again')
       .description(
         'The way out when a check is wrong: instances whose checks are pending or have failed are shown again.',
       )
       .option('--all', 'the instances of every service of the namespace')
       .requiredOption('--comment <text>', 'the reason (required)'),
-    async (session, service, id) => {
+    async (session, name) => {
       const { releaseChecks } = await import('../actions/checks.js');
-      await releaseChecks(session, service, id);
+      await releaseChecks(session, name);
     },
   ).addHelpText('after', example('rollcall checks release pay --comment "the path was wrong"'));
 }

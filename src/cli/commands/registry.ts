@@ -105,16 +105,16 @@ export function registryCommands(program: Command): void {
 
   remote<{ incarnation?: string; comment?: string }>(
     program
-      .command('deregister <service> <id>')
+      .command('deregister <service/id>')
       .summary('remove an instance')
       .description('Removes an instance for good: the run of the process that registered it cannot come back.')
       .option('--incarnation <incarnation>', 'only if the instance has this incarnation')
       .option('--comment <text>', 'the reason, for the audit'),
-    async (session, service, id) => {
+    async (session, name) => {
       const { deregister } = await import('../actions/registry.js');
-      await deregister(session, service, id);
+      await deregister(session, name);
     },
-  ).addHelpText('after', example('rollcall deregister pay p1 --comment "wrong address"'));
+  ).addHelpText('after', example('rollcall deregister pay/p1 --comment "wrong address"'));
 }
 
 function registerFlags(program: Command): Command {

@@ -27,17 +27,17 @@ export function whyCommands(program: Command): void {
 
   remote<{ limit?: number; follow?: boolean }>(
     program
-      .command('events [service] [id]')
+      .command('events [service[/id]]')
       .summary('list what happened to instances')
       .description('Lists the newest transitions of instances, protections and servers, as all servers remember them.')
       .option('--limit <count>', 'so many (default: 50)', wholeNumber(1, 100_000))
       .option('-f, --follow', 'print those of the server that answers from now on, until it is ended'),
-    async (session, service, id) => {
+    async (session, name) => {
       const { listEvents } = await import('../actions/why.js');
-      await listEvents(session, service, id);
+      await listEvents(session, name);
     },
   ).addHelpText(
     'after',
-    example('rollcall events', 'rollcall events pay p1 --limit 10', 'rollcall events --follow -n shop'),
+    example('rollcall events', 'rollcall events pay/p1 --limit 10', 'rollcall events --follow -n shop'),
   );
 }
