@@ -5,7 +5,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { filled, quiet } from './cached.js';
 
-/** What Node needs beside the packages that every Debian has. */
+/** The package of a library that Node needs, and that not every Debian has. */
 const PACKAGES = 'libstdc++6';
 
 console.log(

@@ -59,7 +59,7 @@ export async function earlierTransitions(
     return undefined;
   } finally {
     timer.cancel();
-    // What still listens to an end that never comes would keep the whole catalog of the past in memory.
+    // A listener on an end that never comes would keep the whole catalog of the past in memory.
     end.abort();
   }
 }
