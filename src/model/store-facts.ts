@@ -9,6 +9,9 @@ export const HORIZON_KEY = `${WATCHED_ROOT}horizon`;
 /** The record that every join rewrites: its mod revision names the set of members. */
 export const MEMBERGEN_KEY = `${WATCHED_ROOT}membergen`;
 
+/** The ended histories that a record names: so many restores of one store are not lived to see. */
+const ENDED_EPOCHS_MAX = 256;
+
 /** A fact about the store as a whole. It is never removed. */
 export interface FactItem<Fact> extends Item {
   readonly fact: Fact;
@@ -34,6 +37,18 @@ export function readMembergen(entry: StoredEntry): FactItem<bigint> {
 /** The store epoch that an entry names. `undefined` if there is no entry or it cannot be read. */
 export function epochOf(entry: StoredEntry | undefined): string | undefined {
   return entry && ifReadable(() => readEpoch(entry).fact);
+}
+
+/** True if an entry names a history that began after those that have ended. */
+export function beginsAfter(entry: StoredEntry | undefined, ended: ReadonlySet<string>): boolean {
+  const record = entry && ifReadable(() => decode(entry.key, entry.value, EpochRecord));
+  return record !== undefined && !ended.has(record.epoch) && [...ended].every((epoch) => record.ended.includes(epoch));
+}
+
+/** The histories that have ended when the next one begins: those that ended before an entry, its own, and others. */
+export function endedWith(entry: StoredEntry | undefined, others: ReadonlySet<string>): string[] {
+  const record = entry && ifReadable(() => decode(entry.key, entry.value, EpochRecord));
+  return [...new Set([...(record ? [...record.ended, record.epoch] : []), ...others])].slice(-ENDED_EPOCHS_MAX);
 }
 
 function factItem<Fact>({ key, value, modRevision }: StoredEntry, fact: Fact): FactItem<Fact> {

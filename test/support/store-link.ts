@@ -76,7 +76,7 @@ export class StoreLink implements Store {
     const histories = this.#histories;
     const isWhole = range === WATCHED_RANGE && what === 'entries';
     return this.#ask({ kind: isWhole ? 'list' : 'get' }, () => {
-      if (what === 'entries') this.#listed = { histories, era: this.store.era };
+      if (isWhole) this.#listed = { histories, era: this.store.era };
       return this.store.serveList(range, what);
     });
   }

@@ -5,7 +5,7 @@ import type { Random } from '../../base/random.js';
 import { EpochRecord, SchemaRecord } from '../../gen/rollcall/storage/v1/records.js';
 import { decode } from '../../model/item.js';
 import { SCHEMA_KEY } from '../../model/keys.js';
-import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
+import { beginsAfter, endedWith, EPOCH_KEY, epochOf } from '../../model/store-facts.js';
 import { type Entry, putTxn, type Revision, type Store, StoreRefused, StoreUnavailable } from '../../store/store.js';
 
 /** The schema that this program writes, and the lowest schema that a program needs to read it. */
@@ -95,14 +95,16 @@ export async function readSchema(store: Store): Promise<{ entry: Entry | undefin
   return { entry, writtenBy };
 }
 
-/** Makes sure that the store has an epoch that is not in `ended`. If several processes write one, the first wins. */
+/**
+ * Makes sure that the store has the epoch of a history that began after those in `ended`. If several processes write one, the
+ * first wins.
+ */
 export async function settleEpoch(store: Store, random: Random, ended: ReadonlySet<string>): Promise<void> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  const epoch = epochOf(entry);
-  if (epoch !== undefined && !ended.has(epoch)) return;
+  if (beginsAfter(entry, ended)) return;
   await putIf(store, random, EPOCH_KEY, entry?.modRevision ?? 0n, (writeId) =>
-    EpochRecord.encode({ writeId, epoch: random.id() }).finish(),
+    EpochRecord.encode({ writeId, epoch: random.id(), ended: endedWith(entry, ended) }).finish(),
   );
 }
 

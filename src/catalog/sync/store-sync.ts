@@ -3,7 +3,7 @@ import { type Clock, delay } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import type { Random } from '../../base/random.js';
 import type { Telemetry } from '../../base/telemetry.js';
-import { EPOCH_KEY, epochOf } from '../../model/store-facts.js';
+import { beginsAfter, EPOCH_KEY, epochOf } from '../../model/store-facts.js';
 import { allEntries, Compacted, type Entry, RolledBack, type Store, WATCHED_RANGE } from '../../store/store.js';
 import type { Catalog } from '../catalog.js';
 import { settleEpoch } from './schema.js';
@@ -14,6 +14,9 @@ import { COUNTERS } from '../instruments.js';
  */
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 5_000;
+
+/** The ended histories that a server remembers: far fewer than a record names, so that several servers agree on one. */
+const ENDED_EPOCHS_KNOWN = 16;
 
 /** The dependencies of a StoreSync. */
 export interface StoreSyncParts {
@@ -37,12 +40,13 @@ export class StoreSync implements Closeable {
   #again = new AbortController();
   #running: Promise<void> | undefined;
   /**
-   * The epochs of ended histories. A store that was restored twice may show an epoch that ended before the last one.
+   * The epochs of the last histories that ended. A store that was restored twice may show an epoch that ended before the last
+   * one: the next history must have a record that names them all.
    */
   readonly #endedEpochs = new Set<string>();
   /** The epoch of the history that is followed. Empty before the first listing. */
   #epoch = '';
-  /** True if the next history must get an epoch that is none of the ended ones. */
+  /** True if the next history must get an epoch of its own. */
   #epochUnsettled = false;
 
   constructor(private readonly parts: StoreSyncParts) {
@@ -104,7 +108,8 @@ export class StoreSync implements Closeable {
     if (this.#stop.signal.aborted) return;
     if (revision < catalog.revision) throw new RolledBack('a listing is older than an earlier one');
     // After a restore that this server missed, the new history may already be past the catalog. So compare epochs too.
-    if (this.#isOther(entries.find(({ key }) => key === EPOCH_KEY)))
+    const epoch = entries.find(({ key }) => key === EPOCH_KEY);
+    if (this.#isOther(epoch) || (this.#epochUnsettled && !beginsAfter(epoch, this.#endedEpochs)))
       throw new RolledBack('the store has another epoch');
     this.#epochUnsettled = false;
     catalog.replace(revision, entries);
@@ -142,6 +147,10 @@ export class StoreSync implements Closeable {
     telemetry.log.error(fields, 'store history changed, reloading everything');
     telemetry.counters.add(COUNTERS.rollbacks);
     if (this.#epoch !== '') this.#endedEpochs.add(this.#epoch);
+    for (const oldest of this.#endedEpochs) {
+      if (this.#endedEpochs.size <= ENDED_EPOCHS_KNOWN) break;
+      this.#endedEpochs.delete(oldest);
+    }
     this.#epoch = '';
     this.#epochUnsettled = true;
     catalog.reset(false);

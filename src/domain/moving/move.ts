@@ -239,7 +239,7 @@ async function finish(target: Store, random: Random, modRevision: Revision): Pro
     writeId,
     compares: [{ key: MOVING_KEY, modRevision }],
     writes: [
-      { kind: 'put', key: EPOCH_KEY, value: EpochRecord.encode({ writeId, epoch }).finish() },
+      { kind: 'put', key: EPOCH_KEY, value: EpochRecord.encode({ writeId, epoch, ended: [] }).finish() },
       { kind: 'put', key: SCHEMA_KEY, value: schemaRecord(writeId) },
       { kind: 'delete', key: MOVING_KEY },
     ],

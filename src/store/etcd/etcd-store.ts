@@ -109,7 +109,7 @@ export class EtcdStore implements Store {
 
   async list(range: KeyRange, content: 'entries' | 'keys' = 'entries'): Promise<Listing> {
     const listed: Listed = { historyEnded: this.#kv.historyEnded, newest: undefined };
-    if (content === 'entries') this.#listed = listed;
+    if (range === WATCHED_RANGE && content === 'entries') this.#listed = listed; // a watch goes on from a whole listing
     const { key, range_end } = this.#keys.range(range);
     const request = { key, range_end, limit: LIST_PAGE_ENTRIES, keys_only: content === 'keys' };
     const first = await this.#page(request);

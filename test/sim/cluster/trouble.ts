@@ -1,6 +1,7 @@
+import { EpochRecord } from '../../../src/gen/rollcall/storage/v1/records.js';
+import { endedWith, EPOCH_KEY } from '../../../src/model/store-facts.js';
 import type { Outage } from '../../support/memory-store.js';
 import { type Network, NOTICED_MS } from './network.js';
-import { encode } from '../records.js';
 import type { ClusterScene } from './checker.js';
 import type { Server, Servers } from './servers.js';
 
@@ -181,8 +182,12 @@ export class Trouble {
           this.#sparedUntil = this.scene.world.now + SPARED_MS;
         else {
           this.scene.count('restored with a new epoch');
-          const value = encode('rollcall.storage.v1.EpochRecord', { epoch: `operator${this.scene.number()}` });
-          store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: 'w/epoch', value }] });
+          const { entry } = store.serveGet(EPOCH_KEY);
+          const value = EpochRecord.encode({
+            ...{ writeId: '', epoch: `operator${this.scene.number()}` },
+            ended: endedWith(entry, new Set()),
+          }).finish();
+          store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
         }
       });
     });

@@ -16,7 +16,7 @@ const put = (key: string, text: string): Write => ({ kind: 'put', key, value: Bu
 const epochOf = (name: string): Write => ({
   kind: 'put',
   key: EPOCH_KEY,
-  value: EpochRecord.encode({ writeId: 'w', epoch: name }).finish(),
+  value: EpochRecord.encode({ writeId: 'w', epoch: name, ended: [] }).finish(),
 });
 
 /** A store, and the commits of a server that knows of it what it held when `look` was called last. */

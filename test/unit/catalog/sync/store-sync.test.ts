@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { systemRandom } from '../../../../src/base/random.js';
+import { newEpoch, settleEpoch } from '../../../../src/catalog/sync/schema.js';
 import { EPOCH_KEY } from '../../../../src/model/store-facts.js';
 import { Stage } from '../../../support/stage.js';
 
@@ -16,6 +18,31 @@ test('S14 a store that goes back more than once has an epoch that it has never h
     assert.ok(!epochs.includes(catalog.storeEpoch), `${catalog.storeEpoch} after ${epochs.join(', ')}`);
     epochs.push(catalog.storeEpoch);
   }
+});
+
+test('S14 a store that goes back twice has an epoch of its own, also where a server has started between', async () => {
+  const stage = await Stage.ready();
+  const backup = stage.store.backup();
+  const first = stage.replica.catalog.storeEpoch;
+  await stage.until(stage.register({ id: 'p1' }));
+  stage.store.restore(backup);
+  await newEpoch(stage.store, systemRandom);
+  await stage.start();
+  const { catalog } = stage.replica;
+  const second = catalog.storeEpoch;
+  await stage.until(stage.register({ id: 'p2' }));
+  stage.store.restore(backup);
+  await stage.untilTrue(() => catalog.ready && catalog.storeEpoch !== second, 5_000);
+  assert.notEqual(catalog.storeEpoch, first, 'its tokens would count again');
+});
+
+test('S14 servers that have seen different histories end agree on one epoch', async () => {
+  const { store } = await Stage.ready();
+  const seen = [new Set(['a', 'b']), new Set(['c']), new Set(['d', 'a'])];
+  for (const ended of seen) await settleEpoch(store, systemRandom, ended);
+  const { entry } = await store.get(EPOCH_KEY);
+  for (const ended of seen) await settleEpoch(store, systemRandom, ended);
+  assert.deepEqual((await store.get(EPOCH_KEY)).entry, entry);
 });
 
 test('an epoch that cannot be read is an alarm, and holds up nothing', async () => {

@@ -54,7 +54,7 @@ async function randomStore(dice: Dice): Promise<MemoryStore> {
     return result.revision;
   };
   await put(['schema', schemaRecord('s')]);
-  await put(['w/epoch', EpochRecord.encode({ writeId: 'e', epoch: `old ${dice.fraction()}` }).finish()]);
+  await put(['w/epoch', EpochRecord.encode({ writeId: 'e', epoch: `old ${dice.fraction()}`, ended: [] }).finish()]);
   const seen: Revision[] = [];
   const older = (): Revision => (seen.length > 0 && dice.chance(0.5) ? dice.pick(seen) : 0n);
   for (let i = 0; i < 150; i++) {
