@@ -199,7 +199,7 @@ test('S14 a member whose watch says nothing while the store is restored starts o
   stage.watchDelayMs = () => 600_000;
   await stage.pass(4_000);
   stage.store.restore(backup);
-  const value = EpochRecord.encode({ writeId: '', epoch: 'another', ended: [] }).finish();
+  const value = EpochRecord.encode({ writeId: '', epoch: 'another', ended: [epoch] }).finish();
   await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
   while (stage.store.revision <= revision + 10n)
     await stage.store.commit({ writeId: '', compares: [], writes: [{ kind: 'put', key: BARRIER_KEY, value }] });
