@@ -39,16 +39,18 @@ export function epochOf(entry: StoredEntry | undefined): string | undefined {
   return entry && ifReadable(() => readEpoch(entry).fact);
 }
 
-/** True if an entry names a history that began after those that have ended. */
-export function beginsAfter(entry: StoredEntry | undefined, ended: ReadonlySet<string>): boolean {
+/** True if an entry names a history that began after one that has ended. Empty: any history. */
+export function beginsAfter(entry: StoredEntry | undefined, ended: string): boolean {
   const record = entry && ifReadable(() => decode(entry.key, entry.value, EpochRecord));
-  return record !== undefined && !ended.has(record.epoch) && [...ended].every((epoch) => record.ended.includes(epoch));
+  return record !== undefined && (ended === '' || record.ended.includes(ended));
 }
 
-/** The histories that have ended when the next one begins: those that ended before an entry, its own, and others. */
-export function endedWith(entry: StoredEntry | undefined, others: ReadonlySet<string>): string[] {
+/** The histories that have ended when the next one begins: that of an entry with those before it, and another one. */
+export function endedWith(entry: StoredEntry | undefined, another: string): string[] {
   const record = entry && ifReadable(() => decode(entry.key, entry.value, EpochRecord));
-  return [...new Set([...(record ? [...record.ended, record.epoch] : []), ...others])].slice(-ENDED_EPOCHS_MAX);
+  const all = new Set(record ? [...record.ended, record.epoch] : []);
+  if (another !== '') all.add(another);
+  return [...all].slice(-ENDED_EPOCHS_MAX);
 }
 
 function factItem<Fact>({ key, value, modRevision }: StoredEntry, fact: Fact): FactItem<Fact> {

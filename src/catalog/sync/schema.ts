@@ -42,7 +42,7 @@ export async function prepareStore(
   const backoff = new Backoff(random, RETRY_BASE_MS, RETRY_MAX_MS);
   while (!signal.aborted) {
     try {
-      await settleEpoch(store, random, new Set());
+      await settleEpoch(store, random, '');
       return;
     } catch (error) {
       if (!(error instanceof StoreUnavailable) && !(error instanceof StoreRefused)) throw error;
@@ -96,10 +96,10 @@ export async function readSchema(store: Store): Promise<{ entry: Entry | undefin
 }
 
 /**
- * Makes sure that the store has the epoch of a history that began after those in `ended`. If several processes write one, the
- * first wins.
+ * Makes sure that the store has the epoch of a history that began after the one that has ended; empty: any epoch. If several
+ * processes write one, the first wins.
  */
-export async function settleEpoch(store: Store, random: Random, ended: ReadonlySet<string>): Promise<void> {
+export async function settleEpoch(store: Store, random: Random, ended: string): Promise<void> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
   if (beginsAfter(entry, ended)) return;
@@ -112,7 +112,7 @@ export async function settleEpoch(store: Store, random: Random, ended: ReadonlyS
 export async function newEpoch(store: Store, random: Random): Promise<string> {
   await checkSchema(store, random);
   const { entry } = await store.get(EPOCH_KEY);
-  await settleEpoch(store, random, new Set([epochOf(entry) ?? '']));
+  await settleEpoch(store, random, epochOf(entry) ?? '');
   const { entry: written } = await store.get(EPOCH_KEY);
   return decode(EPOCH_KEY, written!.value, EpochRecord).epoch;
 }

@@ -15,9 +15,6 @@ import { COUNTERS } from '../instruments.js';
 const RETRY_BASE_MS = 50;
 const RETRY_MAX_MS = 5_000;
 
-/** The ended histories that a server remembers: far fewer than a record names, so that several servers agree on one. */
-const ENDED_EPOCHS_KNOWN = 16;
-
 /** The dependencies of a StoreSync. */
 export interface StoreSyncParts {
   readonly store: Store;
@@ -39,11 +36,8 @@ export class StoreSync implements Closeable {
   /** Ends the open watch, but not the sync. */
   #again = new AbortController();
   #running: Promise<void> | undefined;
-  /**
-   * The epochs of the last histories that ended. A store that was restored twice may show an epoch that ended before the last
-   * one: the next history must have a record that names them all.
-   */
-  readonly #endedEpochs = new Set<string>();
+  /** The epoch of the last history that ended; empty if none did. The record of the next one must name it. */
+  #endedEpoch = '';
   /** The epoch of the history that is followed. Empty before the first listing. */
   #epoch = '';
   /** True if the next history must get an epoch of its own. */
@@ -101,7 +95,7 @@ export class StoreSync implements Closeable {
 
   async #list(): Promise<void> {
     const { store, catalog, random, telemetry } = this.parts;
-    if (this.#epochUnsettled) await settleEpoch(store, random, this.#endedEpochs);
+    if (this.#epochUnsettled) await settleEpoch(store, random, this.#endedEpoch);
     const listing = await store.list(WATCHED_RANGE);
     const { revision } = listing;
     const entries = await allEntries(listing);
@@ -109,7 +103,7 @@ export class StoreSync implements Closeable {
     if (revision < catalog.revision) throw new RolledBack('a listing is older than an earlier one');
     // After a restore that this server missed, the new history may already be past the catalog. So compare epochs too.
     const epoch = entries.find(({ key }) => key === EPOCH_KEY);
-    if (this.#isOther(epoch) || (this.#epochUnsettled && !beginsAfter(epoch, this.#endedEpochs)))
+    if (this.#isOther(epoch) || (this.#epochUnsettled && !beginsAfter(epoch, this.#endedEpoch)))
       throw new RolledBack('the store has another epoch');
     this.#epochUnsettled = false;
     catalog.replace(revision, entries);
@@ -134,11 +128,10 @@ export class StoreSync implements Closeable {
     }
   }
 
-  /** Returns true if the epoch record names an ended history, or another one than the history that is followed. */
+  /** Returns true if the epoch record names another history than the one that is followed. */
   #isOther(entry: Entry | undefined): boolean {
     const epoch = epochOf(entry);
-    if (epoch === undefined) return false;
-    return (this.#epoch !== '' && epoch !== this.#epoch) || this.#endedEpochs.has(epoch);
+    return epoch !== undefined && this.#epoch !== '' && epoch !== this.#epoch;
   }
 
   #endHistory({ message }: RolledBack): void {
@@ -146,11 +139,7 @@ export class StoreSync implements Closeable {
     const fields = { revision: Number(catalog.revision), epoch: this.#epoch, reason: message };
     telemetry.log.error(fields, 'store history changed, reloading everything');
     telemetry.counters.add(COUNTERS.rollbacks);
-    if (this.#epoch !== '') this.#endedEpochs.add(this.#epoch);
-    for (const oldest of this.#endedEpochs) {
-      if (this.#endedEpochs.size <= ENDED_EPOCHS_KNOWN) break;
-      this.#endedEpochs.delete(oldest);
-    }
+    if (this.#epoch !== '') this.#endedEpoch = this.#epoch;
     this.#epoch = '';
     this.#epochUnsettled = true;
     catalog.reset(false);

@@ -185,7 +185,7 @@ export class Trouble {
           const { entry } = store.serveGet(EPOCH_KEY);
           const value = EpochRecord.encode({
             ...{ writeId: '', epoch: `operator${this.scene.number()}` },
-            ended: endedWith(entry, new Set()),
+            ended: endedWith(entry, ''),
           }).finish();
           store.serveCommit({ writeId: '', compares: [], writes: [{ kind: 'put', key: EPOCH_KEY, value }] });
         }

@@ -71,7 +71,7 @@ class KindStage {
 
   async start(...entries: readonly Write[]): Promise<void> {
     if (entries.length > 0) await this.write(...entries);
-    await settleEpoch(this.store, { id: () => 'epoch', fraction: () => 0 }, new Set());
+    await settleEpoch(this.store, { id: () => 'epoch', fraction: () => 0 }, '');
     this.sync.start();
     await this.pass(10);
     assert.ok(this.catalog.ready);

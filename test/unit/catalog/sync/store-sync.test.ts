@@ -38,7 +38,7 @@ test('S14 a store that goes back twice has an epoch of its own, also where a ser
 
 test('S14 servers that have seen different histories end agree on one epoch', async () => {
   const { store } = await Stage.ready();
-  const seen = [new Set(['a', 'b']), new Set(['c']), new Set(['d', 'a'])];
+  const seen = ['a', 'b', 'c'];
   for (const ended of seen) await settleEpoch(store, systemRandom, ended);
   const { entry } = await store.get(EPOCH_KEY);
   for (const ended of seen) await settleEpoch(store, systemRandom, ended);
