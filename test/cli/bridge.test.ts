@@ -19,6 +19,8 @@ class Answering {
   /** The answers by path; one that is `undefined` is status 500. */
   readonly answers = new Map<string, unknown>();
   isSilent = false;
+  /** Writes an answer by itself, in place of those in `answers`. */
+  writes: ((response: http.ServerResponse) => void) | undefined;
   url = '';
   requests = 0;
 
@@ -27,6 +29,7 @@ class Answering {
     const server = http.createServer(({ url }, response) => {
       answering.requests++;
       if (answering.isSilent) return void response.socket!.destroy();
+      if (answering.writes) return answering.writes(response);
       const answer = answering.answers.get(decodeURIComponent(url!));
       if (answer === undefined) return void response.writeHead(500).end();
       response.end(JSON.stringify(answer));
@@ -254,6 +257,43 @@ test('a bridge mirrors Eureka: every status, its ports and its zone', async (t) 
     endpoints.map(({ name, port }) => [name, port]),
     [['https', 8443]],
   );
+});
+
+test('an answer that stalls, that never ends, or that is odd in a part holds up nothing', async (t) => {
+  const server = await startServer(t);
+  const cli = new CommandLine(t, server.address);
+  const source = await Answering.start(t);
+  const apps = JSON.parse(readFileSync(join(FIXTURES, '../eureka/apps.json'), 'utf8')) as {
+    applications: { application: { name: string; instance: Record<string, unknown>[] }[] };
+  };
+  source.answers.set('/eureka/apps', apps);
+  const running = await bridge(cli, 'eureka', `${source.url}/eureka`);
+  await eventually(async () => (await namesOf(server, 'eureka')).length === 4);
+  const says = (text: RegExp): Promise<unknown> => eventually(() => text.test(running.printed.stderr), 30_000);
+
+  source.writes = (response) => void response.write('{');
+  await says(/did not answer: \/eureka\/apps: no answer within 10 s; everything is kept/);
+  source.writes = (response) => {
+    const block = Buffer.alloc(1024 * 1024, 0x20);
+    const more = (): void => void response.write(block, () => response.destroyed || more());
+    more();
+  };
+  await says(/did not answer: \/eureka\/apps: more than 67108864 bytes/);
+  source.writes = undefined;
+
+  const pay = apps.applications.application.find(({ name }) => name === 'PAY-SERVICE')!;
+  pay.instance.splice(0, 1);
+  pay.instance[0]!['ipAddr'] = 7;
+  source.answers.set('/eureka/apps', apps);
+  await says(
+    /an instance of "PAY-SERVICE": it answered in another form: ipAddr: .*; it is left out, and nothing is removed/,
+  );
+  await source.asked(4);
+  assert.equal((await namesOf(server, 'eureka')).length, 4, 'it may be any of them');
+
+  source.writes = (response) => void response.write('{');
+  await source.asked(1);
+  assert.equal(await end(running), 0, 'it does not wait for the answer');
 });
 
 test('a bridge mirrors the recorded answer of a real Eureka', async (t) => {

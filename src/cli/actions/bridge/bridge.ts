@@ -4,7 +4,7 @@ import { type HeartbeatItem, RejectionReason } from '../../../gen/rollcall/v1/he
 import { Code } from '../../../model/errors.js';
 import { LIMITS } from '../../../model/limits.js';
 import { everyPage } from '../../shown.js';
-import type { ForeignInstance, ForeignRegistry } from './foreign.js';
+import type { ForeignInstance, ForeignRegistry, Found } from './foreign.js';
 import { inParallel } from './in-parallel.js';
 import { LABEL, keyOf, type Mirrored, mirroredAll } from './mirrored.js';
 
@@ -97,17 +97,22 @@ export class Bridge {
       this.#keep(service, id, incarnation).registered = 'by a bridge before';
   }
 
-  /** Reads the registry once, and registers and removes what has changed. */
-  async round(signal: AbortSignal): Promise<void> {
-    const { registry, now } = this.parts;
-    let found: readonly ForeignInstance[];
+  /** Reads the registry once. `undefined`: it did not answer. */
+  async read(signal: AbortSignal): Promise<Found | undefined> {
+    const { registry } = this.parts;
     try {
-      found = await registry.read(signal);
+      return await registry.read(signal);
     } catch (error) {
       if (!signal.aborted) this.#stale(`${registry.kind} did not answer: ${(error as Error).message}`);
-      return;
+      return undefined;
     }
-    const wanted = this.#wanted(found);
+  }
+
+  /** Registers and removes what has changed by an answer of the registry. */
+  async apply({ instances, unreadable }: Found, signal: AbortSignal): Promise<void> {
+    const { registry, now } = this.parts;
+    for (const line of unreadable) this.#say(line, `${line}; it is left out, and nothing is removed meanwhile`);
+    const wanted = this.#wanted(instances);
     const had = [...this.#kept].filter(([, { leftAlone }]) => leftAlone === undefined);
     if (had.length > 0 && !had.some(([key]) => wanted.has(key)))
       return this.#stale(`${registry.kind} answered with none of the ${had.length} instances that it had`);
@@ -116,7 +121,8 @@ export class Bridge {
     this.#answeredAtMs = now();
     const missing: Kept[] = [];
     for (const [key, kept] of this.#kept) {
-      kept.missed = wanted.has(key) ? 0 : kept.missed + 1;
+      if (wanted.has(key)) kept.missed = 0;
+      else if (unreadable.length === 0) kept.missed++;
       if (kept.missed >= MISSED_MAX) missing.push(kept);
     }
     await inParallel([...wanted], AT_ONCE, ([key, one]) => this.#register(key, one, signal));

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ReportedState } from '../../../gen/rollcall/v1/instance.js';
-import type { ForeignInstance, ForeignRegistry } from './foreign.js';
+import { type ForeignInstance, type ForeignRegistry, type Found, readAs } from './foreign.js';
 import { type HttpOptions, JsonReader } from './http-json.js';
 import { inParallel } from './in-parallel.js';
 
@@ -13,25 +13,24 @@ const MAINTENANCE = /^(_node_maintenance$|_service_maintenance:)/;
 
 /** The answers of Consul, as far as they matter. */
 const SERVICES = z.record(z.string(), z.array(z.string()));
-const ENTRIES = z.array(
-  z.object({
-    Node: z.object({ Node: z.string(), Address: z.string() }),
-    Service: z.object({
-      ID: z.string(),
-      Kind: z.string().optional(),
-      Address: z.string(),
-      Port: z.number().optional(),
-      Tags: z.array(z.string()).nullish(),
-      Meta: z.record(z.string(), z.string()).nullish(),
-      Weights: z.object({ Passing: z.number(), Warning: z.number() }).optional(),
-      CreateIndex: z.number(),
-    }),
-    Checks: z.array(
-      z.object({ CheckID: z.string(), Name: z.string(), Status: z.string(), Output: z.string().optional() }),
-    ),
+const ENTRIES = z.array(z.unknown());
+const ENTRY = z.object({
+  Node: z.object({ Node: z.string(), Address: z.string() }),
+  Service: z.object({
+    ID: z.string(),
+    Kind: z.string().optional(),
+    Address: z.string(),
+    Port: z.number().optional(),
+    Tags: z.array(z.string()).nullish(),
+    Meta: z.record(z.string(), z.string()).nullish(),
+    Weights: z.object({ Passing: z.number(), Warning: z.number() }).optional(),
+    CreateIndex: z.number(),
   }),
-);
-type Entry = z.infer<typeof ENTRIES>[number];
+  Checks: z.array(
+    z.object({ CheckID: z.string(), Name: z.string(), Status: z.string(), Output: z.string().optional() }),
+  ),
+});
+type Entry = z.infer<typeof ENTRY>;
 
 /** The options of Consul. */
 export interface ConsulOptions extends HttpOptions {
@@ -50,16 +49,22 @@ export class Consul implements ForeignRegistry {
     this.#query = options.datacenter === undefined ? '' : `?dc=${encodeURIComponent(options.datacenter)}`;
   }
 
-  async read(signal: AbortSignal): Promise<readonly ForeignInstance[]> {
-    const services = SERVICES.parse(await this.#reader.read(`v1/catalog/services${this.#query}`, signal));
+  async read(signal: AbortSignal): Promise<Found> {
+    const services = readAs(SERVICES, await this.#reader.read(`v1/catalog/services${this.#query}`, signal));
     const names = Object.keys(services).filter((name) => name !== ITS_OWN);
-    const found: ForeignInstance[] = [];
+    const instances: ForeignInstance[] = [];
+    const unreadable: string[] = [];
     await inParallel(names, AT_ONCE, async (name) => {
       const path = `v1/health/service/${encodeURIComponent(name)}${this.#query}`;
-      for (const entry of ENTRIES.parse(await this.#reader.read(path, signal)))
-        if (!entry.Service.Kind) found.push(instanceOf(name, entry));
+      for (const document of readAs(ENTRIES, await this.#reader.read(path, signal)))
+        try {
+          const entry = readAs(ENTRY, document);
+          if (!entry.Service.Kind) instances.push(instanceOf(name, entry));
+        } catch (error) {
+          unreadable.push(`an instance of ${JSON.stringify(name)}: ${(error as Error).message}`);
+        }
     });
-    return found;
+    return { instances, unreadable };
   }
 
   close(): void {

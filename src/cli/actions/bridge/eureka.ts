@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ReportedState } from '../../../gen/rollcall/v1/instance.js';
-import type { ForeignInstance, ForeignRegistry } from './foreign.js';
+import { type ForeignInstance, type ForeignRegistry, type Found, readAs } from './foreign.js';
 import { type HttpOptions, JsonReader } from './http-json.js';
 
 /** Eureka writes a list of one element as the element. */
@@ -13,30 +13,21 @@ const PORT = z.object({ $: z.coerce.number(), '@enabled': z.coerce.string() });
 
 /** The answers of Eureka, as far as they matter. */
 const APPS = z.object({
-  applications: z.object({
-    application: listOf(
-      z.object({
-        name: z.string(),
-        instance: listOf(
-          z.object({
-            instanceId: z.string().optional(),
-            hostName: z.string(),
-            ipAddr: z.string(),
-            vipAddress: z.string().optional(),
-            status: z.string(),
-            overriddenStatus: z.string().optional(),
-            port: PORT.optional(),
-            securePort: PORT.optional(),
-            metadata: z.record(z.string(), z.unknown()).nullish(),
-            leaseInfo: z.object({ registrationTimestamp: z.coerce.number() }).optional(),
-            dataCenterInfo: z.object({ metadata: z.record(z.string(), z.unknown()).optional() }).optional(),
-          }),
-        ),
-      }),
-    ),
-  }),
+  applications: z.object({ application: listOf(z.object({ name: z.string(), instance: listOf(z.unknown()) })) }),
 });
-type Instance = z.infer<typeof APPS>['applications']['application'][number]['instance'][number];
+const INSTANCE = z.object({
+  instanceId: z.string().nullish(),
+  hostName: z.string(),
+  ipAddr: z.string(),
+  vipAddress: z.string().nullish(),
+  status: z.string(),
+  port: PORT.nullish(),
+  securePort: PORT.nullish(),
+  metadata: z.record(z.string(), z.unknown()).nullish(),
+  leaseInfo: z.object({ registrationTimestamp: z.coerce.number() }).nullish(),
+  dataCenterInfo: z.object({ metadata: z.record(z.string(), z.unknown()).nullish() }).nullish(),
+});
+type Instance = z.infer<typeof INSTANCE>;
 
 const STATES: Readonly<Record<string, ReportedState>> = {
   UP: ReportedState.REPORTED_STATE_HEALTHY,
@@ -54,9 +45,18 @@ export class Eureka implements ForeignRegistry {
     this.#reader = new JsonReader(url, options);
   }
 
-  async read(signal: AbortSignal): Promise<readonly ForeignInstance[]> {
-    const { applications } = APPS.parse(await this.#reader.read('apps', signal));
-    return applications.application.flatMap(({ name, instance }) => instance.map((one) => instanceOf(name, one)));
+  async read(signal: AbortSignal): Promise<Found> {
+    const { applications } = readAs(APPS, await this.#reader.read('apps', signal));
+    const instances: ForeignInstance[] = [];
+    const unreadable: string[] = [];
+    for (const { name, instance } of applications.application)
+      for (const document of instance)
+        try {
+          instances.push(instanceOf(name, readAs(INSTANCE, document)));
+        } catch (error) {
+          unreadable.push(`an instance of ${JSON.stringify(name)}: ${(error as Error).message}`);
+        }
+    return { instances, unreadable };
   }
 
   close(): void {
@@ -92,4 +92,4 @@ function instanceOf(app: string, one: Instance): ForeignInstance {
   };
 }
 
-const isOpen = (port: z.infer<typeof PORT> | undefined): boolean => port?.['@enabled'] === 'true' && port.$ > 0;
+const isOpen = (port: z.infer<typeof PORT> | null | undefined): boolean => port?.['@enabled'] === 'true' && port.$ > 0;

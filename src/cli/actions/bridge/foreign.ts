@@ -1,3 +1,4 @@
+import type { z } from 'zod';
 import type { ReportedState } from '../../../gen/rollcall/v1/instance.js';
 
 /** An instance as a foreign registry has it, with the names of that registry. */
@@ -20,11 +21,26 @@ export interface ForeignInstance {
   readonly note: string;
 }
 
+/** The instances that a registry answered with. */
+export interface Found {
+  readonly instances: readonly ForeignInstance[];
+  /** A line for each instance that cannot be read. It may be one of those that the registry had before. */
+  readonly unreadable: readonly string[];
+}
+
 /** A foreign registry. */
 export interface ForeignRegistry {
   /** Its name, such as "consul". */
   readonly kind: string;
   /** Reads all instances. Rejects if the registry does not answer, or not as it should. */
-  read(signal: AbortSignal): Promise<readonly ForeignInstance[]>;
+  read(signal: AbortSignal): Promise<Found>;
   close(): void;
+}
+
+/** A foreign document as its schema has it. Throws an error of one line. */
+export function readAs<T extends z.ZodType>(schema: T, document: unknown): z.infer<T> {
+  const { success, data, error } = schema.safeParse(document);
+  if (success) return data;
+  const [first] = error.issues;
+  throw new Error(`it answered in another form: ${first!.path.join('.') || 'the answer'}: ${first!.message}`);
 }

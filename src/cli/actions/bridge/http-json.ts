@@ -3,9 +3,9 @@ import http from 'node:http';
 import https from 'node:https';
 import { CommandFailed, Exit } from '../../exits.js';
 
-/** How long a registry has for an answer, and the most bytes of one: far more than its whole list has. */
+/** How long a registry has for an answer, and the most bytes of one: 50,000 instances of Eureka have as many. */
 const TIMEOUT_MS = 10_000;
-const BYTES_MAX = 256 * 1024 * 1024;
+const BYTES_MAX = 64 * 1024 * 1024;
 
 /** How a foreign registry is reached. */
 export interface HttpOptions {
@@ -39,16 +39,21 @@ export class JsonReader {
   read(path: string, signal: AbortSignal): Promise<unknown> {
     const url = new URL(path, this.#base);
     return new Promise((resolve, reject) => {
-      let isLate = false;
-      const fail = (why: string): void =>
-        reject(new Error(`${url.pathname}: ${isLate ? `no answer within ${TIMEOUT_MS / 1_000} s` : why}`));
+      const fail = (why: string): void => {
+        clearTimeout(timer);
+        reject(new Error(`${url.pathname}: ${why}`));
+      };
+      const giveUp = (why: string): void => {
+        fail(why);
+        request.destroy();
+      };
       const headers = { accept: 'application/json', ...this.options.headers?.() };
       const request = this.#get(url, { agent: this.#agent, headers, signal }, (response) => {
         const parts: Buffer[] = [];
         let bytes = 0;
         response.on('data', (part: Buffer) => {
           parts.push(part);
-          if ((bytes += part.length) > BYTES_MAX) request.destroy(new Error(`more than ${BYTES_MAX} bytes`));
+          if ((bytes += part.length) > BYTES_MAX) giveUp(`more than ${BYTES_MAX} bytes`);
         });
         response.on('error', (error) => fail(error.message));
         response.on('end', () => {
@@ -60,10 +65,7 @@ export class JsonReader {
           }
         });
       });
-      const timer = setTimeout(() => {
-        isLate = true;
-        request.destroy();
-      }, TIMEOUT_MS);
+      const timer = setTimeout(() => giveUp(`no answer within ${TIMEOUT_MS / 1_000} s`), TIMEOUT_MS);
       request.on('close', () => clearTimeout(timer));
       request.on('error', (error: NodeJS.ErrnoException) => fail(error.code ?? error.message));
     });

@@ -6,7 +6,7 @@ import { Bridge } from './bridge.js';
 import { serveMetrics } from './bridge-metrics.js';
 import { Consul } from './consul.js';
 import { Eureka } from './eureka.js';
-import type { ForeignRegistry } from './foreign.js';
+import type { ForeignRegistry, Found } from './foreign.js';
 import { contentOf } from './http-json.js';
 import { mirroredAll } from './mirrored.js';
 
@@ -54,10 +54,19 @@ export async function runBridge(session: Session<BridgeFlags>, registry: Foreign
   if (metrics) say(`metrics: http://127.0.0.1:${metrics.port}/metrics\n`);
   say(`${registry.kind} is mirrored into namespace ${namespace}; Ctrl-C ends that, and removes nothing\n`);
   let [readAt, beatAt] = [-Infinity, performance.now()];
+  let isReading = false;
+  let found: Found | undefined;
   while (!signal.aborted) {
-    if (performance.now() - readAt >= (flags.every ?? EVERY_MS)) {
+    // Heartbeats do not wait for a registry that answers slowly.
+    if (!isReading && performance.now() - readAt >= (flags.every ?? EVERY_MS)) {
       readAt = performance.now();
-      await bridge.round(signal);
+      isReading = true;
+      void bridge.read(signal).then((answer) => ([isReading, found] = [false, answer]));
+    }
+    if (found) {
+      const answer = found;
+      found = undefined;
+      await bridge.apply(answer, signal);
     }
     if (bridge.hasNews || performance.now() - beatAt >= BEAT_MS) {
       beatAt = performance.now();
@@ -76,7 +85,8 @@ async function dryRun(
   const found = await registry.read(signal).catch((error: unknown) => {
     throw new CommandFailed(`${registry.kind} did not answer: ${(error as Error).message}`, Exit.UNREACHABLE);
   });
-  const { wanted, remarks } = mirroredAll(registry.kind, label, found);
+  const { wanted, remarks: changed } = mirroredAll(registry.kind, label, found.instances);
+  const remarks = [...found.unreadable, ...changed];
   const instances = [...wanted.values()].map(({ instance, state, note }) => ({
     ...instance,
     reported: { state, note },
