@@ -117,6 +117,7 @@ export async function startServer(
       startedAtMs: systemClock.wall(),
       alarms: () => telemetry.alarms.raised(),
       accessHash,
+      ready: () => readiness.ready,
     };
     const inspector = closers.add(openInspector(telemetry));
     const api = closers.add(openApi(replica, dispatcher, about, { ...parts, inspector, audit }));
@@ -134,8 +135,8 @@ export async function startServer(
     closers.add({ close: async () => void (await Promise.all([grpc.close(), http?.close()])) });
     grpc.offer(api.methods);
     http?.offer(api.methods);
+    void replica.catalog.whenReady().then(() => readiness.set('store'));
     await replica.ready;
-    readiness.set('store');
     const follow = (serving: boolean): void => readiness.set('cluster', serving ? undefined : NOT_A_MEMBER);
     readiness.set('cluster');
     replica.membership?.onServing(follow, closers.addSignal());

@@ -7,6 +7,7 @@ import { makeProgram } from '../../src/cli/program.js';
 import { accessFile, callerWith, startWithAccess } from '../support/access.js';
 import { authority } from '../support/certificates.js';
 import { CommandLine } from '../support/cli.js';
+import { register } from '../support/client.js';
 import { eventually, MAIN, type ServerProcess, startServer, temporaryFolder } from '../support/server.js';
 
 async function stage(t: TestContext): Promise<{ server: ServerProcess; cli: CommandLine }> {
@@ -297,4 +298,13 @@ test('bash completes commands and flags', async (t) => {
   assert.deepEqual(complete('rollcall', 'config', 'ro'), ['rollback']);
   assert.deepEqual(complete('rollcall', 'config', 'put', 'app.yaml', '--comm'), ['--comment']);
   assert.deepEqual(complete('rollcall', 'services', '--ser'), ['--server', '--server-name']);
+});
+
+test('status says what a server that has just started after a crash does not do yet', async (t) => {
+  const folder = temporaryFolder();
+  const crashed = await startServer(t, folder);
+  await register(crashed, { instance: { service: 'pay', id: 'p1', address: '10.0.0.1', port: 80 } });
+  await crashed.kill();
+  const cli = new CommandLine(t, (await startServer(t, folder)).address);
+  assert.match(await cli.ok(['status']), /^verdicts: postponed: GRACE \(since .*, ends in \d+ s\)$/m);
 });

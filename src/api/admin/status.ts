@@ -18,6 +18,8 @@ export interface About {
   readonly startedAtMs: number;
   /** A short name for the text of the access file in force; empty without access control. */
   accessHash(): string;
+  /** Whether a load balancer should send calls here. */
+  ready(): boolean;
   /** The alarms that are raised now. */
   alarms(): readonly { readonly name: string; readonly message: string; readonly sinceMs: number }[];
 }
@@ -33,7 +35,7 @@ export function statusOf(replica: Replica, watches: number, about: About): GetSt
   return {
     version: about.version,
     startTime: toTimestamp(about.startedAtMs),
-    ready: catalog.ready,
+    ready: about.ready(),
     store: {
       kind: store.kind,
       epoch: catalog.storeEpoch,

@@ -1,7 +1,9 @@
-import { MembershipState } from '../../gen/rollcall/v1/admin_service.js';
+import type { Duration } from '../../gen/google/protobuf/duration.js';
+import { type ClusterStatus, MembershipState, type Postponement } from '../../gen/rollcall/v1/admin_service.js';
+import { fromDuration, fromTimestamp } from '../../model/time.js';
 import { type Cell, counted, list, plain, table, warn } from '../output.js';
 import type { Session } from '../session.js';
-import { agoOf, everyPage } from '../shown.js';
+import { agoOf, everyPage, inTime } from '../shown.js';
 
 /** Shows the state of a server and its cluster. */
 export async function showStatus({ client, show, signal }: Session<unknown>): Promise<void> {
@@ -19,6 +21,7 @@ export async function showStatus({ client, show, signal }: Session<unknown>): Pr
               ...(store.kind === '' ? [] : [store.kind]), // callers without the right to see all get a part
               store.reachable ? 'reachable' : 'not reachable',
               ...(counts ? [store.writable ? 'writable' : 'not writable', `revision ${answer.revision}`] : []),
+              ...(store.staleFor ? [`answers may be ${seconds(store.staleFor)} old`] : []),
             ].join(', '),
         ],
         [
@@ -32,7 +35,17 @@ export async function showStatus({ client, show, signal }: Session<unknown>): Pr
             ? { text: counted(counts.protectedServices, 'service'), color: 'yellow' }
             : undefined,
         ],
-        ['cluster', cluster && (MembershipState[cluster.state] ?? '').replace('MEMBERSHIP_STATE_', '').toLowerCase()],
+        ['cluster', cluster && clusterWords(cluster)],
+        [
+          'heartbeats',
+          cluster && cluster.fenced !== '' ? { text: `not acknowledged (${cluster.fenced})`, color: 'red' } : undefined,
+        ],
+        [
+          'verdicts',
+          answer.verdictsPostponed.length > 0
+            ? { text: `postponed: ${answer.verdictsPostponed.map(postponementWords).join('; ')}`, color: 'yellow' }
+            : undefined,
+        ],
       ]),
       cluster && cluster.replicas.length > 0
         ? `\n${table(
@@ -62,6 +75,16 @@ export async function showStatus({ client, show, signal }: Session<unknown>): Pr
     ].join(''),
   );
 }
+
+const seconds = (duration: Duration): string => `${(fromDuration(duration) / 1_000).toFixed(0)} s`;
+
+function clusterWords({ state, waitingUntil }: ClusterStatus): string {
+  const word = (MembershipState[state] ?? '').replace('MEMBERSHIP_STATE_', '').toLowerCase();
+  return waitingUntil ? `${word}, joins ${inTime(fromTimestamp(waitingUntil))} at the latest` : word;
+}
+
+const postponementWords = ({ reason, since, until }: Postponement): string =>
+  `${reason} (since ${agoOf(since)}${until ? `, ends ${inTime(fromTimestamp(until))}` : ''})`;
 
 /** Shows the caller as the server sees it. */
 export async function whoAmI({ client, show, signal }: Session<unknown>): Promise<void> {

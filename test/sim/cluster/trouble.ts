@@ -171,6 +171,7 @@ export class Trouble {
       if (this.scene.calm || store.outage) return;
       this.outage('refuse', outageMs);
       this.scene.world.in(outageMs / 2, () => {
+        if (this.scene.calm) return;
         this.scene.note(`the store goes back from ${store.revision} to ${backup.revision}`);
         this.scene.count('restored');
         store.restore(backup);
