@@ -1,5 +1,6 @@
 import type { MemberRecord } from './gen/rollcall/storage/v1/records.js';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { hostname } from 'node:os';
 import { openApi, openDispatcher } from './api/api.js';
 import { GAUGES } from './api/gauges.js';
@@ -23,7 +24,7 @@ import { renewSecret } from './domain/cluster/peer-secret.js';
 import { memberNodes } from './domain/cluster/view.js';
 import { ThreadInspector } from './domain/config/inspection/thread-inspector.js';
 import { PROTECTION_TIMES } from './domain/health/protection-times.js';
-import { move, type Plan, planMove, undoMove } from './domain/moving/move.js';
+import { CannotMove, checkTarget, move, type Plan, planMove, undoMove } from './domain/moving/move.js';
 import { type ClusterSettings, type Replica, startReplica } from './domain/replica.js';
 import { ALL_INSTRUMENTS } from './instruments.js';
 import { MEMBERS } from './model/member.js';
@@ -305,14 +306,30 @@ export async function moveStore(
   telemetry: ProcessTelemetry,
 ): Promise<Pick<Plan, 'counts' | 'left'> & { epoch: string }> {
   if (from.kind === 'embedded' && !existsSync(from.dataDir)) throw new Error(`there is no data folder ${from.dataDir}`);
+  if (from.kind === 'embedded' && to.kind === 'embedded' && resolve(from.dataDir) === resolve(to.dataDir))
+    throw new CannotMove(`the source and the target are the same folder, ${to.dataDir}`);
   return withStore(from, telemetry, async (source) => {
     const plan = await planMove(source);
-    if (isDry) return { ...plan, epoch: '' };
+    const isNew = to.kind === 'embedded' && !(await hasData(to.dataDir));
+    if (isDry) {
+      if (!isNew) await withStore(to, telemetry, (target) => checkTarget(plan, target));
+      return { ...plan, epoch: '' };
+    }
     const epoch = await withStore(to, telemetry, (target) =>
       move(plan, { source, target, random: systemRandom, onStep }),
     );
     return { ...plan, epoch };
   });
+}
+
+/** Returns true if a data folder holds a store, false if it is empty or missing. Throws CannotMove if it holds something else. */
+async function hasData(folder: string): Promise<boolean> {
+  const { dataFile, lockFile } = await import('./store/embedded/folder.js');
+  if (existsSync(dataFile(folder))) return true;
+  const other = existsSync(folder) && readdirSync(folder).find((name) => join(folder, name) !== lockFile(folder));
+  if (other)
+    throw new CannotMove(`the target folder ${folder} is not empty: it has ${other}. Name a new one, or move it away`);
+  return false;
 }
 
 /** Takes back an unfinished move into a store. Returns the number of keys that it had written. */

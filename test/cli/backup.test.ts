@@ -1,5 +1,18 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { BackupRequest, type BackupResponse } from '../../src/gen/rollcall/v1/admin_service.js';
@@ -187,6 +200,33 @@ test('a backup is refused while another is read, on etcd, and is an event of the
     elsewhere.stderr,
     /the store is etcd, which makes its own backups: etcdctl --endpoints \S+ snapshot save FILE/,
   );
+});
+
+test('a backup replaces files alone, and what is restored belongs to the owner of its folder', async (t) => {
+  const server = await startServer(t);
+  const cli = new CommandLine(t, server.address);
+  const folder = temporaryFolder();
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  for (const name of [folder, '/dev/null', pipe]) {
+    const refused = await cli.run(['store', 'backup', name]);
+    assert.deepEqual([refused.code, /is no file; name one/.test(refused.stderr)], [2, true], refused.stderr);
+  }
+  const [file, link] = [join(folder, 'backup'), join(folder, 'link')];
+  writeFileSync(file, 'older');
+  symlinkSync(file, link);
+  await cli.ok(['store', 'backup', link]);
+  assert.ok(lstatSync(link).isSymbolicLink());
+  assert.ok(statSync(file).size > 1_000);
+  assert.deepEqual(readdirSync(folder).sort(), ['backup', 'link', 'pipe']);
+  const data = join(folder, 'data');
+  mkdirSync(data);
+  if (process.getuid!() === 0) chownSync(data, 65_532, 65_532); // the user of a service
+  await cli.ok(['store', 'restore', file, '--data-dir', data]);
+  const { uid } = statSync(data);
+  const owners = readdirSync(data).map((name) => [name, statSync(join(data, name)).uid]);
+  assert.ok(owners.length >= 2, owners.join());
+  for (const [name, owner] of owners) assert.equal(owner, uid, String(name));
 });
 
 test('a restore takes only a whole backup and an empty folder, and leaves no data otherwise', async (t) => {

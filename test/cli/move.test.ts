@@ -130,6 +130,18 @@ test('a store moves from a folder to etcd and back: everything is as it was but 
   );
   const second = await startServerOn(t, etcd.endpoints);
   assert.deepEqual(await shown(second), before);
+  const foreign = temporaryFolder();
+  writeFileSync(join(foreign, 'README'), 'mine');
+  for (const [target, error] of [
+    [toEtcd, /the target is not empty/],
+    [settingsFile('store: etcd', 'etcd-endpoints: http://127.0.0.1:1'), /127\.0\.0\.1:1|etcd/],
+    [settingsFile(`data-dir: ${foreign}`), /is not empty: it has README/],
+    [settingsFile(`data-dir: ${folder}`), /the source and the target are the same folder/],
+  ] as const)
+    for (const dry of [[], ['--dry-run']]) {
+      const refused = await cli.run(['store', 'move', ...from, '--to', target, ...dry]);
+      assert.deepEqual([refused.code, error.test(refused.stderr)], [1, true], refused.stderr);
+    }
   await quiet(second);
   const again = await cli.run(['store', 'move', ...from, '--to', toEtcd]);
   assert.match(again.stderr, /the target is not empty/);

@@ -1,14 +1,18 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { BackupResponse_Begin as Begin } from '../../gen/rollcall/v1/admin_service.js';
 import { backupEnd, backupHead } from '../../model/backup-file.js';
 import { fromTimestamp } from '../../model/time.js';
-import { CommandFailed } from '../exits.js';
+import { CommandFailed, Exit } from '../exits.js';
 import type { Session } from '../session.js';
 
 /** Writes a copy of the store of a server into a file: beside it at first, and into its place once it is whole and on the disk. */
-export async function backupTo(session: Session<unknown>, file: string): Promise<void> {
+export async function backupTo(session: Session<unknown>, name: string): Promise<void> {
+  const file = await realpath(name).catch(() => name); // the file that a link names is replaced, and not the link
+  const there = await stat(file).catch(() => undefined);
+  if (there && !there.isFile())
+    throw new CommandFailed(`${name} is no file; name one, or a name that is free`, Exit.USAGE);
   const part = `${file}.part`;
   const target = await open(part, 'w', 0o600).catch((error: NodeJS.ErrnoException) => {
     throw new CommandFailed(`${part} cannot be written: ${error.code}`);
@@ -18,14 +22,14 @@ export async function backupTo(session: Session<unknown>, file: string): Promise
     await target.chmod(0o600); // it may have been there with other rights
     begin = await receive(session, target);
     await target.sync();
+    await rename(part, file);
+    await syncFolder(dirname(file));
   } catch (error) {
-    await target.close();
     await rm(part, { force: true });
     throw error;
+  } finally {
+    await target.close();
   }
-  await target.close();
-  await rename(part, file);
-  await syncFolder(dirname(file));
   await session.show(
     'admin.backup',
     { part: { $case: 'begin', value: begin } },

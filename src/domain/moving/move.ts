@@ -172,10 +172,35 @@ async function written(target: Store, txn: Txn): Promise<Revision> {
 
 /** Marks the target, or finds how far an earlier move of the same source came. */
 async function begin(
-  { epoch, newest }: Plan,
+  plan: Plan,
   target: Store,
   random: Random,
 ): Promise<{ modRevision: Revision; position: Revision }> {
+  const begun = await checkTarget(plan, target);
+  if (begun) return begun;
+  const { epoch, newest } = plan;
+  const writeId = random.id();
+  const mark = MoveRecord.encode({ writeId, sourceEpoch: epoch, sourceNewest: newest, position: 0n }).finish();
+  const absent: Compare[] = [SCHEMA_KEY, MOVING_KEY].map((key) => ({ key, modRevision: 0n }));
+  const modRevision = await written(target, {
+    writeId,
+    compares: absent,
+    writes: [
+      { kind: 'put', key: SCHEMA_KEY, value: schemaRecord(writeId, true) },
+      { kind: 'put', key: MOVING_KEY, value: mark },
+    ],
+  });
+  return { modRevision, position: 0n };
+}
+
+/**
+ * Makes sure that a plan can be written into a store, and writes nothing: it is empty, or has the first part of this plan, whose
+ * end is returned. Throws CannotMove.
+ */
+export async function checkTarget(
+  { epoch, newest }: Plan,
+  target: Store,
+): Promise<{ modRevision: Revision; position: Revision } | undefined> {
   const { entry } = await target.get(MOVING_KEY);
   if (entry && (await isMoveTarget(target))) {
     const { sourceEpoch, sourceNewest, position } = decode(MOVING_KEY, entry.value, MoveRecord);
@@ -190,18 +215,7 @@ async function begin(
     throw new CannotMove(
       'the target is not empty: a store is moved into an empty folder, or under a prefix that has no keys',
     );
-  const writeId = random.id();
-  const mark = MoveRecord.encode({ writeId, sourceEpoch: epoch, sourceNewest: newest, position: 0n }).finish();
-  const absent: Compare[] = [SCHEMA_KEY, MOVING_KEY].map((key) => ({ key, modRevision: 0n }));
-  const modRevision = await written(target, {
-    writeId,
-    compares: absent,
-    writes: [
-      { kind: 'put', key: SCHEMA_KEY, value: schemaRecord(writeId, true) },
-      { kind: 'put', key: MOVING_KEY, value: mark },
-    ],
-  });
-  return { modRevision, position: 0n };
+  return undefined;
 }
 
 /** The revisions that the steps up to a position have got. */

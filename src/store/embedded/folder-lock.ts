@@ -1,8 +1,19 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  type Stats,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { hostname } from 'node:os';
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Clock, Timer } from '../../base/clock.js';
 import type { Closeable } from '../../base/lifecycle.js';
 import { lockFile } from './folder.js';
@@ -73,6 +84,8 @@ export class FolderLock implements Closeable {
   async close(): Promise<void> {
     this.updates.cancel();
     rmSync(this.file, { force: true });
+    const folder = dirname(this.file);
+    if (existsSync(folder)) for (const name of readdirSync(folder)) giveTo(statSync(folder), join(folder, name));
     await new Promise((closed) => this.server.close(closed));
   }
 }
@@ -106,11 +119,20 @@ function keepFresh(file: string, clock: Clock): Timer {
   });
 }
 
-/** Creates a folder level by level. Node's recursive mkdir hangs forever where no folder can be made, as in /proc. */
+/**
+ * Creates a folder level by level, each of the owner of the one above. Node's recursive mkdir hangs forever where no folder can
+ * be made, as in /proc.
+ */
 function makeFolder(folder: string): void {
   if (existsSync(folder)) return;
   makeFolder(dirname(folder));
   mkdirSync(folder, { mode: 0o700 });
+  giveTo(statSync(dirname(folder)), folder);
+}
+
+/** Gives a file that root has made to the owner of its folder: a server that runs as that user must be able to write it. */
+function giveTo({ uid, gid }: Stats, path: string): void {
+  if (process.getuid!() === 0 && uid !== 0) chownSync(path, uid, gid);
 }
 
 /** Asks the holder of a socket to identify itself. `undefined` if it does not answer in time. */
