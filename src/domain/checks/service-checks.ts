@@ -24,7 +24,7 @@ import {
 import type { InstanceItem } from '../../model/instance.js';
 import { ifReadable } from '../../model/item.js';
 import { maxOf } from '../../base/max.js';
-import { putTxn, type Revision } from '../../store/store.js';
+import { putTxn, type Revision, type Txn } from '../../store/store.js';
 
 /** The dependencies of ServiceChecks. */
 export interface ServiceChecksParts {
@@ -104,22 +104,33 @@ export class ServiceChecks {
   ): Promise<{ readonly released: number; readonly revision: Revision }> {
     const { catalog, commits, telemetry } = this.parts;
     catalog.assertReady();
-    const items = [...this.#ill(scope)];
-    if (items.length === 0) return { released: 0, revision: catalog.revision };
-    const results = await commits.commitEach(
-      [],
-      items.map(({ namespace, scope: service, name, record }) => {
-        const key = checkKey(namespace, service, name);
-        const released = releasedCheck(record.instance!.incarnation, signature, commits.stamp());
-        return putTxn(released.writeId, key, writeCheck(released), catalog.modRevisionOf(key));
-      }),
-    );
-    const done = results.filter(({ ok }) => ok);
-    const revision = done.reduce((newest, one) => maxOf(newest, one.revision), catalog.revision);
+    let released = 0;
+    let revision = catalog.revision;
+    for (let tries = 0; tries < RELEASE_TRIES; tries++) {
+      const txns = [...this.#ill(scope)].map((item) => this.#releaseTxn(item, signature));
+      if (txns.length === 0) break;
+      const results = await commits.commitEach([], txns);
+      released += results.filter(({ ok }) => ok).length;
+      revision = results.reduce((newest, one) => maxOf(newest, one.revision), revision);
+      await commits.visible(revision);
+      if (results.every(({ ok }) => ok)) break; // the others have changed meanwhile, and are looked at again
+    }
+    if (released === 0) return { released, revision };
     const { author, comment } = signature;
-    telemetry.log.warn({ ...scope, released: done.length, author, comment }, 'an operator released checks');
-    await commits.visible(revision);
-    return { released: done.length, revision };
+    telemetry.log.warn({ ...scope, released, author, comment }, 'an operator released checks');
+    return { released, revision };
+  }
+
+  /** Compares the instance, too: another process may have registered it, of which this server has not heard yet. */
+  #releaseTxn(item: InstanceItem, signature: Signature): Txn {
+    const { catalog, commits } = this.parts;
+    const key = checkKey(item.namespace, item.scope, item.name);
+    const record = releasedCheck(item.record.instance!.incarnation, signature, commits.stamp());
+    return {
+      writeId: record.writeId,
+      compares: [{ key: item.key, modRevision: item.modRevision }, ...catalog.unchanged(key)],
+      writes: [{ kind: 'put', key, value: writeCheck(record) }],
+    };
   }
 
   *#ill({ namespace, service, id }: ReleaseScope): Generator<InstanceItem> {
@@ -137,5 +148,7 @@ export class ServiceChecks {
   }
 }
 
+/** The times that a release looks at instances that changed under it. */
+const RELEASE_TRIES = 3;
 /** The verdicts that a release sets aside. */
 const RELEASED: readonly CheckVerdict[] = [CheckVerdict.CHECK_VERDICT_PENDING, CheckVerdict.CHECK_VERDICT_FAILED];
