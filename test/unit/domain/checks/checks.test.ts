@@ -8,6 +8,7 @@ import { TestimonyKind } from '../../../../src/gen/rollcall/v1/cause.js';
 import { Health, HealthReason, RemovalReason } from '../../../../src/gen/rollcall/v1/instance.js';
 import { OverrideState } from '../../../../src/gen/rollcall/v1/override.js';
 import { UNSIGNED } from '../../../../src/model/actor.js';
+import { checkKey } from '../../../../src/model/check.js';
 import { protectionBegun, protectionKey, writeProtection } from '../../../../src/model/protection.js';
 import { putTxn } from '../../../../src/store/store.js';
 import { canonicalIp } from '../../../../src/model/address.js';
@@ -432,6 +433,27 @@ test('an operator releases checks: instances are shown until their checks fail a
   );
   const second = await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
   for (const ms of [first, second]) assert.ok(ms >= 2 * (INTERVAL_MS / 3), `FAILED ${ms} ms after its release`);
+});
+
+test('K2: a release by a server that lags is none of the process that it has not heard of', async () => {
+  const checks = await Checks.ready();
+  checks.make('p1', 'fail');
+  await checks.add('p1', { incarnation: 'a' });
+  const { stage } = checks;
+  const { serviceChecks } = stage.replica;
+  const goesOn = stage.holdWatch();
+  const taken = stage.register({ id: 'p1', incarnation: 'b', static: true, checks: [TCP] });
+  await stage.pass(1_000);
+  const release = serviceChecks.release({ namespace: 'default', service: 'pay', id: '' }, SIGNED);
+  await stage.pass(500);
+  const { entry } = await stage.store.get(checkKey('default', 'pay', 'p1'));
+  assert.equal(entry, undefined, 'the process that it knows is gone');
+  goesOn();
+  await stage.until(taken);
+  const { released } = await stage.until(release);
+  assert.equal(released, 1);
+  assert.equal(checks.item()!.checks.item!.record.incarnation, 'b');
+  assert.equal(checks.state(), 'HEALTHY UNSPECIFIED');
 });
 
 test('K12: deregister_after removes what failed for so long, and a start begins the time again', async () => {
