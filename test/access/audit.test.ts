@@ -68,7 +68,7 @@ test('A6: the audit has writes, deregistrations, decisions and refusals, in its 
     ['token:alice', 'PublishConfig', 'shop/default/limits.yaml', 'OK'],
     ['token:pay', 'PublishConfig', 'shop/default/limits.yaml', 'NOT_ALLOWED'],
     ['token:alice', 'DeleteConfig', 'shop/default/none', 'CONFIG_NOT_FOUND'],
-    ['token:pay', 'Deregister', 'shop/pay', 'OK'],
+    ['token:pay', 'Deregister', 'shop/pay/i', 'OK'],
     ['token:ops', 'ReleaseProtection', 'shop/pay', 'NOT_PROTECTED'],
     ['token:pay', 'Heartbeat', 'NOT_ALLOWED'],
     ['anonymous', 'Discover', 'CREDENTIAL_REQUIRED'],
@@ -121,7 +121,7 @@ test('A6: with --audit all a Register is an event, too', async (t) => {
   const { log, ask } = await stage(t, ['--audit', 'all']);
   await ask('Register', { instance }, pay);
   const [line] = await eventually(() => (linesOf(log).length === 1 ? linesOf(log) : undefined));
-  assert.deepEqual([line!['principal'], line!['resources'], line!['outcome']], ['token:pay', ['shop/pay'], 'OK']);
+  assert.deepEqual([line!['principal'], line!['resources'], line!['outcome']], ['token:pay', ['shop/pay/i'], 'OK']);
   assert.ok(Number(line!['revision']) > 0);
 });
 

@@ -221,7 +221,13 @@ for (const version of ['v1', 'v1alpha'] as const) {
     ]) {
       assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
     }
-    for (const symbol of symbolsOfImage()) assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
+    const isPrivate = (symbol: string): boolean => /^rollcall\.(peer|storage)\./.test(symbol);
+    assert.deepEqual(services.filter(isPrivate), []);
+    const [hidden, shown] = [symbolsOfImage().filter(isPrivate), symbolsOfImage().filter((one) => !isPrivate(one))];
+    assert.ok(hidden.includes('rollcall.peer.v1.PeerService'));
+    for (const symbol of [...hidden.slice(0, 20), 'rollcall.peer.v1.PeerService'])
+      assert.equal((await ask({ fileContainingSymbol: symbol })).errorResponse?.errorCode, 5, symbol);
+    for (const symbol of shown) assert.ok(names(await ask({ fileContainingSymbol: symbol })) > 0, symbol);
     assert.ok(names(await ask({ fileByFilename: 'rollcall/v1/instance.proto' })) > 0);
     assert.equal((await ask({ fileContainingSymbol: 'no.such.Thing' })).errorResponse?.errorCode, 5);
     assert.equal((await ask({ fileByFilename: 'no/such.proto' })).errorResponse?.errorCode, 5);

@@ -48,7 +48,7 @@ export class AuditEvents {
 
   constructor(
     private readonly audit: Audit,
-    replica: Pick<Replica, 'membership' | 'node'>,
+    replica: Pick<Replica, 'membership' | 'lostMembers' | 'node'>,
     localParts: LocalParts,
   ) {
     this.#every = new EveryServer(replica, localParts, {

@@ -105,8 +105,11 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
 
     getDelivery: unary(
       checkGetDelivery,
-      needs(({ namespace, service }, may) => may.service(namespace, service)),
-      (request) => watchers.delivery(request),
+      (query, may) => {
+        may.service(query.namespace, query.service);
+        return { query, rights: may.rights };
+      },
+      ({ query, rights }) => watchers.delivery(query, rights),
     ),
 
     backup: serverStream(

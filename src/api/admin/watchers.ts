@@ -107,10 +107,13 @@ export class Watchers {
     return { watchers, nextPageToken, unanswered: [...unanswered] };
   }
 
-  /** How many watches of a service have been sent a revision. */
-  async delivery(request: GetDeliveryRequest): Promise<GetDeliveryResponse> {
+  /** How many watches of a service have been sent a revision. Those that wait are named to callers who may see them. */
+  async delivery(request: GetDeliveryRequest, rights: Rights): Promise<GetDeliveryResponse> {
     const { parts, unanswered } = await this.#delivery.ask(request);
-    const servers = parts.flatMap(({ part }) => part.servers).sort((a, b) => (a.node < b.node ? -1 : 1));
+    const servers = parts
+      .flatMap(({ part }) => part.servers)
+      .map((one) => ({ ...one, waiting: one.waiting.flatMap((watcher) => seenBy(rights, watcher) ?? []) }))
+      .sort((a, b) => (a.node < b.node ? -1 : 1));
     const isComplete = unanswered.length === 0 && servers.every(({ seen, watches, sent }) => seen && watches === sent);
     return { servers, unanswered: [...unanswered], complete: isComplete };
   }

@@ -21,6 +21,7 @@ const UNKNOWN: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 const REGISTRY = '/rollcall.v1.RegistryService';
+const REMOVALS = [`${REGISTRY}/Deregister`, `${REGISTRY}/DeregisterInstances`];
 /** Returns true for writes of configs and decisions of operators. */
 const isDecision = ({ permission, readOnly }: MethodInfo): boolean =>
   !readOnly && (permission === 'config:write' || permission === 'operate' || permission === 'admin');
@@ -28,13 +29,12 @@ const isDecision = ({ permission, readOnly }: MethodInfo): boolean =>
 /** Makes events of calls that have ended. */
 export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
   const isAudited = (method: MethodInfo): boolean =>
-    isDecision(method) ||
-    method.path === `${REGISTRY}/Deregister` ||
-    (calls === 'all' && method.path === `${REGISTRY}/Register`);
+    isDecision(method) || REMOVALS.includes(method.path) || (calls === 'all' && method.path === `${REGISTRY}/Register`);
   const addRefusedItems = (call: Call): void => {
-    if (!call.notes || call.notes.refusedItems === 0) return;
-    audit.addRefusal(eventOf(call, 'NOT_ALLOWED', undefined));
-    call.notes.refusedItems = 0;
+    const { refused } = call.notes ?? {};
+    if (!refused?.size) return;
+    audit.addRefusal({ ...eventOf(call, 'NOT_ALLOWED', undefined), resources: [...refused], revision: 0n });
+    refused.clear();
   };
   return {
     ended: (call, failure) => {
@@ -44,8 +44,10 @@ export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
         const isWrite = UNKNOWN.has(reason) && call.principal.kind !== 'anonymous';
         if (isWrite) audit.add(eventOf(call, reason, failure));
         else audit.addRefusal(eventOf(call, reason, failure));
-      } else if (isAudited(call.method)) audit.add(eventOf(call, 'OK', failure));
-      else addRefusedItems(call);
+      } else {
+        if (isAudited(call.method) && hasChanged(call)) audit.add(eventOf(call, 'OK', failure));
+        addRefusedItems(call);
+      }
     },
     // A stream of heartbeats lasts for as long as its client: its refusals are events at once.
     answered: addRefusedItems,
@@ -63,6 +65,9 @@ export function auditGate(audit: Audit): Gate {
     },
   };
 }
+
+/** Returns false if nothing that the call asked for was allowed. */
+const hasChanged = ({ notes }: Call): boolean => !notes?.refused.size || notes.resources.length > 0;
 
 function eventOf(call: Call, outcome: string, failure: Failure | undefined): NewEvent {
   const { principal, peerAddress, transport, method, notes, requestId } = call;

@@ -48,13 +48,13 @@ export interface CallNotes {
   comment: string;
   /** The revision of the write; 0n if it has none. */
   revision: bigint;
-  /** The number of items that the caller may not send. */
-  refusedItems: number;
+  /** The objects of items that the caller may not send: some of them, each once. */
+  readonly refused: Set<string>;
 }
 
 /** The notes of a call, begun with the first of them. */
 export function notesOf(call: Pick<Call, 'notes'>): CallNotes {
-  call.notes ??= { resources: [], author: '', comment: '', revision: 0n, refusedItems: 0 };
+  call.notes ??= { resources: [], author: '', comment: '', revision: 0n, refused: new Set() };
   return call.notes;
 }
 

@@ -6,6 +6,9 @@ import { type Call, notesOf } from './call.js';
 /** The names in a refusal: the object that the action was for. */
 type Names = Readonly<Record<string, string>>;
 
+/** The refused objects of one call that its event names. */
+const REFUSED_NAMED_MAX = 20;
+
 /**
  * Asks whether the caller may do the action of its method with some object, by the rights of this moment. Each question that
  * throws is a demand: NOT_ALLOWED for a caller with a credential, CREDENTIAL_REQUIRED for one without. Every question throws
@@ -14,9 +17,9 @@ type Names = Readonly<Record<string, string>>;
 export class May {
   constructor(private readonly call: Call) {}
 
-  /** The method must be allowed for a service. */
-  service(namespace: string, service: string): void {
-    this.#note(`${namespace}/${service}`);
+  /** The method must be allowed for a service. `id`: the instance of it that the call is about. */
+  service(namespace: string, service: string, id = ''): void {
+    this.#note(`${namespace}/${service}${id === '' ? '' : `/${id}`}`);
     if (!this.hasService(namespace, service)) throw this.#refusal({ namespace, service });
   }
 
@@ -79,9 +82,12 @@ export class May {
     this.call.principal.quota()?.takeBeats(count);
   }
 
-  /** Notes items of the request that are not allowed, while the others are. */
-  noteRefused(count: number): void {
-    notesOf(this.call).refusedItems += count;
+  /** Notes the services of items of the request that are not allowed, while the others are. */
+  noteRefused(items: Iterable<{ readonly namespace: string; readonly service: string }>): void {
+    for (const { namespace, service } of items) {
+      const { refused } = notesOf(this.call);
+      if (refused.size < REFUSED_NAMED_MAX) refused.add(`${namespace}/${service}`);
+    }
   }
 
   /** Throws CREDENTIAL_REQUIRED if the caller showed no credential. */

@@ -13,7 +13,7 @@ export interface ServerPart<Response> {
 export interface EveryPart<Response> {
   /** The own part first. */
   readonly parts: readonly ServerPart<Response>[];
-  /** The nodes of the servers that did not answer in time. */
+  /** The nodes of the servers that did not answer in time, and of those that are no members and did not leave cleanly. */
   readonly unanswered: readonly string[];
 }
 
@@ -39,7 +39,7 @@ export class EveryServer<Request, Response> {
   readonly #path: string;
 
   constructor(
-    private readonly replica: Pick<Replica, 'membership' | 'node'>,
+    private readonly replica: Pick<Replica, 'membership' | 'lostMembers' | 'node'>,
     localParts: LocalParts,
     private readonly parts: EveryServerParts<Request, Response>,
   ) {
@@ -53,10 +53,11 @@ export class EveryServer<Request, Response> {
   /** Asks all servers. Each has 1 s to answer. */
   async ask(request: Request): Promise<EveryPart<Response>> {
     const { method, local } = this.parts;
-    const { membership, node } = this.replica;
+    const { membership, lostMembers, node } = this.replica;
     const asked = membership?.answerParts(this.#path, encodeMessage(method.requestType, request));
     const own = { node, part: local(request) };
     const others = (await asked) ?? [];
+    const named = new Set(others.map(({ node: of }) => of));
     return {
       parts: [
         own,
@@ -64,7 +65,10 @@ export class EveryServer<Request, Response> {
           part ? [{ node: of, part: decodeRequest(method.responseType, part) }] : [],
         ),
       ],
-      unanswered: others.filter(({ part }) => !part).map(({ node: of }) => of),
+      unanswered: [
+        ...others.filter(({ part }) => !part).map(({ node: of }) => of),
+        ...(lostMembers?.absent ?? []).filter((of) => of !== node && !named.has(of)),
+      ],
     };
   }
 }

@@ -77,8 +77,8 @@ export function registryHandlers(
     register: unary(
       (request, call) => checkRegister(request, call.peerAddress),
       ({ registration, warnings }, may) => {
-        const { namespace, service } = registration.instance;
-        may.service(namespace, service);
+        const { namespace, service, id } = registration.instance;
+        may.service(namespace, service, id);
         if (registration.instance.checks.length > 0) may.also('check', namespace, service);
         return { registration, warnings, sees: (other: string) => may.hasService(namespace, other, 'read') };
       },
@@ -95,7 +95,7 @@ export function registryHandlers(
 
     deregister: unary(
       checkDeregister,
-      needs(({ ref }, may) => may.service(ref.namespace, ref.service)),
+      needs(({ ref }, may) => may.service(ref.namespace, ref.service, ref.id)),
       async ({ ref, claim }, call) => ({
         revision: await registrations.deregister(ref, signedBy(call, claim)),
       }),
@@ -211,8 +211,8 @@ export function registryHandlers(
         may.takeItems(refs.length);
         const allowed = refs.map(({ namespace, service }) => may.hasService(namespace, service));
         if (!allowed.includes(true)) may.known();
-        may.noteRefused(allowed.filter((one) => !one).length);
-        refs.forEach(({ namespace, service }, i) => allowed[i] && may.service(namespace, service));
+        may.noteRefused(refs.filter((_, i) => !allowed[i]));
+        refs.forEach(({ namespace, service, id }, i) => allowed[i] && may.service(namespace, service, id));
         return { refs, claim, allowed };
       },
       async ({ refs, claim, allowed }, call): Promise<DeregisterInstancesResponse> => {
@@ -238,13 +238,13 @@ export function registryHandlers(
 
     setInstanceOverride: unary(
       checkSetOverride,
-      needs(({ request: { namespace, service } }, may) => may.service(namespace, service)),
+      needs(({ request: { namespace, service, id } }, may) => may.service(namespace, service, id)),
       ({ request, claim }, call) => overrides.set(request, signedBy(call, claim)),
     ),
 
     clearInstanceOverride: unary(
       checkClearOverride,
-      needs(({ names: { namespace, service } }, may) => may.service(namespace, service)),
+      needs(({ names: { namespace, service, id } }, may) => may.service(namespace, service, id)),
       ({ names, expectedRevision, claim }, call) => overrides.clear(names, expectedRevision, signedBy(call, claim)),
     ),
 
@@ -275,8 +275,8 @@ export function registryHandlers(
 
     releaseChecks: unary(
       checkReleaseChecks,
-      needs(({ scope: { namespace, service } }, may) =>
-        service === '' ? may.allServices(namespace) : may.service(namespace, service),
+      needs(({ scope: { namespace, service, id } }, may) =>
+        service === '' ? may.allServices(namespace) : may.service(namespace, service, id),
       ),
       ({ scope, claim }, call) => serviceChecks.release(scope, signedBy(call, claim)),
     ),

@@ -96,7 +96,7 @@ export function allowedBeats(beats: CheckedBeats, may: May): CheckedBeats {
   if (!items.some(isForeign)) return beats;
   const foreign = new Set([...items.keys()].filter((i) => isForeign(items[i]!)));
   if (foreign.size === items.length) may.known();
-  may.noteRefused(foreign.size);
+  may.noteRefused([...foreign].map((i) => items[i]!));
   const places = positions ?? [...items.keys()];
   const rejected = [...foreign].map((i) =>
     rejection(items[i]!, places[i]!, NOT_ALLOWED, RejectionReason.REJECTION_REASON_NOT_ALLOWED),

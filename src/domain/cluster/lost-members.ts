@@ -58,6 +58,9 @@ export class LostMembers implements Closeable {
   /** Since when there have been as many members as before a node was lost, by the monotonic clock. */
   readonly #fullSinceMs = new Map<string, number>();
   #lost: readonly LostMember[] = [];
+  #absent: readonly string[] = [];
+  /** The nodes that left cleanly, as of the last look. */
+  #left: ReadonlySet<string> = new Set();
   #timer: Timer | undefined;
   #looking: Promise<void> = Promise.resolve();
 
@@ -66,6 +69,16 @@ export class LostMembers implements Closeable {
   /** The lost members by node, as of the last look. */
   get lost(): readonly LostMember[] {
     return this.#lost;
+  }
+
+  /**
+   * The nodes that were members and are none now, and did not leave cleanly. One that froze or is cut off may still serve its
+   * readers what it knew then; it counts until it is back, was replaced, or is forgotten.
+   */
+  get absent(): readonly string[] {
+    const present = this.#present();
+    const known = new Set([...this.#absent, ...this.#membersWith.keys()]);
+    return [...known].filter((node) => !present.has(node) && !this.#left.has(node)).sort();
   }
 
   start(): void {
@@ -124,6 +137,10 @@ export class LostMembers implements Closeable {
     for (const node of this.#membersWith.keys())
       if (!present.has(node) && !absent.some((one) => one.node === node)) this.#membersWith.delete(node);
     this.#lost = lost;
+    const hasLeft = ({ record }: Known): boolean => record.state === NodeState.NODE_STATE_LEFT;
+    const nodesOf = (all: readonly Known[]): string[] => all.map(({ node }) => node);
+    this.#left = new Set(nodesOf(absent.filter(hasLeft)));
+    this.#absent = nodesOf(absent.filter((one) => !hasLeft(one)));
     if (lost.length > 0) telemetry.alarms.raise(ALARMS.MEMBER_LOST, textOf(lost));
     else telemetry.alarms.clear(ALARMS.MEMBER_LOST);
   }

@@ -80,7 +80,7 @@ export class Overrides {
     const { decision, expectedRevision, force, ...names } = request;
     const item = await this.#instance(names);
     assertRun(item, decision.incarnation);
-    if (!force) this.#assertLeavesEnough(item, decision.state);
+    if (!force) this.#assertLeavesEnough(item, decision);
     return this.#write(names, signature, (current, stamp) => {
       assertExpected(names, current, expectedRevision);
       if (!current || current.removedAtMs !== undefined) this.#assertRoom(names);
@@ -171,14 +171,15 @@ export class Overrides {
   }
 
   /** Throws WOULD_EMPTY. Two operators who ask two servers at once may both pass. */
-  #assertLeavesEnough(item: InstanceItem, state: OverrideState): void {
-    if (!item.isUp || state === OverrideState.OVERRIDE_STATE_UNSPECIFIED) return;
+  #assertLeavesEnough(item: InstanceItem, { state, weight }: Decision): void {
+    const takesOut = state !== OverrideState.OVERRIDE_STATE_UNSPECIFIED || weight === 0;
+    if (!hasTraffic(item) || !takesOut) return;
     const { namespace, scope: service, name: id } = item;
     let up = 0;
     let all = 0;
-    for (const { isUp } of this.parts.catalog.instances.scope(namespace, service)?.live() ?? []) {
+    for (const one of this.parts.catalog.instances.scope(namespace, service)?.live() ?? []) {
       all++;
-      if (isUp) up++;
+      if (hasTraffic(one)) up++;
     }
     const least = Math.max(1, Math.ceil((all * LEFT_UP_PERCENT) / 100));
     if (up - 1 >= least) return;
@@ -196,6 +197,9 @@ export class Overrides {
     throw new RollcallError('TOO_MANY_OVERRIDES', message, { metadata: { limit: String(value) } });
   }
 }
+
+/** True if callers send an instance anything. */
+const hasTraffic = ({ isUp, instance }: InstanceItem): boolean => isUp && instance.weight !== 0;
 
 /** Throws INCARNATION_MISMATCH if an override is for another run of the process than the one that has the id. */
 function assertRun({ scope, name, record, instance }: InstanceItem, incarnation: string): void {

@@ -26,6 +26,9 @@ interface IndexedFile {
   readonly dependencies: readonly string[];
 }
 
+/** The packages that no client calls or reads: questions between servers, and records of the store. */
+const PRIVATE = /^rollcall\.(peer|storage)\./;
+
 /** Maps names of files and symbols to the compiled files. */
 class DescriptorIndex {
   readonly #files = new Map<string, IndexedFile>();
@@ -35,6 +38,7 @@ class DescriptorIndex {
   constructor() {
     const services: string[] = [];
     for (const { file, bytes } of imageFiles()) {
+      if (PRIVATE.test(file.package)) continue;
       const indexed = { name: file.name, bytes, dependencies: file.dependency };
       this.#files.set(file.name, indexed);
       for (const symbol of symbolsOf(file)) this.#symbols.set(symbol, indexed);

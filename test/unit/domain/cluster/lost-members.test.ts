@@ -39,6 +39,25 @@ test('a member that was killed is lost on every other, until its node is back', 
   }
 });
 
+test('a member that froze is named from the end of its lease on, and one that left is not', async () => {
+  const stage = new ClusterStage(LEASE_MS);
+  const [a, b, c] = [await stage.start('a'), await stage.start('b'), await stage.start('c')];
+  await stage.pass(310_000);
+  const absent = (): readonly string[] => a.replica.lostMembers!.absent;
+  assert.deepEqual(absent(), []);
+  stage.kill(c);
+  await stage.untilTrue(() => a.replica.catalog.members.length === 2, LEASE_MS + 5_000);
+  assert.deepEqual(absent(), ['c']);
+  await stage.pass(NOTICED_MS);
+  assert.deepEqual(absent(), ['c']);
+  await stage.until(a.replica.lostMembers!.forget('c'));
+  assert.deepEqual(absent(), []);
+  await stage.until(b.replica.leave());
+  stage.kill(b);
+  await stage.pass(15_000);
+  assert.deepEqual(absent(), []);
+});
+
 test('a member that was started anew knows who was lost before', async () => {
   const { stage } = await withOneLost();
   const d = await stage.start('d');
