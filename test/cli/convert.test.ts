@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -61,7 +61,7 @@ test('configs of Consul, Kubernetes and Spring become configs here, and the repo
   assert.deepEqual(consul.keys, ['default/app/bin.dat', 'default/app/config.yaml', 'default/app/with-blank=:']);
   assert.deepEqual(consul.report, [
     'app/: a folder without a value; there are no folders',
-    'default/app/with blank=:: is named default/app/with-blank=:',
+    '"default/app/with blank=:": is named default/app/with-blank=:',
   ]);
   assert.equal(await contentOf(server, 'consul', 'default', 'app/config.yaml'), 'debug: true');
 
@@ -145,6 +145,55 @@ items:
     );
 });
 
+test('documents of Spring for profiles in any form, links, broken entries of Consul and names that meet', async (t) => {
+  const server = await startServer(t);
+  const cli = new CommandLine(t, server.address);
+  const repository = folderOf({
+    'app.yml': [
+      'a: 1',
+      'spring.config.activate.on-profile: prod',
+      'spring: { profiles: [dev, test] }',
+      'spring: { config: { activate: { on-profile: prod | staging } } }',
+      'b: 5',
+    ].join('\n---\n'),
+    'web.properties': 'a=1\n#---\nspring.config.activate.on-profile=prod\na=2\n',
+  });
+  symlinkSync('/etc', join(repository, 'etc'));
+  symlinkSync('.', join(repository, 'loop'));
+  symlinkSync('/etc/hosts', join(repository, 'hosts.yml'));
+  const spring = await imported(server, cli, 'spring', 'spring', repository);
+  assert.deepEqual(spring.keys, [
+    ...['default/app-dev.yml', 'default/app-prod.yml', 'default/app-test.yml', 'default/app.document-4.yml'],
+    ...['default/app.document-5.yml', 'default/app.yml', 'default/web-prod.properties', 'default/web.properties'],
+  ]);
+  for (const name of ['etc', 'loop', 'hosts.yml'])
+    assert.ok(spring.report.includes(`${name}: a link, or no file; left out`), spring.report.join('\n'));
+  assert.ok(spring.report.includes('app.yml: its document 4 is for "prod | staging", which no name says'));
+  assert.equal(await contentOf(server, 'spring', 'default', 'app-test.yml'), 'spring: { profiles: [dev, test] }\n');
+
+  const entries = [
+    { key: 'a b', flags: 0, value: 'MQ==' },
+    { key: 'broken', flags: 0, value: '%%%' },
+    { key: 'none' },
+    { key: 'a-b', flags: 0, value: 'Mg==' },
+  ];
+  const consul = await imported(
+    server,
+    cli,
+    'consul',
+    'consul',
+    join(folderOf({ 'kv.json': JSON.stringify(entries) }), 'kv.json'),
+  );
+  assert.deepEqual(consul.keys, ['default/a-b']);
+  assert.equal(await contentOf(server, 'consul', 'default', 'a-b'), '2', 'the exact name keeps its content');
+  assert.deepEqual(consul.report, [
+    'entry 2: has no key and value in base64; left out',
+    'entry 3: has no key and value in base64; left out',
+    '"default/a b": is named default/a-b',
+    '"default/a b": left out; default/a-b has the same name default/a-b',
+  ]);
+});
+
 test('an archive of Nacos becomes configs under their groups, with what its metadata say', async (t) => {
   const server = await startServer(t);
   const cli = new CommandLine(t, server.address);
@@ -174,7 +223,7 @@ test('an archive of Nacos becomes configs under their groups, with what its meta
     'shop/cipher-aes-pay: a plugin of Nacos encrypted its content, which stays so',
     'loose.txt: lies in no group; left out',
     'gray (beta) configs, histories and the rights of users are in no export',
-    'DEFAULT_GROUP/com.shop:pay#v1: is named DEFAULT_GROUP/com.shop:pay-v1',
+    '"DEFAULT_GROUP/com.shop:pay#v1": is named DEFAULT_GROUP/com.shop:pay-v1',
   ]);
   const { config } = await getConfig(server, { namespace: 'nacos', group: 'DEFAULT_GROUP', key: 'limits' });
   assert.equal(config!.format, ConfigFormat.CONFIG_FORMAT_JSON);
@@ -288,8 +337,8 @@ test('what cannot be converted is refused with its reason, and nothing is writte
   assert.equal(code, 0);
   assert.deepEqual(stderr.trim().split('\n'), [
     'a b: its flags 7 are in the label consul-flags',
-    'default/a b: is named default/a-b',
-    'default/a-b: left out; default/a b has the same name default/a-b',
+    '"default/a b": is named default/a-b',
+    '"default/a b": left out; default/a-b has the same name default/a-b',
     'default////: left out; nothing of its name can be one',
   ]);
 });

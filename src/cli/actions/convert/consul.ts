@@ -8,7 +8,7 @@ const GROUP = 'default';
 /** An entry of `consul kv export`. */
 interface ConsulEntry {
   readonly key: string;
-  readonly flags: number;
+  readonly flags?: number;
   readonly value: string;
 }
 
@@ -16,7 +16,13 @@ interface ConsulEntry {
 export function fromConsul(file: string): Conversion {
   const found: Found[] = [];
   const report: string[] = [];
-  for (const { key, flags, value } of entriesOf(file)) {
+  for (const [i, entry] of entriesOf(file).entries()) {
+    if (!isEntry(entry)) {
+      report.push(`entry ${i + 1}: has no key and value in base64; left out`);
+      continue;
+    }
+    const { key, value } = entry;
+    const flags = Number(entry.flags ?? 0);
     const content = Buffer.from(value, 'base64');
     if (key.endsWith('/') && content.length === 0) {
       report.push(`${key}: a folder without a value; there are no folders`);
@@ -28,19 +34,23 @@ export function fromConsul(file: string): Conversion {
   return { found, report };
 }
 
-function entriesOf(file: string): ConsulEntry[] {
+const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
+const isEntry = (one: unknown): one is ConsulEntry => {
+  const { key, value } = (one ?? {}) as Partial<ConsulEntry>;
+  return typeof key === 'string' && typeof value === 'string' && value.length % 4 === 0 && BASE64.test(value);
+};
+
+function entriesOf(file: string): unknown[] {
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     throw new CommandFailed(`${file}: cannot be read (${(error as Error).message})`, Exit.USAGE);
   }
-  const isEntry = (one: unknown): one is ConsulEntry =>
-    typeof (one as ConsulEntry | null)?.key === 'string' && typeof (one as ConsulEntry).value === 'string';
-  if (!Array.isArray(value) || !value.every(isEntry))
+  if (!Array.isArray(value))
     throw new CommandFailed(
       `${file}: is not what "consul kv export" writes: a list of entries with key and value`,
       Exit.USAGE,
     );
-  return value.map((one: ConsulEntry) => ({ ...one, flags: Number(one.flags ?? 0) }));
+  return value;
 }

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { LIMITS } from '../../../model/limits.js';
 import { CONFIG_KEY, GROUP, validName } from '../../../model/names.js';
 import { CommandFailed, Exit } from '../../exits.js';
 import { type FileConfig, writeGroup } from '../config-folder.js';
@@ -37,13 +38,16 @@ export function convert(
   const lines = [...report];
   const groups = new Map<string, FileConfig[]>();
   const taken = new Map<string, string>();
-  for (const one of found) {
+  // Of several that would have one name, the one that has it already keeps it.
+  const isExact = ({ group, key }: Found): boolean =>
+    validName(GROUP, group) === group && validName(CONFIG_KEY, key) === key;
+  for (const one of [...found.filter(isExact), ...found.filter((other) => !isExact(other))]) {
     const config = named(one, lines);
     if (!config) continue;
     const name = `${config.group}/${config.key}`;
     const other = taken.get(name);
     if (other !== undefined) {
-      lines.push(`${one.group}/${one.key}: left out; ${other} has the same name ${name}`);
+      lines.push(`${quoted(`${one.group}/${one.key}`)}: left out; ${quoted(other)} has the same name ${name}`);
       continue;
     }
     taken.set(name, `${one.group}/${one.key}`);
@@ -51,19 +55,28 @@ export function convert(
     if (group) group.push(config);
     else groups.set(config.group, [config]);
   }
+  if (taken.size > LIMITS.CONFIGS.value)
+    lines.push(`there are ${taken.size} configs, more than the ${LIMITS.CONFIGS.value} that a server takes`);
   mkdirSync(folder, { recursive: true });
   for (const [group, configs] of groups) writeGroup(join(folder, group), configs);
   return { configs: taken.size, report: lines };
 }
+
+/** A name in a line of the report: in quotes where it would not be seen as one. */
+const quoted = (name: string): string => (/^[\w./@+=~-]+$/.test(name) ? name : JSON.stringify(name));
 
 /** The config with names that Rollcall takes: others are mapped as a refusal proposes. */
 function named({ group, key, content, format, labels }: Found, lines: string[]): FileConfig | undefined {
   const own = `${group}/${key}`;
   const [newGroup, newKey] = [validName(GROUP, group), validName(CONFIG_KEY, key)];
   if (newGroup === undefined || newKey === undefined) {
-    lines.push(`${own}: left out; nothing of its name can be one`);
+    lines.push(`${quoted(own)}: left out; nothing of its name can be one`);
     return undefined;
   }
-  if (newGroup !== group || newKey !== key) lines.push(`${own}: is named ${newGroup}/${newKey}`);
+  if (newGroup !== group || newKey !== key) lines.push(`${quoted(own)}: is named ${newGroup}/${newKey}`);
+  if (content.length > LIMITS.PUBLISH_BYTES.value)
+    lines.push(
+      `${quoted(own)}: has ${content.length} bytes, more than the ${LIMITS.PUBLISH_BYTES.value} that a config may have`,
+    );
   return { group: newGroup, key: newKey, content, ...(format && { format }), ...(labels && { labels }) };
 }
