@@ -39,6 +39,7 @@ import { isEchoOfFailedBatch } from './store/embedded/failed-batch.js';
 import type { Store } from './store/store.js';
 import { Metrics } from './telemetry/metrics.js';
 import { ALARMS } from './tls/instruments.js';
+import { isValidFor } from './tls/pem.js';
 import { TlsFiles, type TlsFilesParts } from './tls/tls-files.js';
 import type { ProcessTelemetry } from './telemetry/telemetry.js';
 import { VERSION } from './version.js';
@@ -94,6 +95,7 @@ export async function startServer(
     const grpcPort = await grpc.listen(settings.host, settings.grpcPort);
     // Everything down to offer() happens in the turn in which the port is bound, before any call is read.
     const address = settings.advertise ?? `${advertisedHost(settings.host)}:${grpcPort}`;
+    warnOfForeignName(settings, address, telemetry);
     const node = settings.node ?? address;
     const cluster = store.exclusive
       ? undefined
@@ -219,6 +221,16 @@ function placesOf({ address, httpPort }: MemberRecord): NamedPlace[] {
 function placeOf(address: string): NamedPlace {
   const at = address.lastIndexOf(':');
   return { host: address.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(address.slice(at + 1)) };
+}
+
+/** Other servers do not take the answers of one whose certificate has another name than they reach it by. */
+function warnOfForeignName({ tls, store }: Settings, address: string, { log }: ProcessTelemetry): void {
+  const { cert } = tls?.files ?? {};
+  const host = tls?.peerName ?? address.replace(/:\d+$/, '');
+  if (store.kind !== 'etcd' || !cert || isValidFor(cert, host)) return;
+  const text =
+    'the certificate of this server is not valid for the host by which the other servers verify it, so that they take none of its answers and no instance expires: name the host in the certificate, or set --advertise or --peer-name';
+  log.warn({ certificate: cert.path, host }, text);
 }
 
 /** The identity of this process in a cluster. */

@@ -2,6 +2,7 @@
 # Installs a packed Rollcall into a folder, for an image or a machine: `install.sh PACKAGE.tgz FOLDER`. Needs node, npm and tar.
 # Nothing is left beside FOLDER, and only its owner can write there.
 set -eu
+[ $# = 2 ] || { echo "usage: install.sh PACKAGE.tgz FOLDER" >&2; exit 2; }
 package=$1
 folder=$2
 cache=$(mktemp -d)

@@ -1,4 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { TlsContents } from '../base/tls-source.js';
 
@@ -91,6 +92,13 @@ export function fitsClients(cert: PemFile): boolean {
   const [own] = certificatesIn(cert);
   const usages = own?.keyUsage as readonly string[] | undefined;
   return usages === undefined || usages.includes(CLIENT_AUTH);
+}
+
+/** Returns true if a certificate is valid for a host: a name, or an address with or without brackets. */
+export function isValidFor(cert: PemFile, host: string): boolean {
+  const [own] = certificatesIn(cert);
+  const name = host.replace(/^\[(.*)\]$/, '$1');
+  return (isIP(name) > 0 ? own?.checkIP(name) : own?.checkHost(name)) !== undefined;
 }
 
 /** The wall-clock time at which the first certificate of a chain stops being valid. */

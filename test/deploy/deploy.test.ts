@@ -7,6 +7,8 @@ import { test, type TestContext } from 'node:test';
 import { eventually, temporaryFolder } from '../support/server.js';
 import { DEPLOY, packageFile, python, ROOT, run, toolsFolder } from './tools.js';
 
+const SETTINGS_SCHEMA = join(ROOT, 'docs/reference/settings.schema.json');
+
 /** Waits until a server that logs to standard error answers over HTTP, and returns its URL. */
 async function answering(t: TestContext, server: ChildProcess): Promise<string> {
   const log: string[] = [];
@@ -78,6 +80,14 @@ test('every setting that a file of deploy/ names is one', () => {
   }
   assert.ok(named.length > 0);
   for (const name of named) assert.ok(settings.has(name), name);
+  const read = (file: string): { properties: Record<string, object> } =>
+    JSON.parse(readFileSync(file, 'utf8')) as { properties: Record<string, object> };
+  const { properties } = read(join(DEPLOY, 'helm/rollcall/values.schema.json'));
+  assert.deepEqual(
+    properties['settings'],
+    { type: 'object', propertyNames: { enum: Object.keys(read(SETTINGS_SCHEMA).properties).sort() } },
+    'the chart refuses names that are none',
+  );
 });
 
 test('the unit of systemd is whole and keeps the process in', () => {

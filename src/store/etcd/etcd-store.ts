@@ -157,7 +157,9 @@ export class EtcdStore implements Store {
 
   copy(): Promise<CopyTool> {
     const { endpoints } = this.options.connection;
-    return Promise.resolve({ command: `etcdctl --endpoints ${endpoints[0]} snapshot save FILE` });
+    const [endpoint] = endpoints;
+    const tls = endpoint!.startsWith('https:') ? ' --cacert CA_FILE --cert CERT_FILE --key KEY_FILE' : '';
+    return Promise.resolve({ command: `etcdctl --endpoints ${endpoint}${tls} snapshot save FILE` });
   }
 
   async places(): Promise<readonly string[]> {
