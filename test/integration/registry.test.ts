@@ -533,6 +533,10 @@ test('addresses are stored in one spelling, before the id is made of them', asyn
   assert.equal((await discover(server, { service: 'v6' })).instances.length, 2);
   const { warnings } = await register(server, { instance: pay('p1', { address: 'my_host' }) });
   assert.match(warnings.join('\n'), /has a "_", which host names must not have/);
+  const elsewhere = await register(server, {
+    instance: pay('p2', { endpoints: [{ name: 'm', port: 90, address: 'other_host' }] }),
+  });
+  assert.match(elsewhere.warnings.join('\n'), /address "other_host" has a "_"/);
   const refused = await failure(register(server, { instance: pay('p1', { address: '[2001:db8::1]:443' }) }));
   assert.match(refused.message, /instance\.address: .*write "2001:db8::1", and port 443 in "port"/);
   const endpoints = [{ name: 'm', port: 90, address: '0.0.0.0' }];

@@ -57,7 +57,7 @@ export function checkRegister(
 }
 
 /** Warnings about fields that the server accepts, although they are probably a mistake. */
-function warningsOf(given: Instance, { id, address, port, liveness, checks }: Instance): string[] {
+function warningsOf(given: Instance, { id, address, port, endpoints, liveness, checks }: Instance): string[] {
   const warnings: string[] = [];
   if (given.address === '')
     warnings.push(`address is empty: ${address}, where the request came from, is taken; behind NAT that is wrong`);
@@ -65,8 +65,9 @@ function warningsOf(given: Instance, { id, address, port, liveness, checks }: In
     warnings.push(`id and port are empty: the id is ${id}, and callers are told of no port`);
   if (isIP(address) === 0)
     warnings.push(`address "${address}" is a host name: clients that need an IP address, such as xDS, will not see it`);
-  if (address.includes('_'))
-    warnings.push(`address "${address}" has a "_", which host names must not have: some resolvers refuse it`);
+  for (const host of new Set([address, ...endpoints.map((endpoint) => endpoint.address)]))
+    if (host.includes('_'))
+      warnings.push(`address "${host}" has a "_", which host names must not have: some resolvers refuse it`);
   if (liveness === Liveness.LIVENESS_HEARTBEAT && checks.some(({ deregisterAfter }) => deregisterAfter))
     warnings.push('deregister_after is meant for LIVENESS_STATIC: a process that sends heartbeats registers again');
   return warnings;

@@ -199,7 +199,11 @@ test('an override must leave enough of a service up, unless it is forced', async
   await set(stage, { id: 'p2', state: DRAIN, force: false });
   assert.equal(await reasonOf(set(stage, { id: 'p3', state: DISABLE, force: false })), 'WOULD_EMPTY');
   assert.equal(stateOf(stage.instance('p3')), 'HEALTHY UNSPECIFIED');
-  assert.equal(await reasonOf(set(stage, { id: 'p3', weight: 0, force: false })), 'WOULD_EMPTY', 'nobody calls it then');
+  assert.equal(
+    await reasonOf(set(stage, { id: 'p3', weight: 0, force: false })),
+    'WOULD_EMPTY',
+    'nobody calls it then',
+  );
   await set(stage, { id: 'p3', weight: 1, force: false });
   await set(stage, { id: 'p1', state: DRAIN, force: false });
   await set(stage, { id: 'p3', state: DISABLE });
