@@ -9,7 +9,7 @@ export const HORIZON_KEY = `${WATCHED_ROOT}horizon`;
 /** The record that every join rewrites: its mod revision names the set of members. */
 export const MEMBERGEN_KEY = `${WATCHED_ROOT}membergen`;
 
-/** The ended histories that a record names: so many restores of one store are not lived to see. */
+/** The most ended histories that a record names. */
 const ENDED_EPOCHS_MAX = 256;
 
 /** A fact about the store as a whole. It is never removed. */
