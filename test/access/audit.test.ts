@@ -70,7 +70,7 @@ test('A6: the audit has writes, deregistrations, decisions and refusals, in its 
     ['token:alice', 'DeleteConfig', 'shop/default/none', 'CONFIG_NOT_FOUND'],
     ['token:pay', 'Deregister', 'shop/pay/i', 'OK'],
     ['token:ops', 'ReleaseProtection', 'shop/pay', 'NOT_PROTECTED'],
-    ['token:pay', 'Heartbeat', 'NOT_ALLOWED'],
+    ['token:pay', 'Heartbeat', 'shop/cart', 'NOT_ALLOWED'],
     ['anonymous', 'Discover', 'CREDENTIAL_REQUIRED'],
     ['anonymous', 'Discover', 'TOKEN_REFUSED'],
     ['anonymous', 'metrics', 'CREDENTIAL_REQUIRED'],
