@@ -246,7 +246,7 @@ test('status, namespaces, services and audit show what there is, as a table, JSO
   assert.equal(json.services.length, 1);
   assert.match(await cli.ok(['services', '-n', 'shop', '-o', 'yaml']), /^services:\n {2}- service: db\n/);
   await cli.ok(['deregister', 'db/db1', '-n', 'shop', '--comment', 'moved']);
-  assert.match(await cli.ok(['audit']), /Deregister +shop\/db +OK +moved/);
+  assert.match(await cli.ok(['audit']), /Deregister +shop\/db\/db1 +OK +moved/);
 });
 
 test('top shows the services and their changes on a terminal, and one picture in a pipe', async (t) => {

@@ -56,7 +56,11 @@ test('O1: drain, disable, enable and why work together, and exit codes say what 
   const weaker = await cli.run(['drain', 'pay/p2', '--comment', 'deploy']);
   assert.equal(weaker.code, 6, 'nor replaced by a drain');
   assert.match(weaker.stderr, /end that first, or replace it with --force/);
-  assert.match(await cli.ok(['weight', 'pay/p3', '0', '--comment', 'small']), /holds for every process with this id/);
+  assert.equal((await cli.run(['weight', 'pay/p3', '0', '--comment', 'small'])).code, 1, 'nobody would call it');
+  assert.match(
+    await cli.ok(['weight', 'pay/p3', '0', '--comment', 'small', '--force']),
+    /holds for every process with this id/,
+  );
   assert.match(await cli.ok(['why', 'pay/p3']), /! its weight is 0: .*an operator set it: small/);
   assert.match(await cli.ok(['overrides', 'pay']), /pay\/p3 +weight 0 +the id/);
   assert.match(await cli.ok(['unweight', 'pay/p3']), /pay\/p3 is HEALTHY/);

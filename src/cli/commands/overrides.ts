@@ -71,7 +71,10 @@ export function overrideCommands(program: Command): void {
         ),
     )
       .option('--run', 'only for this run of the process')
-      .option('--force', 'also if it replaces a drain or a disable'),
+      .option(
+        '--force',
+        'also if a weight of 0 leaves less than 30 % of the service with traffic, or replaces a drain or a disable',
+      ),
     async (session, name, weight) => {
       const { weigh } = await import('../actions/overrides.js');
       await weigh(session, name, weight);
