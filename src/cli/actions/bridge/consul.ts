@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ReportedState } from '../../../gen/rollcall/v1/instance.js';
-import { type ForeignInstance, type ForeignRegistry, type Found, readAs } from './foreign.js';
+import { type ForeignInstance, type ForeignRegistry, type Found, readAs, readEach } from './foreign.js';
 import { type HttpOptions, JsonReader } from './http-json.js';
 import { inParallel } from './in-parallel.js';
 
@@ -56,13 +56,8 @@ export class Consul implements ForeignRegistry {
     const unreadable: string[] = [];
     await inParallel(names, AT_ONCE, async (name) => {
       const path = `v1/health/service/${encodeURIComponent(name)}${this.#query}`;
-      for (const document of readAs(ENTRIES, await this.#reader.read(path, signal)))
-        try {
-          const entry = readAs(ENTRY, document);
-          if (!entry.Service.Kind) instances.push(instanceOf(name, entry));
-        } catch (error) {
-          unreadable.push(`an instance of ${JSON.stringify(name)}: ${(error as Error).message}`);
-        }
+      const entries = readEach(ENTRY, readAs(ENTRIES, await this.#reader.read(path, signal)), name, unreadable);
+      for (const entry of entries) if (!entry.Service.Kind) instances.push(instanceOf(name, entry));
     });
     return { instances, unreadable };
   }

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ReportedState } from '../../../gen/rollcall/v1/instance.js';
-import { type ForeignInstance, type ForeignRegistry, type Found, readAs } from './foreign.js';
+import { type ForeignInstance, type ForeignRegistry, type Found, readAs, readEach } from './foreign.js';
 import { type HttpOptions, JsonReader } from './http-json.js';
 
 /** Eureka writes a list of one element as the element. */
@@ -47,15 +47,10 @@ export class Eureka implements ForeignRegistry {
 
   async read(signal: AbortSignal): Promise<Found> {
     const { applications } = readAs(APPS, await this.#reader.read('apps', signal));
-    const instances: ForeignInstance[] = [];
     const unreadable: string[] = [];
-    for (const { name, instance } of applications.application)
-      for (const document of instance)
-        try {
-          instances.push(instanceOf(name, readAs(INSTANCE, document)));
-        } catch (error) {
-          unreadable.push(`an instance of ${JSON.stringify(name)}: ${(error as Error).message}`);
-        }
+    const instances = applications.application.flatMap(({ name, instance }) =>
+      readEach(INSTANCE, instance, name, unreadable).map((one) => instanceOf(name, one)),
+    );
     return { instances, unreadable };
   }
 

@@ -44,3 +44,20 @@ export function readAs<T extends z.ZodType>(schema: T, document: unknown): z.inf
   const [first] = error.issues;
   throw new Error(`it answered in another form: ${first!.path.join('.') || 'the answer'}: ${first!.message}`);
 }
+
+/** The instances of a service that can be read. A line for each other one is added to `unreadable`. */
+export function readEach<T extends z.ZodType>(
+  schema: T,
+  documents: readonly unknown[],
+  service: string,
+  unreadable: string[],
+): z.infer<T>[] {
+  return documents.flatMap((document) => {
+    try {
+      return [readAs(schema, document)];
+    } catch (error) {
+      unreadable.push(`an instance of ${JSON.stringify(service)}: ${(error as Error).message}`);
+      return [];
+    }
+  });
+}
