@@ -15,7 +15,7 @@ const TOOLS = {
   java: ['java', 'javac', 'mvn'],
   rust: ['cargo', 'protoc'],
   cpp: ['g++', 'make', 'pkg-config', 'protoc', 'grpc_cpp_plugin'],
-  ruby: ['ruby', 'protoc', 'grpc_ruby_plugin'],
+  ruby: ['ruby', 'grpc_tools_ruby_protoc'],
 };
 
 const isOnPath = (program) => process.env.PATH.split(delimiter).some((folder) => existsSync(join(folder, program)));
