@@ -28,7 +28,7 @@ export interface LivenessEntry {
   heardElsewhereMs: number;
   /** While the record is at this revision or older, no beat is acknowledged from memory. 0n: no promise was given. */
   promisedRevision: Revision;
-  /** When this process saw the incarnation register. -Infinity: it was found at a start. */
+  /** When this process saw the incarnation register, for the last time after another one. -Infinity: it was found at a start. */
   runBeganMs: number;
   /** The same as monotonic time: while the liveness clock is paused, runs seem younger than they are. */
   runBeganMonotonicMs: number;
@@ -223,7 +223,8 @@ export class LivenessTable {
     const before = entry.item.record;
     const now = item.record;
     const stamp = this.clock.stamp();
-    const isNewRun = before.instance!.incarnation !== now.instance!.incarnation;
+    // Between two listings an incarnation may have been replaced, or removed, and have registered again.
+    const isNewRun = entry.item.incarnationRevision !== item.incarnationRevision;
     const { address, port } = before.instance!;
     if (isNewRun) {
       entry.heardElsewhereMs = -Infinity;

@@ -8,10 +8,10 @@ import { type InstanceItem, readInstance, writeInstance } from '../../../../src/
 const KEY = 'w/i/default/pay/p1';
 const TTL_MS = 5_000;
 
-/** The record of p1 as the catalog has it at a revision. */
-function item(modRevision: bigint, incarnation = 'a'): InstanceItem {
+/** The record of p1 as the catalog has it at a revision. `began`: the revision at which the incarnation registered. */
+function item(modRevision: bigint, incarnation = 'a', began = modRevision): InstanceItem {
   const instance = { namespace: 'default', service: 'pay', id: 'p1', incarnation, ttl: { seconds: 5n, nanos: 0 } };
-  const value = writeInstance(InstanceRecord.fromPartial({ writeId: 'w', instance }));
+  const value = writeInstance(InstanceRecord.fromPartial({ writeId: 'w', instance, incarnationRevision: began }));
   return readInstance({ key: KEY, value, modRevision });
 }
 
@@ -20,6 +20,9 @@ function hearing(): { table: LivenessTable; time: { now: number } } {
   const time = { now: 100_000 };
   const clock = {
     get nowMs() {
+      return time.now;
+    },
+    get monotonicMs() {
       return time.now;
     },
     stamp: () => time.now,
@@ -115,4 +118,15 @@ test('E3: the ttl begins with the last beat of the standing incarnation, or with
   time.now += 1_000;
   table.recordSeen(item(9n), false);
   assert.equal(table.deadlineMs(entry), 103_000 + TTL_MS);
+});
+
+test('E4: an incarnation that another one replaced for a moment runs since it registered again, also where only listings tell', () => {
+  const { table, time } = hearing();
+  const entry = table.recordSeen(item(5n, 'a'), false);
+  time.now += 60_000;
+  table.recordSeen(item(6n, 'a', 5n), true);
+  assert.equal(entry.runBeganMs, 100_000, 'a change of the record begins no run');
+  table.recordSeen(item(9n, 'a', 9n), true);
+  assert.equal(entry.runBeganMs, 160_000);
+  assert.equal(entry.placedMs, 160_000);
 });
