@@ -1,10 +1,11 @@
 import { LinkedList, type Node } from './linked-list.js';
 
 /** A value waiting in a TimerWheel. */
-export interface Armed<T> {
+interface Armed<T> {
   readonly value: T;
   /** The time at which the value is due, by the time of the wheel. */
   readonly dueMs: number;
+  readonly slot: number;
 }
 
 /**
@@ -16,7 +17,7 @@ export interface Armed<T> {
  */
 export class TimerWheel<T> {
   readonly #slots: LinkedList<Armed<T>>[];
-  readonly #places = new Map<T, { slot: number; node: Node<Armed<T>> }>();
+  readonly #places = new Map<T, Node<Armed<T>>>();
   #nextTick = 0;
 
   /** A value is returned up to `slotMs` after its deadline, and never before it. */
@@ -36,15 +37,14 @@ export class TimerWheel<T> {
     this.disarm(value);
     const tick = Math.max(Math.ceil(dueMs / this.slotMs), this.#nextTick);
     const slot = tick % this.#slots.length;
-    const node = this.#slots[slot]!.push({ value, dueMs });
-    this.#places.set(value, { slot, node });
+    this.#places.set(value, this.#slots[slot]!.push({ value, dueMs, slot }));
   }
 
   /** Forgets `value`; does nothing if it is not armed. */
   disarm(value: T): void {
     const place = this.#places.get(value);
     if (!place) return;
-    this.#slots[place.slot]!.remove(place.node);
+    this.#slots[place.value.slot]!.remove(place);
     this.#places.delete(value);
   }
 

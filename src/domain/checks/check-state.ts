@@ -14,10 +14,16 @@ const QUICK_PART = 3;
 const PHASES = 2 ** 32;
 
 /** A result with the time at which it came. */
-export interface TimedResult extends ProbeResult {
+interface Kept {
+  outcome: ProbeOutcome;
+  latencyMs: number;
+  error: string;
   /** Wall-clock milliseconds. */
-  readonly wallMs: number;
+  wallMs: number;
 }
+
+/** See Kept. */
+export type TimedResult = Readonly<Kept>;
 
 /** The course of one check of an instance, as this process has seen it. Nothing of it is stored. */
 export class CheckState {
@@ -35,14 +41,13 @@ export class CheckState {
   hasPassed = false;
   /** Rounds in a row in which another server saw it pass. */
   seenElsewhere = 0;
-  /** The newest first. */
-  results: readonly TimedResult[] = [];
   /** True while a probe is under way. */
   isOpen = false;
   /** When the next probe is due (liveness clock). */
   dueMs = Infinity;
   /** When the certificate ends that the target showed last, in milliseconds of the wall clock. */
   certificateEndsMs: number | undefined;
+  readonly #results: Kept[] = [];
   #pause = 0;
   #offsetMs: number | undefined;
 
@@ -56,8 +61,8 @@ export class CheckState {
   }
 
   /** Takes in the result of a probe. An outcome that says nothing about the target counts neither way. */
-  take(result: TimedResult): void {
-    this.results = [result, ...this.results.slice(0, RESULTS_KEPT - 1)];
+  take(result: ProbeResult, wallMs: number): void {
+    this.#keep(result, wallMs);
     this.outcome = result.outcome;
     this.certificateEndsMs = result.certificateEndsMs ?? this.certificateEndsMs;
     const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
@@ -67,6 +72,22 @@ export class CheckState {
     this.passes = isFail ? 0 : this.passes + 1;
     this.degraded = result.outcome === ProbeOutcome.PROBE_OUTCOME_DEGRADED ? this.degraded + 1 : 0;
     this.clean = result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS ? this.clean + 1 : 0;
+  }
+
+  /** The newest first, and at most RESULTS_KEPT. They hold until the next result is taken in. */
+  get results(): readonly TimedResult[] {
+    return this.#results;
+  }
+
+  /** The oldest one becomes the newest: thousands of results a second that live for long would keep the garbage collector busy. */
+  #keep({ outcome, latencyMs, error }: ProbeResult, wallMs: number): void {
+    const isFull = this.#results.length === RESULTS_KEPT;
+    const kept = isFull ? this.#results.pop()! : { outcome, latencyMs: 0.5, error, wallMs: 0.5 };
+    kept.outcome = outcome;
+    kept.latencyMs = latencyMs;
+    kept.error = error;
+    kept.wallMs = wallMs;
+    this.#results.unshift(kept);
   }
 
   /** Counts from zero again: the failures were refuted, or another server saw what came before. */

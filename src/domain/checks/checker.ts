@@ -265,11 +265,12 @@ export class Checker implements Closeable {
   #probed(tracked: Tracked, state: CheckState, result: ProbeResult): void {
     const { clock, verdicts, share } = this.parts;
     this.#count(state, result);
-    state.take({ ...result, wallMs: clock.wall() });
+    const wallMs = clock.wall();
+    state.take(result, wallMs);
     share.note(tracked);
     if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) tracked.failsSinceRound++;
     else if (result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS) tracked.disputed = undefined;
-    this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed, clock.wall()));
+    this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed, wallMs));
     verdicts.consider(tracked);
   }
 
@@ -316,11 +317,11 @@ export class Checker implements Closeable {
     const { verdicts, liveness } = this.parts;
     verdicts.look(tracked, trouble);
     const { item, states, disputed: dispute } = tracked;
-    const name = `${item.scope}/${item.name}`;
+    const name = (): string => `${item.scope}/${item.name}`;
     const refused = states.find(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_DENIED);
-    if (refused) denied.push(`${name} (${refused.results[0]!.error})`);
+    if (refused) denied.push(`${name()} (${refused.results[0]!.error})`);
     if (dispute && liveness.nowMs - dispute.sinceMs >= DISAGREE_MS)
-      disputed.push(`${name} (${dispute.node} reaches it)`);
+      disputed.push(`${name()} (${dispute.node} reaches it)`);
   }
 
   #lookedAtAll({ denied, disputed, mine }: Look, trouble: string | undefined): void {

@@ -23,7 +23,9 @@ class Tally {
   }
 
   note(tracked: Tracked, fails: boolean): void {
-    this.#failing += Number(fails) - Number(this.#counted.get(tracked) ?? false);
+    const before = this.#counted.get(tracked);
+    if (before === fails) return;
+    this.#failing += Number(fails) - Number(before ?? false);
     this.#counted.set(tracked, fails);
   }
 

@@ -31,12 +31,21 @@ export class Tracked {
   #damp = 1;
   #healedMs = -Infinity;
 
-  constructor(public item: InstanceItem) {
+  #item: InstanceItem;
+  #verdict: CheckVerdict;
+
+  constructor(item: InstanceItem) {
+    this.#item = item;
+    this.#verdict = item.checks.verdict;
     this.states = statesOf(item);
   }
 
+  get item(): InstanceItem {
+    return this.#item;
+  }
+
   get verdict(): CheckVerdict {
-    return this.item.checks.verdict;
+    return this.#verdict;
   }
 
   get isPending(): boolean {
@@ -52,8 +61,9 @@ export class Tracked {
    * that was cut off from the store saw nothing between the two. Failures before a release count no longer.
    */
   renew(item: InstanceItem): void {
-    const before = this.item.checks.item;
-    this.item = item;
+    const before = this.#item.checks.item;
+    this.#item = item;
+    this.#verdict = item.checks.verdict;
     const { item: verdict } = item.checks;
     if (verdict?.revision === before?.revision) return;
     this.illSinceMs = undefined;
