@@ -115,17 +115,23 @@ export interface Verdict {
   readonly cause: Cause | undefined;
 }
 
-/** The record of a verdict. */
-export function judgedCheck(verdict: Verdict, stamp: Stamp, actor: Actor = serverActor(stamp)): CheckRecord {
+/** The record of a verdict. `comment`: why an operator released it. */
+export function judgedCheck(
+  verdict: Verdict,
+  stamp: Stamp,
+  actor: Actor = serverActor(stamp),
+  comment = '',
+): CheckRecord {
   const { writeId, wallMs } = stamp;
-  return { ...verdict, writeId, time: toTimestamp(wallMs), visibleRevision: 0n, actor };
+  return { ...verdict, writeId, time: toTimestamp(wallMs), visibleRevision: 0n, actor, comment };
 }
 
 /** The record of a verdict that an operator sets aside: the checks count as passing until they fail. */
 export function releasedCheck(incarnation: string, signature: Signature, stamp: Stamp): CheckRecord {
   const verdict = CheckVerdict.CHECK_VERDICT_PASSING;
   const actor = callerAs(ActorKind.ACTOR_KIND_OPERATOR, signature, stamp);
-  return judgedCheck({ incarnation, verdict, check: '', error: '', seasoned: false, cause: undefined }, stamp, actor);
+  const released = { incarnation, verdict, check: '', error: '', seasoned: false, cause: undefined };
+  return judgedCheck(released, stamp, actor, signature.comment);
 }
 
 /** Returns true if an operator set the verdict aside. */

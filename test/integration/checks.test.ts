@@ -381,7 +381,8 @@ test('the command line defines, shows and releases checks', async (t) => {
     /^2 instances are taken for passing/,
   );
   assert.equal((await discover(server, { service: 'web' })).instances.length, 2);
-  assert.match(await cli.ok(['events', 'web/w1']), /checks released.*\n.*check failed .*http: status 500/);
+  assert.match(await cli.ok(['checks', 'show', 'web/w1']), /^web\/w1 {2}passing \(released: a wrong path\)\n/);
+  assert.match(await cli.ok(['events', 'web/w1']), /checks released.*a wrong path\n.*check failed .*http: status 500/);
   // Of one instance, of all services, and of neither.
   await eventually(async () => /w1 +UNHEALTHY, check failed/.test(await cli.ok(['checks', 'show', 'web'])), 20_000);
   const all = await cli.ok(['checks', 'release', '--all', '--comment', 'a wrong path']);
@@ -390,7 +391,11 @@ test('the command line defines, shows and releases checks', async (t) => {
     const { code } = await cli.run(['checks', 'release', ...wrong, '--comment', 'x']);
     assert.equal(code, 2, wrong.join(' '));
   }
-  await cli.ok(['checks', 'clear', 'web']);
+  await cli.ok(['checks', 'clear', 'web', '--comment', 'the path is mended']);
+  assert.match(
+    await cli.ok(['events', 'web']),
+    /service checks ended.*the path is mended\n[^]*service checks set.*all of them\n/,
+  );
   const { summary } = await getCheckResults(server, { service: 'web', id: 'w1' });
   assert.equal(summary, undefined);
   const both = await cli.run(['checks', 'set', 'web', '--check-tcp', '--check-http', '/']);

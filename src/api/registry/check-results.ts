@@ -91,10 +91,11 @@ const toResult = ({ wallMs, outcome, latencyMs, error }: TimedResult): CheckResu
 });
 
 function summaryOf({ checks: { verdict, item } }: InstanceItem, mayKnowWho: boolean): CheckSummary {
-  const { check = '', error = '', time, cause, actor } = item?.record ?? {};
+  const { check = '', error = '', time, cause, actor, comment = '' } = item?.record ?? {};
   const isReleased = actor?.kind === ActorKind.ACTOR_KIND_OPERATOR;
   return {
     ...{ verdict, check, error, time, cause, revision: item?.revision ?? 0n },
+    releaseComment: comment,
     releasedBy: isReleased ? (mayKnowWho ? actor : withoutNames(actor)) : undefined,
   };
 }

@@ -56,7 +56,11 @@ export async function showChecks({ client, show, namespace, signal }: Session<un
     return show('registry.getCheckResults', answer, () => {
       const { summary, checks } = answer;
       if (!summary) return `${service}/${id} has no checks\n`;
-      const because = [summary.check, summary.error].filter(Boolean).map(plain).join(': ');
+      const { releasedBy, releaseComment } = summary;
+      const because = (releasedBy ? ['released', releaseComment] : [summary.check, summary.error])
+        .filter(Boolean)
+        .map(plain)
+        .join(': ');
       const notes = [...new Set(checks.map(({ note }) => note).filter(Boolean))].map((note) => `${plain(note)}\n`);
       const head = `${service}/${id}  ${wordOf(summary.verdict)}${because && ` (${because})`}\n${notes.join('')}`;
       const rows = checks.flatMap(({ check, node, results, nextIn }) => {

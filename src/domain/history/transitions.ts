@@ -2,10 +2,10 @@ import type { Addresses } from '../../catalog/addresses.js';
 import type { Catalog } from '../../catalog/catalog.js';
 import type { CatalogChange } from '../../catalog/changes.js';
 import type { ItemChange } from '../../catalog/collection.js';
-import { CHECK, INSTANCE, MEMBER, OVERRIDE, PROTECTION } from '../../catalog/kinds.js';
+import { CHECK, INSTANCE, MEMBER, OVERRIDE, PROTECTION, SERVICE_CHECKS } from '../../catalog/kinds.js';
 import { ActorKind } from '../../gen/rollcall/v1/cause.js';
 import { CheckVerdict } from '../../gen/rollcall/v1/check.js';
-import type { CheckItem } from '../../model/check.js';
+import type { CheckItem, ServiceChecksItem } from '../../model/check.js';
 import { Health, HealthReason, RemovalReason } from '../../gen/rollcall/v1/instance.js';
 import { TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { type InstanceItem, reportedState } from '../../model/instance.js';
@@ -28,6 +28,7 @@ export function transitionsOf(change: CatalogChange, seen: Seen, nowMs: number):
   const add = (entry: Entry | undefined): void => void (entry && entries.push(entry));
   for (const one of change.of(INSTANCE)) add(ofAnyInstance(one, seen));
   for (const one of change.of(CHECK)) add(ofCheck(one, change, seen));
+  for (const one of change.of(SERVICE_CHECKS)) add(ofServiceChecks(one));
   for (const one of change.of(OVERRIDE)) add(ofOverride(one, change, seen));
   for (const one of change.of(PROTECTION)) add(ofProtection(one));
   for (const one of change.of(MEMBER)) add(ofMember(one, change.revision, nowMs));
@@ -162,7 +163,7 @@ function ofCheck(
       : (CHECK_KINDS[record.verdict] ?? TransitionKind.TRANSITION_KIND_UNSPECIFIED),
     from: moved?.before?.instance.health ?? Health.HEALTH_UNSPECIFIED,
     ...{ to: health, reason: healthReason, actor: record.actor, cause: record.cause },
-    comment: [record.check, record.error].filter(Boolean).join(': '),
+    comment: isReleased ? record.comment : [record.check, record.error].filter(Boolean).join(': '),
   };
 }
 
@@ -173,6 +174,20 @@ const CHECK_KINDS: Partial<Record<CheckVerdict, TransitionKind>> = {
   [CheckVerdict.CHECK_VERDICT_FAILED]: TransitionKind.TRANSITION_KIND_CHECK_FAILED,
   [CheckVerdict.CHECK_VERDICT_ASSUMED]: TransitionKind.TRANSITION_KIND_CHECK_ASSUMED,
 };
+
+function ofServiceChecks({ before, after }: ItemChange<ServiceChecksItem>): Entry | undefined {
+  if (!after || after.revision === before?.revision) return undefined;
+  const { record, namespace, scope: service, removedAtMs } = after;
+  const { actor, comment } = record;
+  return {
+    ...plain(Number(after.revision), fromTimestamp(record.time ?? EPOCH), after.key),
+    ...{ namespace, service, actor, comment },
+    kind:
+      removedAtMs === undefined
+        ? TransitionKind.TRANSITION_KIND_SERVICE_CHECKS_SET
+        : TransitionKind.TRANSITION_KIND_SERVICE_CHECKS_ENDED,
+  };
+}
 
 function ofProtection({ before, after }: ItemChange<ProtectionItem>): Entry | undefined {
   if (!after || after.revision === before?.revision) return undefined;
