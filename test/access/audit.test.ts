@@ -47,6 +47,7 @@ const instance = { namespace: 'shop', service: 'pay', id: 'i', address: '10.0.0.
 test('A6: the audit has writes, deregistrations, decisions and refusals, in its file and in the list, and no content', async (t) => {
   const { server, log, ask } = await stage(t);
   await ask('Register', { instance }, pay);
+  await ask('PublishConfig', { ...publish, validateOnly: true }, alice);
   const published = await ask('PublishConfig', publish, alice);
   await ask('PublishConfig', publish, pay);
   await ask('DeleteConfig', { namespace: 'shop', key: 'none' }, alice);

@@ -72,6 +72,34 @@ test('import publishes what differs, deletes nothing, and leaves hidden files an
   assert.equal(await cli.ok(['config', 'get', 'kept.yaml']), 'k: 1\n');
 });
 
+test('a dry run lets the server check every file, names those that it would refuse, and publishes nothing', async (t) => {
+  const { server, cli, folder } = await stage(t);
+  await publish(server, { 'app.yaml': 'a: 1\n' });
+  for (const group of ['default', 'other', 'third']) mkdirSync(join(folder, group), { recursive: true });
+  writeFileSync(join(folder, 'default/app.yaml'), 'a: [1\n');
+  writeFileSync(join(folder, 'other/twice.json'), '{"a": 1, "a": 2}');
+  writeFileSync(join(folder, 'third/bad.toml'), 'a = \n');
+  const { code, stderr, stdout } = await cli.run(['config', 'import', folder, '--dry-run']);
+  assert.equal(code, 1);
+  assert.match(stderr, /default\/app\.yaml\.text: .*line/);
+  assert.match(stderr, /third\/bad\.toml\.text: .*line/);
+  assert.match(stderr, /other\/twice\.json\.\w+.*"a"/);
+  assert.match(stderr, /2 of 3 revisions would be refused/);
+  assert.match(stdout, /^~ default\/app\.yaml\n\+ other\/twice\.json\n\+ third\/bad\.toml\n/);
+  assert.match(await cli.ok(['config', 'list']), /app\.yaml/);
+  assert.doesNotMatch(await cli.ok(['config', 'list', '-g', 'other']), /twice/);
+  const file = join(folder, 'default/app.yaml');
+  const put = async (...args: string[]): Promise<string> => cli.ok(['config', 'put', 'app.yaml', file, ...args]);
+  const refused = await cli.run(['config', 'put', 'app.yaml', file, '--dry-run']);
+  assert.match(refused.stderr, /line/);
+  writeFileSync(file, 'a: 2\n');
+  assert.equal(await put('--dry-run'), 'default/app.yaml would get version 2; nothing is published\n');
+  const stale = await cli.run(['config', 'put', 'app.yaml', file, '--dry-run', '--expected-version', '7']);
+  assert.equal(stale.code, 6, stale.stderr);
+  await put();
+  assert.equal(await put('--dry-run'), 'default/app.yaml would stay at version 2; nothing is published\n');
+});
+
 test('import publishes a hundred files in the fewest revisions', async (t) => {
   const { cli, folder } = await stage(t);
   mkdirSync(join(folder, 'default'), { recursive: true });

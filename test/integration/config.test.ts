@@ -112,6 +112,32 @@ test('C3: when one of several configs is refused none is published', async (t) =
   assert.equal(await textOf(server, 'a'), '1');
 });
 
+test('validate_only: what a publish would say, and nothing is published', async (t) => {
+  const server = await startServer(t);
+  await publish(server, 'a', '1');
+  const ask = (...configs: { key: string; content: ReturnType<typeof text>; expectedVersion?: bigint }[]) =>
+    publishConfig(server, { configs, validateOnly: true, requestId: 'asked' });
+  const { configs, revision, warnings } = await ask(
+    { key: 'a', content: text('1') },
+    { key: 'b.json', content: text('{"x": 1, "x": 2}') },
+  );
+  assert.deepEqual(
+    configs.map(({ key, version, revision: at, size }) => [key, version, at > 0n, size]),
+    [
+      ['a', 1n, true, 1],
+      ['b.json', 1n, false, 16],
+    ],
+  );
+  assert.deepEqual([revision, warnings.length], [0n, 1]);
+  assert.equal(await reasonOf(ask({ key: 'a', content: text('2'), expectedVersion: 7n })), 'VERSION_MISMATCH');
+  assert.equal(await reasonOf(ask({ key: 'c.yaml', content: text('a: [') })), 'INVALID_REQUEST');
+  assert.equal(await reasonOf(getConfig(server, { key: 'b.json' })), 'CONFIG_NOT_FOUND');
+  assert.equal(await textOf(server, 'a'), '1');
+  // The id of the request is free.
+  await publishConfig(server, { configs: [{ key: 'a', content: text('3') }], requestId: 'asked' });
+  assert.equal(await textOf(server, 'a'), '3');
+});
+
 test('expected_version: 0 creates, and of many that expect the same version one wins', async (t) => {
   const server = await startServer(t);
   await publish(server, 'a', 'first', { expectedVersion: 0n });

@@ -66,8 +66,9 @@ export function auditGate(audit: Audit): Gate {
   };
 }
 
-/** Returns false if nothing that the call asked for was allowed. */
-const hasChanged = ({ notes }: Call): boolean => !notes?.refused.size || notes.resources.length > 0;
+/** Returns false if nothing that the call asked for was allowed, or it asked for no change. */
+const hasChanged = ({ notes }: Call): boolean =>
+  !notes?.changesNothing && (!notes?.refused.size || notes.resources.length > 0);
 
 function eventOf(call: Call, outcome: string, failure: Failure | undefined): NewEvent {
   const { principal, peerAddress, transport, method, notes, requestId } = call;

@@ -50,11 +50,13 @@ export interface CallNotes {
   revision: bigint;
   /** The objects of items that the caller may not send: some of them, each once. */
   readonly refused: Set<string>;
+  /** True if the caller only asked what a write would do. */
+  changesNothing: boolean;
 }
 
 /** The notes of a call, begun with the first of them. */
 export function notesOf(call: Pick<Call, 'notes'>): CallNotes {
-  call.notes ??= { resources: [], author: '', comment: '', revision: 0n, refused: new Set() };
+  call.notes ??= { resources: [], author: '', comment: '', revision: 0n, refused: new Set(), changesNothing: false };
   return call.notes;
 }
 

@@ -51,6 +51,7 @@ export function checkPublish(request: PublishConfigRequest): {
   write: CheckedWrite;
   drafts: Draft[];
   texts: FieldText[];
+  validateOnly: boolean;
 } {
   const check = new Checker();
   const write = checkWrite(check, request);
@@ -73,7 +74,7 @@ export function checkPublish(request: PublishConfigRequest): {
       `must have up to ${LIMITS.PUBLISH_BYTES.value} bytes of content and labels together; they have ${bytes}`,
     );
   check.done();
-  return { write, drafts, texts };
+  return { write, drafts, texts, validateOnly: request.validateOnly };
 }
 
 /** Checks one draft, and adds its text to `texts` if the format has a syntax. */

@@ -11,7 +11,7 @@ import { type Handlers, needs, serverStream, unary } from '../call/method.js';
 import { authoredBy, readerOf } from '../call/signature.js';
 import { pageToken, readFields } from '../call/reads.js';
 import { configsCodec } from '../watch/codecs.js';
-import type { Call } from '../call/call.js';
+import { type Call, notesOf } from '../call/call.js';
 import type { May } from '../call/may.js';
 import type { WriteRequest } from '../../domain/config/publishing.js';
 import type { WatchHub } from '../watch/hub.js';
@@ -40,9 +40,15 @@ export function configHandlers(
       needs(({ write: { namespace, group }, drafts }, may) => {
         for (const { key } of drafts) may.config(namespace, group, key);
       }),
-      async ({ write, drafts, texts }, call) => {
+      async ({ write, drafts, texts, validateOnly }, call) => {
         const warnings = await checkSyntax(inspector, texts, call.signal);
-        const { configs, revision } = await publishing.publish(writeOf(write, call), drafts);
+        const request = writeOf(write, call);
+        if (validateOnly) {
+          notesOf(call).changesNothing = true;
+          const configs = await publishing.validate(request, drafts);
+          return { configs: configs.map(withoutContent), revision: 0n, warnings };
+        }
+        const { configs, revision } = await publishing.publish(request, drafts);
         return { configs: configs.map(withoutContent), revision, warnings };
       },
     ),

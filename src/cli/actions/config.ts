@@ -27,18 +27,26 @@ export async function putConfig(
     flags,
     show,
     signal,
-  }: Session<WriteFlags & { format?: string; label?: Readonly<Record<string, string>> }>,
+  }: Session<WriteFlags & { format?: string; label?: Readonly<Record<string, string>>; dryRun?: boolean }>,
   key: string,
   path: string,
 ): Promise<void> {
-  const { group = 'default', comment = '', format, label = {} } = flags;
+  const { group = 'default', comment = '', format, label = {}, dryRun: validateOnly = false } = flags;
   const content = draftContent(readContent(path));
   const number = format === undefined ? ConfigFormat.CONFIG_FORMAT_UNSPECIFIED : formatNamed(format)!;
   const draft = { key, content, format: number, labels: new Map(Object.entries(label)), ...expected(flags) };
-  const answer = await client.config.publishConfig({ namespace, group, comment, configs: [draft] }, { signal });
+  const request = { namespace, group, comment, configs: [draft], validateOnly };
+  const answer = await client.config.publishConfig(request, { signal });
   for (const warning of answer.warnings) warn(`${plain(warning)}`);
-  await show('config.publishConfig', answer, () => written(answer.configs[0]!, answer.revision));
+  const [config] = answer.configs;
+  await show('config.publishConfig', answer, () =>
+    validateOnly ? wouldBe(config!) : written(config!, answer.revision),
+  );
 }
+
+/** The line of a config that was only checked. */
+const wouldBe = ({ group, key, version, revision }: Config): string =>
+  `${group}/${key} ${revision === 0n ? 'would get' : 'would stay at'} version ${version}; nothing is published\n`;
 
 /** Prints a config. */
 export async function getConfig(

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import { CallError } from '../../client/call-error.js';
+import { Code } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { draftContent } from '../contents.js';
 import { type FileConfig, formatIn, readGroups } from './config-folder.js';
-import { drawProgress, eraseProgress, warn } from '../output.js';
+import { CommandFailed } from '../exits.js';
+import { drawProgress, eraseProgress, plain, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
 
@@ -34,8 +36,8 @@ export async function importConfigs(
   }
   say(`${configs.length - changed.length} of ${configs.length} files are unchanged\n`);
   const batches = batchesOf(changed);
-  if (dryRun) return say(`${changed.length} would be published, in ${batches.length} revisions\n`);
   let done = 0;
+  let refused = 0;
   for (const batch of batches) {
     drawProgress(done, changed.length, 'config');
     const [{ group }] = batch as [FileConfig];
@@ -46,18 +48,30 @@ export async function importConfigs(
       labels: new Map(Object.entries(file.labels ?? {})),
       expectedVersion: current.get(`${file.group}/${file.key}`)?.version ?? 0n, // somebody else's edit in between is not lost
     }));
-    const publishing = client.config.publishConfig({ namespace, group, comment, configs: drafts }, { signal });
-    const answer = await publishing.catch((error: unknown) => {
+    const request = { namespace, group, comment, configs: drafts, validateOnly: dryRun };
+    const answer = await client.config.publishConfig(request, { signal }).catch((error: unknown) => {
       eraseProgress();
-      throw withFiles(error, batch);
+      const named = withFiles(error, batch);
+      if (!dryRun || !(named instanceof CallError && REFUSALS.has(named.code))) throw named;
+      refused++;
+      warn(plain(named.message));
+      return undefined;
     });
     done += batch.length;
     eraseProgress();
-    say(
-      `${batch.length} configs of ${group} are published, revision ${answer.revision} (${done} of ${changed.length})\n`,
-    );
+    for (const warning of answer?.warnings ?? []) warn(plain(withFileNames(warning, batch)));
+    if (!dryRun)
+      say(
+        `${batch.length} configs of ${group} are published, revision ${answer!.revision} (${done} of ${changed.length})\n`,
+      );
   }
+  if (!dryRun) return;
+  if (refused > 0) throw new CommandFailed(`${refused} of ${batches.length} revisions would be refused`);
+  say(`${changed.length} would be published, in ${batches.length} revisions\n`);
 }
+
+/** The codes of errors that are about the configs: with --dry-run the other files are checked all the same. */
+const REFUSALS: ReadonlySet<number> = new Set([Code.INVALID_ARGUMENT, Code.ABORTED, Code.RESOURCE_EXHAUSTED]);
 
 const labelsOf = (labels: ReadonlyMap<string, string>): string => JSON.stringify([...labels].sort());
 
@@ -97,9 +111,12 @@ function batchesOf(files: readonly FileConfig[]): FileConfig[][] {
 /** An error that names files where it names the configs of a publish by their number. */
 function withFiles(error: unknown, batch: readonly FileConfig[]): unknown {
   if (!(error instanceof CallError)) return error;
-  const text = error.message.replace(/configs\[(\d+)\]/g, (place, i: string) => {
+  const text = withFileNames(error.message, batch);
+  return new CallError(text, error.code, error.reason, error.metadata, error.violations, error.retryAfterMs);
+}
+
+const withFileNames = (text: string, batch: readonly FileConfig[]): string =>
+  text.replace(/configs\[(\d+)\]/g, (place, i: string) => {
     const file = batch[Number(i)];
     return file ? `${file.group}/${file.key}` : place;
   });
-  return new CallError(text, error.code, error.reason, error.metadata, error.violations, error.retryAfterMs);
-}

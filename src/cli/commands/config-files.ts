@@ -27,7 +27,7 @@ export function configFileCommands(config: Command): void {
         'Publishes the files DIR/GROUP/KEY that differ from their configs. Each group is published in as few revisions as there can be, and nothing is ever deleted.',
       )
       .option('--comment <text>', 'the reason, shown with the versions')
-      .option('--dry-run', 'print what would be published, and publish nothing'),
+      .option('--dry-run', 'print what would be published, let the server check it, and publish nothing'),
     async (session, folder) => {
       const { importConfigs } = await import('../actions/import-configs.js');
       await importConfigs(session, folder);

@@ -25,11 +25,12 @@ export function configCommands(program: Command): void {
     .summary('read, write and follow configs')
     .description('Reads, writes and follows configs.');
 
-  remote<WriteFlags & { format?: string; label?: Readonly<Record<string, string>> }>(
+  remote<WriteFlags & { format?: string; label?: Readonly<Record<string, string>>; dryRun?: boolean }>(
     writes(config.command('put <key> [file]').summary('publish a config'))
       .description('Publishes a config. Without FILE, or with "-", the content is read from standard input.')
       .addOption(new Option('--format <format>', 'format of the content (default: by the key)').choices(FORMAT_NAMES))
-      .option('--label <key=value>', 'label of the version; may be repeated', keyValue),
+      .option('--label <key=value>', 'label of the version; may be repeated', keyValue)
+      .option('--dry-run', 'let the server check the config, and publish nothing'),
     async (session, key, path) => {
       const { putConfig } = await import('../actions/config.js');
       await putConfig(session, key, path);
@@ -38,6 +39,7 @@ export function configCommands(program: Command): void {
     'after',
     example(
       'rollcall config put app.yaml ./app.yaml',
+      'rollcall config put app.yaml ./app.yaml --dry-run',
       'echo "on: true" | rollcall config put flags.yaml --comment "for the launch"',
     ),
   );

@@ -91,15 +91,15 @@ export class Publishing {
   }
 
   publish(request: WriteRequest, drafts: readonly Draft[]): Promise<Written> {
-    const steps = drafts.map((draft) => ({
-      key: draft.key,
-      next: (current: ConfigItem | undefined) => {
-        assertVersion(draft.key, current, draft.expectedVersion);
-        const { content, format, labels } = draft;
-        return equals(current, draft) ? undefined : { content, format, labels };
-      },
-    }));
-    return this.#write(request, ['publish', drafts.map(contentOf)], () => steps);
+    return this.#write(request, ['publish', drafts.map(contentOf)], () => drafts.map(stepOf));
+  }
+
+  /** The configs as `publish` would leave them now. Throws what it would throw, and writes nothing. */
+  async validate(request: WriteRequest, drafts: readonly Draft[]): Promise<readonly Config[]> {
+    this.parts.catalog.assertReady();
+    const steps = drafts.map(stepOf);
+    const places = await this.#readAll(request, steps);
+    return this.#decide(request, steps, places).answered;
   }
 
   async delete(request: WriteRequest, key: string, expectedVersion: bigint | undefined): Promise<Written> {
@@ -161,7 +161,7 @@ export class Publishing {
       } catch (error) {
         // The catalog may be behind the store, so a refusal must rest on a record that was read from the store.
         if (confirmed || !(error instanceof RollcallError)) throw error;
-        places = await Promise.all(steps.map(({ key }) => this.#read(configKey(namespace, group, key))));
+        places = await this.#readAll(request, steps);
         confirmed = true;
         return { retry: true };
       }
@@ -262,9 +262,24 @@ export class Publishing {
     return answerOf(answered, revision);
   }
 
-  async #read(key: string): Promise<Place> {
-    return readPlace((await this.parts.commits.get(key)).entry);
+  #readAll({ namespace, group }: WriteRequest, steps: readonly Step[]): Promise<Place[]> {
+    const { commits } = this.parts;
+    return Promise.all(
+      steps.map(async ({ key }) => readPlace((await commits.get(configKey(namespace, group, key))).entry)),
+    );
   }
+}
+
+/** The step that publishes a draft. */
+function stepOf(draft: Draft): Step {
+  const { key, content, format, labels, expectedVersion } = draft;
+  return {
+    key,
+    next: (current) => {
+      assertVersion(key, current, expectedVersion);
+      return equals(current, draft) ? undefined : { content, format, labels };
+    },
+  };
 }
 
 const placeOf = (item: ConfigItem | undefined): Place => ({ item, modRevision: item?.modRevision ?? 0n });

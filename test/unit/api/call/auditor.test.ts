@@ -87,6 +87,7 @@ test('A6: an event says who, from where, which, and how it ended, and one line h
       comment: 'a "quote"\r\n',
       revision: 7n,
       refused: new Set<string>(),
+      changesNothing: false,
     },
   });
   auditor(audit, 'writes').ended(call, undefined);
@@ -163,7 +164,14 @@ test('A6: failures before a caller is known, or that write nothing, are counted 
 
 test('A6: items of a heartbeat that are not allowed are a refusal, too', () => {
   const { audit } = stage();
-  const notes = { resources: [], author: '', comment: '', revision: 0n, refused: new Set(['shop/other']) };
+  const notes = {
+    resources: [],
+    author: '',
+    comment: '',
+    revision: 0n,
+    refused: new Set(['shop/other']),
+    changesNothing: false,
+  };
   auditor(audit, 'writes').ended(callOf(BEAT, { principal: pay, notes }), undefined);
   assert.deepEqual(
     [...audit.recent()].map(({ method: path, outcome, resources }) => [path, outcome, resources]),
@@ -173,7 +181,14 @@ test('A6: items of a heartbeat that are not allowed are a refusal, too', () => {
 
 test('A6: a call that removes instances is an event, with those that it might not remove as a refusal', () => {
   const { audit } = stage();
-  const notes = { resources: ['shop/pay/p1'], author: '', comment: '', revision: 7n, refused: new Set(['shop/other']) };
+  const notes = {
+    resources: ['shop/pay/p1'],
+    author: '',
+    comment: '',
+    revision: 7n,
+    refused: new Set(['shop/other']),
+    changesNothing: false,
+  };
   const bulk = { ...DEREGISTER, path: `${DEREGISTER.path}Instances` };
   auditor(audit, 'writes').ended(callOf(bulk, { principal: pay, notes }), undefined);
   auditor(audit, 'writes').ended(
@@ -201,7 +216,9 @@ test('A6: the newest 10,000 events stay in memory, up to 16 MiB', () => {
   const observer = auditor(audit, 'writes');
   const publish = (comment: string): void =>
     observer.ended(
-      callOf(PUBLISH, { notes: { resources: [], author: '', comment, revision: 1n, refused: new Set<string>() } }),
+      callOf(PUBLISH, {
+        notes: { resources: [], author: '', comment, revision: 1n, refused: new Set<string>(), changesNothing: false },
+      }),
       undefined,
     );
   for (let i = 0; i < 25_000; i++) publish(String(i));
@@ -214,7 +231,14 @@ test('A6: the newest 10,000 events stay in memory, up to 16 MiB', () => {
 test('A6: items that a stream of heartbeats may not send are an event while the stream goes on', () => {
   const { audit } = stage();
   const observer = auditor(audit, 'writes');
-  const notes = { resources: [], author: '', comment: '', revision: 0n, refused: new Set(['shop/other']) };
+  const notes = {
+    resources: [],
+    author: '',
+    comment: '',
+    revision: 0n,
+    refused: new Set(['shop/other']),
+    changesNothing: false,
+  };
   const stream = callOf({ ...BEAT, kind: 'BIDI_STREAM' }, { principal: pay, notes });
   observer.answered!(stream);
   const seen = (): unknown[] => [...audit.recent()].map(({ outcome, leftOut }) => [outcome, leftOut]);
