@@ -519,6 +519,7 @@ const FREE: Record<string, string> = {
     ),
   ),
   'SetInstanceOverride.force': 'either value is a request of its own',
+  'PublishConfig.validate_only': 'either value is a request of its own',
   'ReleaseChecks.all_services': 'either value is a request of its own; its rule is tried in checks.test.ts',
   'ListAuditEvents.failures_only': 'either value is a request of its own',
   ...Object.fromEntries(
