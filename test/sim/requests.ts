@@ -1,4 +1,4 @@
-import { checkRegister } from '../../src/api/registry/checks.js';
+import { validateRegister } from '../../src/api/registry/validation.js';
 import { addressFor } from '../support/addresses.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 
@@ -13,7 +13,7 @@ export function registrationOf(
   replaces?: bigint,
   place = key,
   parts: object = {},
-): ReturnType<typeof checkRegister>['registration'] {
+): ReturnType<typeof validateRegister>['registration'] {
   const [, , , service, id] = key.split('/');
   const ttl = { seconds: BigInt(ttlMs / 1000), nanos: 0 };
   const request = RegisterRequest.fromPartial({
@@ -21,5 +21,5 @@ export function registrationOf(
     incarnation,
     ...(replaces !== undefined && { replacesRevision: replaces }),
   });
-  return checkRegister(request, '10.0.0.1').registration;
+  return validateRegister(request, '10.0.0.1').registration;
 }

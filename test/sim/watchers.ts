@@ -1,6 +1,6 @@
 import { type Encoded, sizeOf, whole } from '../../src/api/call/message.js';
 import { sinkOf } from '../support/sink.js';
-import { checkWatchServices } from '../../src/api/registry/checks.js';
+import { validateWatchServices } from '../../src/api/registry/validation.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
 import { WatchServicesRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import { RollcallError } from '../../src/model/errors.js';
@@ -136,7 +136,7 @@ export class Watchers {
     const onReleased = (listener: () => void): void => void (closed = listener);
     const transport = { write, end: () => closed(), onClosed: () => undefined, onReleased };
     const sink = sinkOf(transport, (error) => error as never);
-    const { selection, filter } = checkWatchServices(
+    const { selection, filter } = validateWatchServices(
       WatchServicesRequest.fromPartial({ services: [...this.services], resumeToken: token }),
     );
     const ended = new Promise<void>((resolve) => {

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { addressFor } from './addresses.js';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
-import { checkRegister } from '../../src/api/registry/checks.js';
-import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
+import { validateRegister } from '../../src/api/registry/validation.js';
+import { validateHeartbeats } from '../../src/api/registry/heartbeats.js';
 import type { Random } from '../../src/base/random.js';
 import type { Histogram } from '../../src/base/telemetry.js';
 import { HISTOGRAMS } from '../../src/domain/cluster/instruments.js';
@@ -115,12 +115,12 @@ export class ClusterStage {
       instance: { service: 'pay', id, port: 80, ttl: { seconds: BigInt(ttlS), nanos: 0 } },
       incarnation: id,
     });
-    return this.until(replica.registrations.register(checkRegister(request, addressFor(id)).registration));
+    return this.until(replica.registrations.register(validateRegister(request, addressFor(id)).registration));
   }
 
   /** "OK", the rejection, or the reason of the error. */
   async beat({ replica }: Member, id: string): Promise<string> {
-    const { items } = checkHeartbeats([HeartbeatItem.fromPartial({ service: 'pay', id, incarnation: id })]);
+    const { items } = validateHeartbeats([HeartbeatItem.fromPartial({ service: 'pay', id, incarnation: id })]);
     try {
       const { rejected } = await this.until(Promise.resolve().then(() => replica.heartbeats.receive(items)));
       return rejected[0] ? RejectionReason[rejected[0].reason] : 'OK';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
-import { checkRegister } from '../../src/api/registry/checks.js';
-import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
+import { validateRegister } from '../../src/api/registry/validation.js';
+import { validateHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { HeartbeatItem, RejectionReason } from '../../src/gen/rollcall/v1/heartbeat.js';
 import { RegisterRequest } from '../../src/gen/rollcall/v1/registry_service.js';
 import type { RollcallError } from '../../src/model/errors.js';
@@ -55,7 +55,7 @@ class Ring {
       instance: { service: this.service, id: this.id, port: 80, ttl: { seconds: 2n, nanos: 0 } },
       incarnation,
     });
-    const { registration } = checkRegister(request, addressFor(this.id));
+    const { registration } = validateRegister(request, addressFor(this.id));
     return this.#call(`register ${incarnation}`, ({ replica }) =>
       replica.registrations.register(registration).then(() => 'OK'),
     );
@@ -69,7 +69,7 @@ class Ring {
   }
 
   beat(incarnation: string, at?: Member): Promise<Call> {
-    const { items } = checkHeartbeats([HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation })]);
+    const { items } = validateHeartbeats([HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation })]);
     return this.#call(
       `beat ${incarnation}`,
       async ({ replica }) => {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { type Encoded, whole } from '../../src/api/call/message.js';
 import type { Sink } from '../../src/api/call/sink.js';
 import { sinkOf } from './sink.js';
-import { checkRegister } from '../../src/api/registry/checks.js';
-import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
+import { validateRegister } from '../../src/api/registry/validation.js';
+import { validateHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { type WatchHub } from '../../src/api/watch/hub.js';
 import { hubOf } from './hub.js';
 import { servicesCodec } from '../../src/api/watch/codecs.js';
@@ -170,7 +170,7 @@ export class Stage {
       ...(incarnation !== undefined && { incarnation }),
       ...(replacesRevision !== undefined && { replacesRevision }),
     });
-    return this.replica.registrations.register(checkRegister(request, addressFor(given.id ?? 'p1')).registration);
+    return this.replica.registrations.register(validateRegister(request, addressFor(given.id ?? 'p1')).registration);
   }
 
   deregister({ service = 'pay', id = 'p1', incarnation }: Given = {}): Promise<bigint> {
@@ -180,7 +180,7 @@ export class Stage {
   /** Undefined: the beat counts. */
   async beat({ service = 'pay', id = 'p1', ...given }: Given = {}): Promise<RejectionReason | undefined> {
     const item = HeartbeatItem.fromPartial({ service, id, ...given });
-    const { rejected } = await this.replica.heartbeats.receive(checkHeartbeats([item]).items);
+    const { rejected } = await this.replica.heartbeats.receive(validateHeartbeats([item]).items);
     return rejected[0]?.reason;
   }
 

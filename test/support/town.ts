@@ -1,5 +1,5 @@
-import { checkRegister } from '../../src/api/registry/checks.js';
-import { checkHeartbeats } from '../../src/api/registry/heartbeats.js';
+import { validateRegister } from '../../src/api/registry/validation.js';
+import { validateHeartbeats } from '../../src/api/registry/heartbeats.js';
 import { matcher } from '../../src/domain/registry/filter.js';
 import { HeartbeatItem } from '../../src/gen/rollcall/v1/heartbeat.js';
 import type { Protection } from '../../src/gen/rollcall/v1/protection.js';
@@ -85,7 +85,7 @@ export class Town {
 
   #send(items: readonly HeartbeatItem[]): void {
     if (items.length === 0) return;
-    const { items: checked } = checkHeartbeats(items.map((item) => HeartbeatItem.fromPartial(item)));
+    const { items: checked } = validateHeartbeats(items.map((item) => HeartbeatItem.fromPartial(item)));
     void Promise.resolve()
       .then(() => this.stage.replica.heartbeats.receive(checked))
       .catch(() => undefined);
@@ -102,7 +102,7 @@ export class Town {
       },
       incarnation,
     });
-    await this.stage.replica.registrations.register(checkRegister(request, '127.0.0.1').registration);
+    await this.stage.replica.registrations.register(validateRegister(request, '127.0.0.1').registration);
     const item = HeartbeatItem.fromPartial({ namespace, service, id, incarnation });
     this.#known.set(name, item);
     this.#beating.set(name, item);

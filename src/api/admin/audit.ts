@@ -9,7 +9,7 @@ import {
 } from '../../gen/rollcall/v1/admin_service.js';
 import { fromTimestamp, toTimestamp } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
 
@@ -20,7 +20,7 @@ const TIME_CHARS = 9;
 /** The longest text to look for: a config's name has up to 704 characters, and that of a caller up to 600. */
 const TEXT_CHARS_MAX = 1_024;
 
-/** A checked ListAuditEvents. */
+/** A validated ListAuditEvents. */
 interface EventQuery {
   readonly request: ListAuditEventsRequest;
   readonly size: number;
@@ -29,16 +29,17 @@ interface EventQuery {
   readonly selection: string;
 }
 
-/** Checks a ListAuditEvents. */
-export function checkListAuditEvents(request: ListAuditEventsRequest): EventQuery {
-  const check = new Checker();
+/** Validates a ListAuditEvents. */
+export function validateListAuditEvents(request: ListAuditEventsRequest): EventQuery {
+  const validator = new Validator();
   const { principal, method, resource, failuresOnly } = request;
-  for (const [field, text] of Object.entries({ principal, method, resource })) check.chars(field, text, TEXT_CHARS_MAX);
+  for (const [field, text] of Object.entries({ principal, method, resource }))
+    validator.chars(field, text, TEXT_CHARS_MAX);
   const selection = hashSelection(['ListAuditEvents', principal, method, resource, failuresOnly]);
-  const { size, after } = check.page(request, selection);
+  const { size, after } = validator.page(request, selection);
   if (after[0] !== undefined && !POSITION.test(after[0]))
-    check.refuse('page_token', 'is not a next_page_token of this list');
-  check.done();
+    validator.refuse('page_token', 'is not a next_page_token of this list');
+  validator.done();
   return { request, size, after: after[0] ?? '', selection };
 }
 
@@ -54,7 +55,7 @@ export class AuditEvents {
     this.#every = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,
       method: AdminServiceDefinition.methods.listAuditEvents,
-      local: (request) => this.#local(checkListAuditEvents(request)),
+      local: (request) => this.#local(validateListAuditEvents(request)),
     });
   }
 

@@ -12,13 +12,13 @@ import type { May } from '../call/may.js';
 import { type Handlers, needs, serverStream, unary } from '../call/method.js';
 import { signedBy } from '../call/signature.js';
 import type { WatchHub } from '../watch/hub.js';
-import { checkForgetMember, checkReleaseProtection } from './checks.js';
+import { validateForgetMember, validateReleaseProtection } from './validation.js';
 import { sendBackup } from './backup-stream.js';
-import { type AuditEvents, checkListAuditEvents } from './audit.js';
-import { checkGetDelivery, checkListWatchers, type Watchers } from './watchers.js';
-import { checkListLiveness, type LivenessLists } from './liveness.js';
-import { checkWatchTransitions, TransitionStream } from './transition-stream.js';
-import { checkListTransitions, checkWhy, type Explanations } from './why.js';
+import { type AuditEvents, validateListAuditEvents } from './audit.js';
+import { validateGetDelivery, validateListWatchers, type Watchers } from './watchers.js';
+import { validateListLiveness, type LivenessLists } from './liveness.js';
+import { validateWatchTransitions, TransitionStream } from './transition-stream.js';
+import { validateListTransitions, validateWhy, type Explanations } from './why.js';
 import { type About, publicPartOf, statusOf } from './status.js';
 
 /** Everything that the handlers of AdminService ask. */
@@ -56,13 +56,13 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
     ),
 
     listAuditEvents: unary(
-      checkListAuditEvents,
+      validateListAuditEvents,
       needs((_, may) => may.everywhere()),
       (query) => auditEvents.list(query),
     ),
 
     releaseProtection: unary(
-      checkReleaseProtection,
+      validateReleaseProtection,
       needs(({ namespace, service }, may) => may.service(namespace, service)),
       async ({ namespace, service, claim }, call) => ({
         revision: await replica.protection.release(namespace, service, signedBy(call, claim)),
@@ -70,7 +70,7 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
     ),
 
     forgetMember: unary(
-      checkForgetMember,
+      validateForgetMember,
       needs((node, may) => may.everywhere(`node ${node}`)),
       async (node) => {
         if (!replica.lostMembers) throw nodeNotFound(node);
@@ -79,7 +79,7 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
     ),
 
     why: unary(
-      checkWhy,
+      validateWhy,
       (request, may) => {
         may.service(request.namespace, request.service);
         return { request, rights: may.rights };
@@ -87,10 +87,12 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       ({ request, rights }) => explanations.why(request, rights),
     ),
 
-    listTransitions: unary(checkListTransitions, withRights, ({ query, rights }) => explanations.list(query, rights)),
+    listTransitions: unary(validateListTransitions, withRights, ({ query, rights }) =>
+      explanations.list(query, rights),
+    ),
 
     watchTransitions: serverStream(
-      checkWatchTransitions,
+      validateWatchTransitions,
       needs(({ request }, may) => someOrAny(request, may)),
       (query, sink, call) => {
         replica.catalog.assertReady();
@@ -99,12 +101,12 @@ export function adminHandlers(parts: AdminParts): Handlers<AdminServiceDefinitio
       },
     ),
 
-    listLiveness: unary(checkListLiveness, withRights, ({ query, rights }) => livenessLists.list(query, rights)),
+    listLiveness: unary(validateListLiveness, withRights, ({ query, rights }) => livenessLists.list(query, rights)),
 
-    listWatchers: unary(checkListWatchers, withRights, ({ query, rights }) => watchers.list(query, rights)),
+    listWatchers: unary(validateListWatchers, withRights, ({ query, rights }) => watchers.list(query, rights)),
 
     getDelivery: unary(
-      checkGetDelivery,
+      validateGetDelivery,
       (query, may) => {
         may.service(query.namespace, query.service);
         return { query, rights: may.rights };

@@ -10,10 +10,10 @@ import {
 import { matcher } from '../../domain/registry/filter.js';
 import { toDuration } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
-import { checkScope } from './transitions.js';
+import { validateScope } from './transitions.js';
 import { instanceKey } from '../../model/instance.js';
 
 /** An answer is shared for this long. */
@@ -21,7 +21,7 @@ const SHARED_MS = 1_000;
 /** The most answers that are kept for it. */
 const SHARED_MAX = 100;
 
-/** A checked ListLiveness. */
+/** A validated ListLiveness. */
 export interface LivenessQuery {
   readonly request: ListLivenessRequest;
   readonly size: number;
@@ -30,15 +30,15 @@ export interface LivenessQuery {
   readonly selection: string;
 }
 
-/** Checks a ListLiveness. */
-export function checkListLiveness(request: ListLivenessRequest): LivenessQuery {
-  const check = new Checker();
+/** Validates a ListLiveness. */
+export function validateListLiveness(request: ListLivenessRequest): LivenessQuery {
+  const validator = new Validator();
   const { namespace, service } = request;
-  checkScope(check, { namespace, service, id: '' });
+  validateScope(validator, { namespace, service, id: '' });
   const selection = hashSelection(['ListLiveness', namespace, service]);
-  const { size, after } = check.page(request, selection);
-  if (after.length > 0 && after.length !== 3) check.refuse('page_token', 'is not a next_page_token of this list');
-  check.done();
+  const { size, after } = validator.page(request, selection);
+  if (after.length > 0 && after.length !== 3) validator.refuse('page_token', 'is not a next_page_token of this list');
+  validator.done();
   return { request, size, after: after.length === 3 ? (after as [string, string, string]) : undefined, selection };
 }
 
@@ -55,7 +55,7 @@ export class LivenessLists {
     this.#every = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,
       method: AdminServiceDefinition.methods.listLiveness,
-      local: (request) => this.#local(checkListLiveness(request), () => true),
+      local: (request) => this.#local(validateListLiveness(request), () => true),
     });
   }
 

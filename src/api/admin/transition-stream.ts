@@ -5,11 +5,11 @@ import type { Transition } from '../../gen/rollcall/v1/transition.js';
 import { RollcallError } from '../../model/errors.js';
 import { decodePageToken, encodePageToken, hashSelection } from '../../model/tokens.js';
 import type { Call } from '../call/call.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 import type { Sink } from '../call/sink.js';
 import { encodeMessage } from '../call/wire.js';
 import { isTaken, NO_PROGRESS_MAX_MS } from './taken.js';
-import { checkScope, shownTo, toTransition } from './transitions.js';
+import { validateScope, shownTo, toTransition } from './transitions.js';
 
 /** The most transitions in one message, and the most that are looked at in one turn of the event loop. */
 const MESSAGE_MAX = 500;
@@ -17,7 +17,7 @@ const LOOKED_AT_MAX = 5_000;
 /** A message without transitions comes after this. */
 const QUIET_MS = 12_000;
 
-/** A checked WatchTransitions. */
+/** A validated WatchTransitions. */
 export interface StreamQuery {
   readonly request: WatchTransitionsRequest;
   readonly selection: string;
@@ -25,16 +25,16 @@ export interface StreamQuery {
   readonly after: { readonly ring: string; readonly number: number } | undefined;
 }
 
-/** Checks a WatchTransitions. */
-export function checkWatchTransitions(request: WatchTransitionsRequest): StreamQuery {
-  const check = new Checker();
-  checkScope(check, request);
+/** Validates a WatchTransitions. */
+export function validateWatchTransitions(request: WatchTransitionsRequest): StreamQuery {
+  const validator = new Validator();
+  validateScope(validator, request);
   const { namespace, service, id } = request;
   const selection = hashSelection(['WatchTransitions', namespace, service, id]);
   const [ring = '', number = ''] = decodePageToken(request.token, selection)?.after ?? [];
   const isToken = /^\d{1,15}$/.test(number);
-  if (request.token !== '' && !isToken) check.refuse('token', 'is not a token of this stream');
-  check.done();
+  if (request.token !== '' && !isToken) validator.refuse('token', 'is not a token of this stream');
+  validator.done();
   return { request, selection, after: isToken ? { ring, number: Number(number) } : undefined };
 }
 

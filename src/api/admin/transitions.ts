@@ -4,7 +4,7 @@ import type { Transition } from '../../gen/rollcall/v1/transition.js';
 import { withoutNames } from '../../model/actor.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { toTimestamp } from '../../model/time.js';
-import type { Checker } from '../call/checker.js';
+import type { Validator } from '../call/validator.js';
 
 /** The part of the registry that transitions are asked for. Empty: all of it. */
 export interface TransitionScope {
@@ -13,13 +13,13 @@ export interface TransitionScope {
   readonly id: string;
 }
 
-/** Checks the scope of a request for transitions. */
-export function checkScope(check: Checker, { namespace, service, id }: TransitionScope): void {
-  if (namespace !== '') check.namespace(namespace);
-  if (service !== '') check.name('service', service, SERVICE);
-  if (id !== '') check.name('id', id, INSTANCE_ID);
-  if (service !== '' && namespace === '') check.refuse('namespace', 'is required with service');
-  if (id !== '' && service === '') check.refuse('service', 'is required with id');
+/** Validates the scope of a request for transitions. */
+export function validateScope(validator: Validator, { namespace, service, id }: TransitionScope): void {
+  if (namespace !== '') validator.namespace(namespace);
+  if (service !== '') validator.name('service', service, SERVICE);
+  if (id !== '') validator.name('id', id, INSTANCE_ID);
+  if (service !== '' && namespace === '') validator.refuse('namespace', 'is required with service');
+  if (id !== '' && service === '') validator.refuse('service', 'is required with id');
 }
 
 /** The part of a transition that a caller may see; `undefined` if it may see nothing of it. */

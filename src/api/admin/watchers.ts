@@ -13,7 +13,7 @@ import {
 import { CONFIG_KEY, GROUP, SERVICE } from '../../model/names.js';
 import { toDuration, toTimestamp } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
 import type { WatchHub } from '../watch/hub.js';
@@ -24,7 +24,7 @@ const WAITING_MAX = 100;
 /** A place in the list: the number of watches of one server that came before, and the node of the server. */
 const PLACE = /^\d{1,9}$/;
 
-/** A checked ListWatchers. */
+/** A validated ListWatchers. */
 export interface WatchersQuery {
   readonly request: ListWatchersRequest;
   readonly size: number;
@@ -34,31 +34,31 @@ export interface WatchersQuery {
   readonly selection: string;
 }
 
-/** Checks a ListWatchers and fills the defaults. */
-export function checkListWatchers(given: ListWatchersRequest): WatchersQuery {
-  const check = new Checker();
-  const namespace = check.namespace(given.namespace);
+/** Validates a ListWatchers and fills the defaults. */
+export function validateListWatchers(given: ListWatchersRequest): WatchersQuery {
+  const validator = new Validator();
+  const namespace = validator.namespace(given.namespace);
   const { service, key } = given;
-  if (service !== '') check.name('service', service, SERVICE);
-  if (key !== '') check.name('key', key, CONFIG_KEY);
-  if (service !== '' && (key !== '' || given.group !== '')) check.refuse('service', 'excludes group and key');
-  if (given.group !== '' && key === '') check.refuse('key', 'is required with group');
-  const group = key === '' ? '' : check.nameOrDefault('group', given.group, GROUP);
+  if (service !== '') validator.name('service', service, SERVICE);
+  if (key !== '') validator.name('key', key, CONFIG_KEY);
+  if (service !== '' && (key !== '' || given.group !== '')) validator.refuse('service', 'excludes group and key');
+  if (given.group !== '' && key === '') validator.refuse('key', 'is required with group');
+  const group = key === '' ? '' : validator.nameOrDefault('group', given.group, GROUP);
   const selection = hashSelection(['ListWatchers', namespace, service, group, key]);
-  const { size, after } = check.page(given, selection);
+  const { size, after } = validator.page(given, selection);
   const [skip = '0', node = ''] = after;
-  if (!PLACE.test(skip)) check.refuse('page_token', 'is not a next_page_token of this list');
-  check.done();
+  if (!PLACE.test(skip)) validator.refuse('page_token', 'is not a next_page_token of this list');
+  validator.done();
   return { request: { ...given, namespace, group }, size, node, skip: Number(skip), selection };
 }
 
-/** Checks a GetDelivery and fills the default. */
-export function checkGetDelivery(request: GetDeliveryRequest): GetDeliveryRequest {
-  const check = new Checker();
-  const namespace = check.namespace(request.namespace);
-  check.name('service', request.service, SERVICE);
-  if (request.revision <= 0n) check.refuse('revision', 'is required, and must be more than 0');
-  check.done();
+/** Validates a GetDelivery and fills the default. */
+export function validateGetDelivery(request: GetDeliveryRequest): GetDeliveryRequest {
+  const validator = new Validator();
+  const namespace = validator.namespace(request.namespace);
+  validator.name('service', request.service, SERVICE);
+  if (request.revision <= 0n) validator.refuse('revision', 'is required, and must be more than 0');
+  validator.done();
   return { ...request, namespace };
 }
 
@@ -76,7 +76,7 @@ export class Watchers {
     this.#list = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,
       method: listWatchers,
-      local: (request) => this.#localPage(checkListWatchers(request)),
+      local: (request) => this.#localPage(validateListWatchers(request)),
     });
     this.#delivery = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,

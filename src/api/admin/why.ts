@@ -17,12 +17,12 @@ import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { fromDuration, toDuration, toTimestamp } from '../../model/time.js';
 import { encodePageToken, hashSelection } from '../../model/tokens.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 import { readFields } from '../call/reads.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
-import { checkFilter, checkSubset } from '../registry/checks.js';
-import { checkScope, shownTo, toTransition } from './transitions.js';
+import { validateFilter, validateSubset } from '../registry/validation.js';
+import { validateScope, shownTo, toTransition } from './transitions.js';
 import { encodeDiscover } from '../registry/codec.js';
 
 /** The transitions of a Why that asks for no number. */
@@ -30,21 +30,21 @@ const LIMIT_DEFAULT = 50;
 /** A revision in a page token. */
 const REVISION = /^\d{1,16}$/;
 
-/** Checks a Why and fills the defaults. */
-export function checkWhy(request: WhyRequest): WhyRequest {
-  const check = new Checker();
-  const namespace = check.namespace(request.namespace);
-  check.name('service', request.service, SERVICE);
-  check.name('id', request.id, INSTANCE_ID);
-  check.runId('incarnation', request.incarnation);
-  checkFilter(check, request.filter);
-  checkSubset(check, request.subset);
-  const limit = check.range('limit', request.limit, 0, LIMITS.PAGE_SIZE.value) || LIMIT_DEFAULT;
-  check.done();
+/** Validates a Why and fills the defaults. */
+export function validateWhy(request: WhyRequest): WhyRequest {
+  const validator = new Validator();
+  const namespace = validator.namespace(request.namespace);
+  validator.name('service', request.service, SERVICE);
+  validator.name('id', request.id, INSTANCE_ID);
+  validator.runId('incarnation', request.incarnation);
+  validateFilter(validator, request.filter);
+  validateSubset(validator, request.subset);
+  const limit = validator.range('limit', request.limit, 0, LIMITS.PAGE_SIZE.value) || LIMIT_DEFAULT;
+  validator.done();
   return { ...request, namespace, limit };
 }
 
-/** A checked ListTransitions. */
+/** A validated ListTransitions. */
 export interface TransitionsQuery {
   readonly request: ListTransitionsRequest;
   readonly size: number;
@@ -53,16 +53,16 @@ export interface TransitionsQuery {
   readonly selection: string;
 }
 
-/** Checks a ListTransitions. */
-export function checkListTransitions(request: ListTransitionsRequest): TransitionsQuery {
-  const check = new Checker();
+/** Validates a ListTransitions. */
+export function validateListTransitions(request: ListTransitionsRequest): TransitionsQuery {
+  const validator = new Validator();
   const { namespace, service, id } = request;
-  checkScope(check, request);
+  validateScope(validator, request);
   const selection = hashSelection(['ListTransitions', namespace, service, id]);
-  const { size, after } = check.page(request, selection);
+  const { size, after } = validator.page(request, selection);
   const [revision = '0'] = after;
-  if (!REVISION.test(revision)) check.refuse('page_token', 'is not a next_page_token of this list');
-  check.done();
+  if (!REVISION.test(revision)) validator.refuse('page_token', 'is not a next_page_token of this list');
+  validator.done();
   return { request, size, revision: Number(revision), selection };
 }
 
@@ -79,12 +79,12 @@ export class Explanations {
     this.#why = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,
       method: why,
-      local: (request) => this.#localWhy(checkWhy(request)),
+      local: (request) => this.#localWhy(validateWhy(request)),
     });
     this.#transitions = new EveryServer(replica, localParts, {
       service: AdminServiceDefinition,
       method: listTransitions,
-      local: (request) => this.#localPage(checkListTransitions(request)),
+      local: (request) => this.#localPage(validateListTransitions(request)),
     });
   }
 

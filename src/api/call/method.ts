@@ -33,21 +33,21 @@ export interface BidiStreamMethod extends MethodInfo {
 export type Method = UnaryMethod | ServerStreamMethod | BidiStreamMethod;
 
 /**
- * The rule of a method: it sees the checked request before anything is looked up, asks what the caller may do, and returns
+ * The rule of a method: it sees the validated request before anything is looked up, asks what the caller may do, and returns
  * the part of the request that is allowed. Throws if nothing is.
  */
-export type Rule<Checked, Allowed> = (checked: Checked, may: May) => Allowed;
+export type Rule<Validated, Allowed> = (validated: Validated, may: May) => Allowed;
 
 /** The rule of a method that is allowed as a whole or not at all. `ask` throws if it is not. */
 export const needs =
-  <Checked>(ask: (checked: Checked, may: May) => void): Rule<Checked, Checked> =>
-  (checked, may) => {
-    ask(checked, may);
-    return checked;
+  <Validated>(ask: (validated: Validated, may: May) => void): Rule<Validated, Validated> =>
+  (validated, may) => {
+    ask(validated, may);
+    return validated;
   };
 
 /** The rule of a method that asks for no right: every caller is answered, or something else than rights guards it. */
-export const asksNothing = <Checked>(checked: Checked): Checked => checked;
+export const asksNothing = <Validated>(validated: Validated): Validated => validated;
 
 /** A handler of a unary method; made by `unary`. */
 export type UnaryHandler<Request, Response> = (request: Request, call: Call) => Answer<Response>;
@@ -62,45 +62,45 @@ export type BidiStreamHandler<Request, Response> = (
 ) => AsyncIterable<Reply<Response>>;
 
 /**
- * Makes the handler of a unary method. `check` turns the request into checked input, or throws. `rule` lets through what the
+ * Makes the handler of a unary method. `validate` turns the request into validated input, or throws. `rule` lets through what the
  * caller may do. `run` calls the use case and answers.
  */
-export function unary<Request, Checked, Allowed, Response>(
-  check: (request: Request, call: Call) => Checked,
-  rule: Rule<Checked, Allowed>,
+export function unary<Request, Validated, Allowed, Response>(
+  validate: (request: Request, call: Call) => Validated,
+  rule: Rule<Validated, Allowed>,
   run: (allowed: Allowed, call: Call) => Answer<Response>,
 ): UnaryHandler<Request, Response> {
-  return (request, call) => run(rule(check(request, call), new May(call)), call);
+  return (request, call) => run(rule(validate(request, call), new May(call)), call);
 }
 
 /**
  * Makes the handler of a server-streaming method; see `unary`. `run` opens the stream and returns. The rule is asked again
  * for as long as the stream is open; see Streams.
  */
-export function serverStream<Request, Checked, Allowed>(
-  check: (request: Request, call: Call) => Checked,
-  rule: Rule<Checked, Allowed>,
+export function serverStream<Request, Validated, Allowed>(
+  validate: (request: Request, call: Call) => Validated,
+  rule: Rule<Validated, Allowed>,
   run: (allowed: Allowed, sink: Sink, call: Call) => void,
 ): ServerStreamHandler<Request> {
   return (request, call, sink) => {
-    const checked = check(request, call);
+    const validated = validate(request, call);
     const may = new May(call);
-    const allowed = rule(checked, may);
-    sink.askAgain = () => void rule(checked, may);
+    const allowed = rule(validated, may);
+    sink.askAgain = () => void rule(validated, may);
     run(allowed, sink, call);
   };
 }
 
-/** Makes the handler of a bidirectional method; see `unary`. Each request is checked, and passes the rule, by itself. */
-export function bidiStream<Request, Checked, Allowed, Response>(
-  check: (request: Request, call: Call) => Checked,
-  rule: Rule<Checked, Allowed>,
+/** Makes the handler of a bidirectional method; see `unary`. Each request is validated, and passes the rule, by itself. */
+export function bidiStream<Request, Validated, Allowed, Response>(
+  validate: (request: Request, call: Call) => Validated,
+  rule: Rule<Validated, Allowed>,
   run: (allowed: AsyncIterable<Allowed>, call: Call) => AsyncIterable<Reply<Response>>,
 ): BidiStreamHandler<Request, Response> {
   return (requests, call) => {
     const may = new May(call);
     async function* allowed(): AsyncGenerator<Allowed> {
-      for await (const request of requests) yield rule(check(request, call), may);
+      for await (const request of requests) yield rule(validate(request, call), may);
     }
     return run(allowed(), call);
   };

@@ -2,11 +2,11 @@ import type { ReadOptions, ReadStamp } from '../../catalog/freshness.js';
 import type { Duration } from '../../gen/google/protobuf/duration.js';
 import { toDuration } from '../../model/time.js';
 import { encodePageToken } from '../../model/tokens.js';
-import type { Checker } from './checker.js';
+import type { Validator } from './validator.js';
 
 /** Checks how fresh a read must be. */
-export function checkRead(check: Checker, { minRevision, barrier }: ReadOptions): ReadOptions {
-  return { minRevision: check.notNegative('min_revision', minRevision), barrier };
+export function validateRead(validator: Validator, { minRevision, barrier }: ReadOptions): ReadOptions {
+  return { minRevision: validator.notNegative('min_revision', minRevision), barrier };
 }
 
 /** The fields that every answer to a read carries. */

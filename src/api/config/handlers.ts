@@ -16,16 +16,16 @@ import type { May } from '../call/may.js';
 import type { WriteRequest } from '../../domain/config/publishing.js';
 import type { WatchHub } from '../watch/hub.js';
 import {
-  type CheckedWrite,
-  checkDelete,
-  checkGetConfig,
-  checkListConfigs,
-  checkListVersions,
-  checkPublish,
-  checkRollback,
-  checkWatchConfig,
-} from './checks.js';
-import { checkSyntax } from './syntax.js';
+  type ValidatedWrite,
+  validateDelete,
+  validateGetConfig,
+  validateListConfigs,
+  validateListVersions,
+  validatePublish,
+  validateRollback,
+  validateWatchConfig,
+} from './validation.js';
+import { validateSyntax } from './syntax.js';
 
 /** The handlers of ConfigService. */
 export function configHandlers(
@@ -36,12 +36,12 @@ export function configHandlers(
   const { publishing, versions, freshness, catalog } = replica;
   return {
     publishConfig: unary(
-      checkPublish,
+      validatePublish,
       needs(({ write: { namespace, group }, drafts }, may) => {
         for (const { key } of drafts) may.config(namespace, group, key);
       }),
       async ({ write, drafts, texts, validateOnly }, call) => {
-        const warnings = await checkSyntax(inspector, texts, call.signal);
+        const warnings = await validateSyntax(inspector, texts, call.signal);
         const request = writeOf(write, call);
         if (validateOnly) {
           notesOf(call).changesNothing = true;
@@ -54,7 +54,7 @@ export function configHandlers(
     ),
 
     getConfig: unary(
-      checkGetConfig,
+      validateGetConfig,
       needs((config, may) => ofConfig(config, may)),
       async ({ namespace, group, key, version, read }): Promise<GetConfigResponse> => {
         await freshness.ready(read);
@@ -65,7 +65,7 @@ export function configHandlers(
     ),
 
     listConfigs: unary(
-      checkListConfigs,
+      validateListConfigs,
       (list, may) => {
         may.anything();
         return { ...list, sees: (group: string, key: string) => may.hasConfig(list.namespace, group, key) };
@@ -78,7 +78,7 @@ export function configHandlers(
     ),
 
     deleteConfig: unary(
-      checkDelete,
+      validateDelete,
       needs((write, may) => ofWrite(write, may)),
       async ({ write, key, expectedVersion }, call) => {
         const { configs, revision } = await publishing.delete(writeOf(write, call), key, expectedVersion);
@@ -87,7 +87,7 @@ export function configHandlers(
     ),
 
     listConfigVersions: unary(
-      checkListVersions,
+      validateListVersions,
       needs((config, may) => ofConfig(config, may)),
       async ({ namespace, group, key, size, before, selection, read }): Promise<ListConfigVersionsResponse> => {
         await freshness.ready(read);
@@ -97,7 +97,7 @@ export function configHandlers(
     ),
 
     rollbackConfig: unary(
-      checkRollback,
+      validateRollback,
       needs((write, may) => ofWrite(write, may)),
       async ({ write, key, version, expectedVersion }, call) => {
         const { configs, revision } = await publishing.rollback(writeOf(write, call), key, version, expectedVersion);
@@ -106,7 +106,7 @@ export function configHandlers(
     ),
 
     watchConfig: serverStream(
-      checkWatchConfig,
+      validateWatchConfig,
       needs(({ selection: { namespace }, filters }, may) => {
         if (!filters) return may.allConfigs(namespace, '');
         for (const { group, keys, prefixes } of filters) {
@@ -131,11 +131,11 @@ interface ConfigName {
 
 const ofConfig = ({ namespace, group, key }: ConfigName, may: May): void => may.config(namespace, group, key);
 
-const ofWrite = ({ write, key }: { readonly write: CheckedWrite; readonly key: string }, may: May): void =>
+const ofWrite = ({ write, key }: { readonly write: ValidatedWrite; readonly key: string }, may: May): void =>
   may.config(write.namespace, write.group, key);
 
 /** A write as its caller signs it. */
-const writeOf = (write: CheckedWrite, call: Call): WriteRequest => ({
+const writeOf = (write: ValidatedWrite, call: Call): WriteRequest => ({
   ...authoredBy(call, write),
   principal: call.principal.kind === 'anonymous' ? '' : call.principal.name,
 });

@@ -1,6 +1,6 @@
 import type { FormattedText, Inspector } from '../../domain/config/inspection/inspector.js';
 import { formatName } from '../../model/config-format.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 
 /** A text that must parse, and the field of the request that holds it. */
 export interface FieldText extends FormattedText {
@@ -11,7 +11,7 @@ export interface FieldText extends FormattedText {
  * Checks the syntax of the texts of a request. Returns warnings about probable slips, each with its field. Throws
  * INVALID_REQUEST with the first fault of every text that does not parse, and TIMED_OUT if the call ended meanwhile.
  */
-export async function checkSyntax(
+export async function validateSyntax(
   inspector: Inspector,
   texts: readonly FieldText[],
   signal: AbortSignal,
@@ -19,13 +19,13 @@ export async function checkSyntax(
   if (texts.length === 0) return [];
   const given = texts.map(({ format, text }) => ({ format, text }));
   const inspections = await inspector.inspect(given, signal);
-  const check = new Checker();
+  const validator = new Validator();
   inspections.forEach(({ fault }, i) => {
     const { field, format } = texts[i]!;
     if (!fault) return;
     const { line, column, message } = fault;
-    check.refuse(field, `does not parse as ${formatName(format)}: line ${line}, column ${column}: ${message}`);
+    validator.refuse(field, `does not parse as ${formatName(format)}: line ${line}, column ${column}: ${message}`);
   });
-  check.done();
+  validator.done();
   return inspections.flatMap(({ warnings }, i) => warnings.map((warning) => `${texts[i]!.field}: ${warning}`));
 }

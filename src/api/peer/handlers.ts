@@ -4,32 +4,38 @@ import { type HeardAnswer, HeardKind, type PeerServiceDefinition } from '../../g
 import { toDuration } from '../../model/time.js';
 import type { LocalParts } from './local-parts.js';
 import { asksNothing, type Handlers, unary } from '../call/method.js';
-import { checkAnswerPart, checkHandOver, checkLastHeard, checkProbe, checkStoreStatus } from './checks.js';
+import {
+  validateAnswerPart,
+  validateHandOver,
+  validateLastHeard,
+  validateProbe,
+  validateStoreStatus,
+} from './validation.js';
 
 /** The handlers of PeerService. */
 export function peerHandlers(peer: PeerAnswers, parts: LocalParts): Handlers<PeerServiceDefinition> {
   return {
-    lastHeard: unary(checkLastHeard, asksNothing, ({ to, ids, queries, promise }) => ({
+    lastHeard: unary(validateLastHeard, asksNothing, ({ to, ids, queries, promise }) => ({
       answers: peer.lastHeard(to, queries, promise).map((answer, i) => toMessage(ids[i]!, answer)),
     })),
 
-    probe: unary(checkProbe, asksNothing, async ({ to, queries }) => ({
+    probe: unary(validateProbe, asksNothing, async ({ to, queries }) => ({
       results: (await peer.probe(to, queries)).map(({ outcome, latencyMs, error }) => ({
         ...{ outcome, error, latency: toDuration(latencyMs) },
       })),
     })),
 
-    handOver: unary(checkHandOver, asksNothing, ({ to, notes }) => {
+    handOver: unary(validateHandOver, asksNothing, ({ to, notes }) => {
       peer.handOver(to, notes);
       return {};
     }),
 
-    answerPart: unary(checkAnswerPart, asksNothing, ({ to, method, request }) => {
+    answerPart: unary(validateAnswerPart, asksNothing, ({ to, method, request }) => {
       peer.assertAddressed(to);
       return { response: Buffer.from(parts.answer(method, request)) };
     }),
 
-    getStoreStatus: unary(checkStoreStatus, asksNothing, ({ to, from }) => {
+    getStoreStatus: unary(validateStoreStatus, asksNothing, ({ to, from }) => {
       const { works, seen } = peer.storeStatus(to, from);
       return { works, seenWriteId: seen?.writeId ?? '', seenAge: seen && toDuration(seen.ageMs) };
     }),

@@ -12,7 +12,7 @@ import { toDuration, toTimestamp } from '../../model/time.js';
 import type { TimedResult } from '../../domain/checks/check-state.js';
 import { EveryServer } from '../peer/every-server.js';
 import type { LocalParts } from '../peer/local-parts.js';
-import { checkGetCheckResults } from './check-calls.js';
+import { validateGetCheckResults } from './check-call-validation.js';
 
 /** Names one instance. */
 interface Names {
@@ -32,7 +32,7 @@ export class CheckResults {
     this.#every = new EveryServer(replica, localParts, {
       service: RegistryServiceDefinition,
       method: RegistryServiceDefinition.methods.getCheckResults,
-      local: (request) => ({ summary: undefined, checks: this.#local(checkGetCheckResults(request).names) }),
+      local: (request) => ({ summary: undefined, checks: this.#local(validateGetCheckResults(request).names) }),
     });
   }
 

@@ -24,11 +24,11 @@ import type { ServiceChecksItem } from '../../model/check.js';
 import type { OverrideItem } from '../../model/override.js';
 import type { CheckResults } from './check-results.js';
 import {
-  checkGetCheckResults,
-  checkListServiceChecks,
-  checkReleaseChecks,
-  checkSetServiceChecks,
-} from './check-calls.js';
+  validateGetCheckResults,
+  validateListServiceChecks,
+  validateReleaseChecks,
+  validateSetServiceChecks,
+} from './check-call-validation.js';
 import { toDuration } from '../../model/time.js';
 import { bidiStream, type Handlers, needs, type Reply, serverStream, unary } from '../call/method.js';
 import { callerOf, readerOf, signedBy } from '../call/signature.js';
@@ -37,18 +37,18 @@ import { pageToken, readFields } from '../call/reads.js';
 import { servicesCodec } from '../watch/codecs.js';
 import type { WatchHub } from '../watch/hub.js';
 import {
-  checkDeregister,
-  checkDiscover,
-  checkGetInstance,
-  checkListNamespaces,
-  checkListServices,
-  checkRegister,
-  checkWatchServices,
-} from './checks.js';
+  validateDeregister,
+  validateDiscover,
+  validateGetInstance,
+  validateListNamespaces,
+  validateListServices,
+  validateRegister,
+  validateWatchServices,
+} from './validation.js';
 import { encodeDiscover } from './codec.js';
-import { checkDeregisterInstances, checkListInstances, listToken } from './lookup.js';
-import { checkClearOverride, checkListOverrides, checkSetOverride } from './overrides.js';
-import { allowedBeats, type CheckedBeats, checkHeartbeats, toResponse } from './heartbeats.js';
+import { validateDeregisterInstances, validateListInstances, listToken } from './lookup.js';
+import { validateClearOverride, validateListOverrides, validateSetOverride } from './overrides.js';
+import { allowedBeats, type ValidatedBeats, validateHeartbeats, toResponse } from './heartbeats.js';
 
 /** The most removals of one call that are on their way to the store: one group of its transactions. */
 const REMOVALS_AT_A_TIME = 100;
@@ -68,14 +68,14 @@ export function registryHandlers(
     return wait ? wait.then(answer) : answer();
   };
 
-  const beat = (beats: CheckedBeats): Reply<HeartbeatResponse> | Promise<Reply<HeartbeatResponse>> => {
+  const beat = (beats: ValidatedBeats): Reply<HeartbeatResponse> | Promise<Reply<HeartbeatResponse>> => {
     const report = heartbeats.receive(beats.items);
     return report instanceof Promise ? report.then((late) => toResponse(beats, late)) : toResponse(beats, report);
   };
 
   return {
     register: unary(
-      (request, call) => checkRegister(request, call.peerAddress),
+      (request, call) => validateRegister(request, call.peerAddress),
       ({ registration, warnings }, may) => {
         const { namespace, service, id } = registration.instance;
         may.service(namespace, service, id);
@@ -94,17 +94,17 @@ export function registryHandlers(
     ),
 
     deregister: unary(
-      checkDeregister,
+      validateDeregister,
       needs(({ ref }, may) => may.service(ref.namespace, ref.service, ref.id)),
       async ({ ref, claim }, call) => ({
         revision: await registrations.deregister(ref, signedBy(call, claim)),
       }),
     ),
 
-    heartbeat: unary(({ instances }) => checkHeartbeats(instances), allowedBeats, beat),
+    heartbeat: unary(({ instances }) => validateHeartbeats(instances), allowedBeats, beat),
 
     streamHeartbeats: bidiStream(
-      ({ instances }) => checkHeartbeats(instances),
+      ({ instances }) => validateHeartbeats(instances),
       allowedBeats,
       async function* (requests) {
         for await (const beats of requests) yield await beat(beats);
@@ -112,7 +112,7 @@ export function registryHandlers(
     ),
 
     discover: unary(
-      checkDiscover,
+      validateDiscover,
       needs(({ namespace, service }, may) => may.service(namespace, service)),
       ({ namespace, service, filter, subset, read }) =>
         reading<Reply<DiscoverResponse>>(read, () =>
@@ -121,7 +121,7 @@ export function registryHandlers(
     ),
 
     watchServices: serverStream(
-      checkWatchServices,
+      validateWatchServices,
       needs(({ selection: { namespace, scopes } }, may) => {
         if (!scopes) may.allServices(namespace);
         else for (const service of scopes) may.service(namespace, service);
@@ -133,7 +133,7 @@ export function registryHandlers(
     ),
 
     getInstance: unary(
-      checkGetInstance,
+      validateGetInstance,
       (request, may) => {
         const { namespace, service } = request;
         may.service(namespace, service);
@@ -154,7 +154,7 @@ export function registryHandlers(
     ),
 
     listServices: unary(
-      checkListServices,
+      validateListServices,
       (list, may) => {
         may.anything();
         return { ...list, sees: (service: string) => may.hasService(list.namespace, service) };
@@ -171,7 +171,7 @@ export function registryHandlers(
     ),
 
     listNamespaces: unary(
-      checkListNamespaces,
+      validateListNamespaces,
       (list, may) => {
         may.anything();
         return { ...list, sees: visibleTo(may) };
@@ -190,7 +190,7 @@ export function registryHandlers(
     ),
 
     listInstances: unary(
-      checkListInstances,
+      validateListInstances,
       (query, may) => {
         may.anything();
         return { ...query, rights: may.rights };
@@ -206,7 +206,7 @@ export function registryHandlers(
     ),
 
     deregisterInstances: unary(
-      checkDeregisterInstances,
+      validateDeregisterInstances,
       ({ refs, claim }, may) => {
         may.takeItems(refs.length);
         const allowed = refs.map(({ namespace, service }) => may.hasService(namespace, service));
@@ -237,19 +237,19 @@ export function registryHandlers(
     ),
 
     setInstanceOverride: unary(
-      checkSetOverride,
+      validateSetOverride,
       needs(({ request: { namespace, service, id } }, may) => may.service(namespace, service, id)),
       ({ request, claim }, call) => overrides.set(request, signedBy(call, claim)),
     ),
 
     clearInstanceOverride: unary(
-      checkClearOverride,
+      validateClearOverride,
       needs(({ names: { namespace, service, id } }, may) => may.service(namespace, service, id)),
       ({ names, expectedRevision, claim }, call) => overrides.clear(names, expectedRevision, signedBy(call, claim)),
     ),
 
     setServiceChecks: unary(
-      checkSetServiceChecks,
+      validateSetServiceChecks,
       needs(({ names: { namespace, service } }, may) => may.service(namespace, service)),
       async ({ names, checks, claim }, call) => ({
         revision: await serviceChecks.set(names, checks, signedBy(call, claim)),
@@ -257,7 +257,7 @@ export function registryHandlers(
     ),
 
     listServiceChecks: unary(
-      checkListServiceChecks,
+      validateListServiceChecks,
       (list, may) => {
         may.anything();
         return { ...list, rights: may.rights };
@@ -274,7 +274,7 @@ export function registryHandlers(
     ),
 
     releaseChecks: unary(
-      checkReleaseChecks,
+      validateReleaseChecks,
       needs(({ scope: { namespace, service, id } }, may) =>
         service === '' ? may.allServices(namespace) : may.service(namespace, service, id),
       ),
@@ -282,7 +282,7 @@ export function registryHandlers(
     ),
 
     getCheckResults: unary(
-      checkGetCheckResults,
+      validateGetCheckResults,
       ({ names }, may) => {
         may.service(names.namespace, names.service);
         return { names, mayKnowWho: may.hasService(names.namespace, names.service, 'operate') };
@@ -294,7 +294,7 @@ export function registryHandlers(
     ),
 
     listInstanceOverrides: unary(
-      checkListOverrides,
+      validateListOverrides,
       (list, may) => {
         may.anything();
         return { ...list, rights: may.rights };

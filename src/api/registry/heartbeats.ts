@@ -8,7 +8,7 @@ import { inWords } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { toDuration } from '../../model/time.js';
-import { Checker, NAME_DEFAULT, withoutControls } from '../call/checker.js';
+import { Validator, NAME_DEFAULT, withoutControls } from '../call/validator.js';
 import type { May } from '../call/may.js';
 import type { Reply } from '../call/method.js';
 import { encodeMessage } from '../call/wire.js';
@@ -51,8 +51,8 @@ function decodeItem(input: BinaryReader, length: number): HeartbeatItem {
   return item;
 }
 
-/** The items of a heartbeat, checked. */
-export interface CheckedBeats {
+/** The items of a heartbeat, validated. */
+export interface ValidatedBeats {
   /** The items that are to be settled. */
   readonly items: readonly HeartbeatItem[];
   /** The position in the request of each of `items`. `undefined` if all items are valid, which is the common case. */
@@ -66,11 +66,11 @@ export interface CheckedBeats {
  * Checks the items of a heartbeat and fills the defaults. Throws INVALID_REQUEST only for their number: an item that
  * breaks a rule is rejected alone. Changes the items in place: this is the hottest path.
  */
-export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
-  const check = new Checker();
-  if (items.length === 0) check.refuse('instances', 'must have at least one item');
-  check.count('instances', items.length, LIMITS.HEARTBEAT_ITEMS.value, 'items');
-  check.done();
+export function validateHeartbeats(items: HeartbeatItem[]): ValidatedBeats {
+  const validator = new Validator();
+  if (items.length === 0) validator.refuse('instances', 'must have at least one item');
+  validator.count('instances', items.length, LIMITS.HEARTBEAT_ITEMS.value, 'items');
+  validator.done();
   const warnings: string[] = [];
   let invalid: RejectedHeartbeat[] | undefined;
   items.forEach((item, index) => {
@@ -89,7 +89,7 @@ export function checkHeartbeats(items: HeartbeatItem[]): CheckedBeats {
  * The items that the caller may send. Each other one is rejected alone, and its neighbors count. A caller without a credential
  * that may send none is refused as a whole: it forgot its credential.
  */
-export function allowedBeats(beats: CheckedBeats, may: May): CheckedBeats {
+export function allowedBeats(beats: ValidatedBeats, may: May): ValidatedBeats {
   const { items, positions, refused, warnings } = beats;
   may.takeBeats(items.length + refused.length);
   const isForeign = ({ namespace, service }: HeartbeatItem): boolean => !may.hasService(namespace, service);
@@ -121,9 +121,9 @@ const WHAT_TO_DO: Partial<Record<RejectionReason, string>> = {
   [RejectionReason.REJECTION_REASON_RETRY]: 'the heartbeat did not count: send it again soon',
 };
 
-/** The reply to checked items. */
+/** The reply to validated items. */
 export function toResponse(
-  { items, positions, refused, warnings }: CheckedBeats,
+  { items, positions, refused, warnings }: ValidatedBeats,
   { intervalMs, rejected }: BeatReport,
 ): Reply<HeartbeatResponse> {
   if (rejected.length === 0 && refused.length === 0 && warnings.length === 0) return plainResponse(intervalMs);
@@ -160,12 +160,12 @@ function isValid({ namespace, service, id, incarnation }: HeartbeatItem): boolea
 
 /** Every violation of one item, in words. */
 function faultsOf({ namespace, service, id, incarnation }: HeartbeatItem): string {
-  const check = new Checker();
-  check.namespace(namespace);
-  check.name('service', service, SERVICE);
-  check.name('id', id, INSTANCE_ID);
-  check.runId('incarnation', incarnation);
-  return inWords(check.violations);
+  const validator = new Validator();
+  validator.namespace(namespace);
+  validator.name('service', service, SERVICE);
+  validator.name('id', id, INSTANCE_ID);
+  validator.runId('incarnation', incarnation);
+  return inWords(validator.violations);
 }
 
 function rejection(

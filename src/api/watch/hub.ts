@@ -27,7 +27,7 @@ const BOOKMARK_MS = 12_000;
 /** How often quiet and stuck streams are looked for. */
 const SWEEP_MS = 1_000;
 
-/** A checked request to watch. */
+/** A validated request to watch. */
 export interface WatchRequest<T extends Item> {
   readonly collection: Collection<T>;
   readonly selection: Selection<T>;

@@ -1,4 +1,4 @@
-import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
+import { validateHeartbeats } from '../../../src/api/registry/heartbeats.js';
 import { hubOf } from '../../support/hub.js';
 import type { Random } from '../../../src/base/random.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
@@ -278,7 +278,7 @@ export class Simulation {
     const beat = (): Promise<number> =>
       this.#call(async (replica, received) => {
         heard(received);
-        const { items } = checkHeartbeats([
+        const { items } = validateHeartbeats([
           HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) }),
         ]);
         const { rejected } = await replica.heartbeats.receive(items);

@@ -1,4 +1,4 @@
-import { checkHeartbeats } from '../../../src/api/registry/heartbeats.js';
+import { validateHeartbeats } from '../../../src/api/registry/heartbeats.js';
 import type { Dice } from '../../support/dice.js';
 import { HeartbeatItem } from '../../../src/gen/rollcall/v1/heartbeat.js';
 import { UNSIGNED } from '../../../src/model/actor.js';
@@ -442,7 +442,7 @@ export class Clients {
         const [, , , service, id] = key.split('/');
         return HeartbeatItem.fromPartial({ service: service!, id: id!, incarnation, ...(reported && { reported }) });
       });
-      const report = replica.heartbeats.receive(checkHeartbeats(items).items);
+      const report = replica.heartbeats.receive(validateHeartbeats(items).items);
       const { rejected } = report instanceof Promise ? await report : report;
       const outcomes = new Map(keys.map((key) => [key, 0]));
       for (const { index, reason } of rejected) outcomes.set(keys[index]!, reason);

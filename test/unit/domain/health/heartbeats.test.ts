@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkHeartbeats } from '../../../../src/api/registry/heartbeats.js';
+import { validateHeartbeats } from '../../../../src/api/registry/heartbeats.js';
 import { HeartbeatItem, RejectionReason } from '../../../../src/gen/rollcall/v1/heartbeat.js';
 import type { RollcallError } from '../../../../src/model/errors.js';
 import { Stage } from '../../../support/stage.js';
@@ -44,7 +44,7 @@ test('E3: what was settled from memory is looked at again if the reply has waite
   stage.store.latencyMs = () => 0;
   await stage.until(stage.register({ id: 'p2', incarnation: 'b' }));
   stage.store.latencyMs = () => SLOW_MS;
-  const { items } = checkHeartbeats([
+  const { items } = validateHeartbeats([
     HeartbeatItem.fromPartial({ service: 'pay', id: 'p1', incarnation: 'a' }), // healed, by a commit
     HeartbeatItem.fromPartial({ service: 'pay', id: 'p2', incarnation: 'b' }), // from memory
   ]);

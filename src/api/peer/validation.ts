@@ -14,48 +14,48 @@ import { instanceKey } from '../../model/instance.js';
 import { LIMITS } from '../../model/limits.js';
 import { INSTANCE_ID, NAMESPACE, RUN_ID, SERVICE } from '../../model/names.js';
 import { fromDuration } from '../../model/time.js';
-import { Checker } from '../call/checker.js';
+import { Validator } from '../call/validator.js';
 
 /** The addressee of a request that names none. No membership equals it. */
 const NO_ADDRESSEE: MemberRef = { id: '', epoch: 0n };
 
-export function checkLastHeard({ to, queries, promise }: LastHeardRequest): {
+export function validateLastHeard({ to, queries, promise }: LastHeardRequest): {
   to: MemberRef;
   /** The ids of the queries, in order: an answer repeats them. */
   ids: string[];
   queries: Query[];
   promise: boolean;
 } {
-  checkItems('queries', queries, LIMITS.PEER_QUERIES.value);
+  validateItems('queries', queries, LIMITS.PEER_QUERIES.value);
   return { to: to ?? NO_ADDRESSEE, ids: queries.map(({ id }) => id), queries: queries.map(toQuery), promise };
 }
 
-export function checkProbe({ to, queries }: ProbeRequest): { to: MemberRef; queries: ProbeQuery[] } {
-  const check = new Checker();
-  check.count('queries', queries.length, LIMITS.PEER_PROBES.value, 'items');
+export function validateProbe({ to, queries }: ProbeRequest): { to: MemberRef; queries: ProbeQuery[] } {
+  const validator = new Validator();
+  validator.count('queries', queries.length, LIMITS.PEER_PROBES.value, 'items');
   queries.slice(0, LIMITS.PEER_PROBES.value).forEach((query, i) => {
     const field = `queries[${i}]`;
-    check.name(`${field}.namespace`, query.namespace, NAMESPACE);
-    check.name(`${field}.service`, query.service, SERVICE);
-    check.name(`${field}.id`, query.id, INSTANCE_ID);
-    check.name(`${field}.incarnation`, query.incarnation, RUN_ID);
-    check.name(`${field}.check`, query.check, SERVICE);
-    check.chars(`${field}.fingerprint`, query.fingerprint, LIMITS.INCARNATION_CHARS.value);
+    validator.name(`${field}.namespace`, query.namespace, NAMESPACE);
+    validator.name(`${field}.service`, query.service, SERVICE);
+    validator.name(`${field}.id`, query.id, INSTANCE_ID);
+    validator.name(`${field}.incarnation`, query.incarnation, RUN_ID);
+    validator.name(`${field}.check`, query.check, SERVICE);
+    validator.chars(`${field}.fingerprint`, query.fingerprint, LIMITS.INCARNATION_CHARS.value);
   });
-  check.done();
+  validator.done();
   return { to: to ?? NO_ADDRESSEE, queries };
 }
 
-export function checkHandOver({ to, notes }: HandOverRequest): { to: MemberRef; notes: HeardNote[] } {
-  checkItems('notes', notes, LIMITS.PEER_NOTES.value);
+export function validateHandOver({ to, notes }: HandOverRequest): { to: MemberRef; notes: HeardNote[] } {
+  validateItems('notes', notes, LIMITS.PEER_NOTES.value);
   return { to: to ?? NO_ADDRESSEE, notes: notes.map(toNote) };
 }
 
-export function checkStoreStatus({ to, from }: GetStoreStatusRequest): { to: MemberRef; from: string } {
+export function validateStoreStatus({ to, from }: GetStoreStatusRequest): { to: MemberRef; from: string } {
   return { to: to ?? NO_ADDRESSEE, from };
 }
 
-export function checkAnswerPart({ to, method, request }: AnswerPartRequest): {
+export function validateAnswerPart({ to, method, request }: AnswerPartRequest): {
   to: MemberRef;
   method: string;
   request: Uint8Array;
@@ -63,18 +63,18 @@ export function checkAnswerPart({ to, method, request }: AnswerPartRequest): {
   return { to: to ?? NO_ADDRESSEE, method, request };
 }
 
-/** Checks the names of the items. They become keys, so they must follow the rules here as well. */
-function checkItems(field: string, items: readonly (HeardQuery | HeardNoteMessage)[], max: number): void {
-  const check = new Checker();
-  check.count(field, items.length, max, 'items');
+/** Validates the names of the items. They become keys, so they must follow the rules here as well. */
+function validateItems(field: string, items: readonly (HeardQuery | HeardNoteMessage)[], max: number): void {
+  const validator = new Validator();
+  validator.count(field, items.length, max, 'items');
   items.slice(0, max).forEach(({ namespace, service, id, incarnation, revision }, i) => {
-    check.name(`${field}[${i}].namespace`, namespace, NAMESPACE);
-    check.name(`${field}[${i}].service`, service, SERVICE);
-    check.name(`${field}[${i}].id`, id, INSTANCE_ID);
-    check.name(`${field}[${i}].incarnation`, incarnation, RUN_ID);
-    check.notNegative(`${field}[${i}].revision`, revision);
+    validator.name(`${field}[${i}].namespace`, namespace, NAMESPACE);
+    validator.name(`${field}[${i}].service`, service, SERVICE);
+    validator.name(`${field}[${i}].id`, id, INSTANCE_ID);
+    validator.name(`${field}[${i}].incarnation`, incarnation, RUN_ID);
+    validator.notNegative(`${field}[${i}].revision`, revision);
   });
-  check.done();
+  validator.done();
 }
 
 function toQuery({ namespace, service, id, incarnation, ttl, revision }: HeardQuery): Query {

@@ -25,8 +25,8 @@ export function withoutControls(text: string): string {
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/g, '');
 }
 
-/** Checks the fields of one request and collects all violations, as far as an answer has room for them. */
-export class Checker {
+/** Validates the fields of one request and collects all violations, as far as an answer has room for them. */
+export class Validator {
   readonly #violations: Violation[] = [];
   #reportedBytes = 0;
   #unreported = 0;
@@ -117,7 +117,7 @@ export class Checker {
     if (count > max) this.refuse(field, `must have up to ${max} ${what}; it has ${count}`);
   }
 
-  /** The names or filters of a watch: some, up to `max`, or `all` and then none. Returns those that are to be checked. */
+  /** The names or filters of a watch: some, up to `max`, or `all` and then none. Returns those that are to be validated. */
   someOrAll<T>(field: string, given: readonly T[], all: boolean, max: number): readonly T[] {
     if (all && given.length > 0) this.refuse(field, 'must be empty when "all" is true');
     if (!all && given.length === 0) this.refuse(field, 'is required unless "all" is true');
@@ -176,7 +176,7 @@ export class Checker {
       this.chars(this.#labelKey('watcher.labels', key), value, LIMITS.LABEL_CHARS.value);
   }
 
-  /** Checks the key of a label. Returns the path of the label for violations. */
+  /** Validates the key of a label. Returns the path of the label for violations. */
   #labelKey(field: string, key: string): string {
     const place = `${field}[${JSON.stringify(key.slice(0, 32))}]`;
     if (key === '') this.refuse(place, 'must have a key that is not empty');
