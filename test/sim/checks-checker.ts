@@ -53,8 +53,9 @@ export interface Evidence {
   readonly violation: string | undefined;
   /** The servers that failed to reach the instance, itself included. */
   readonly failedAt: readonly string[];
-  /** The nodes that it had asked. */
+  /** The nodes that it had asked, and how many of the answers were that the settings there forbid the probe. */
   readonly asked: ReadonlySet<string>;
+  readonly denied: number;
   /** The record of the instance, and the verdict on its checks, that it had seen. */
   readonly record: bigint;
   readonly verdict: bigint;
@@ -201,13 +202,15 @@ export class ChecksChecker {
       return facts.fail('K2', `${of} rests on ${sent.record} and ${sent.verdict}, and others stand`);
     facts.tallied(`check verdict ${verdict}, was ${before.check}`);
     if (verdict !== VERDICTS.FAILED) return;
-    const { failedAt, asked, alone } = sent;
+    const { failedAt, asked, denied, alone } = sent;
     const unasked = members.filter((member) => member !== by && !asked.has(nodeOf(member)));
     if (unasked.length > 0) facts.fail('K1', `${of}: ${unasked.join()} were not asked`);
     // Those that have left since they were asked count as they answered.
-    if (2 * failedAt.length <= asked.size + 1)
-      facts.fail('K1', `${of}: only ${failedAt.join()} of ${asked.size + 1} did not reach it`);
-    if (asked.size === 0 && alone) facts.fail('K1', `${of}: ${alone}`);
+    const mayProbe = asked.size + 1 - denied;
+    if (2 * failedAt.length <= mayProbe)
+      facts.fail('K1', `${of}: only ${failedAt.join()} of ${mayProbe} did not reach it`);
+    if (mayProbe === 1 && alone) facts.fail('K1', `${of}: ${alone}`);
+    if (denied > 0) facts.tallied('failed although another may not probe it');
     facts.tallied(`check failed at ${failedAt.length} of ${asked.size + 1}`);
   }
 
@@ -277,12 +280,14 @@ export class ChecksChecker {
     const alone = this.#share(by, 'known');
     const failedAt = [by];
     let asked: ReadonlySet<string> = new Set();
+    let denied = 0;
     if (round && this.#isOfStreak(by, state, definition, round)) {
       asked = round.asked;
       if (round.answers.some(({ outcome }) => isPass(outcome))) return { ...base, violation: 'K1: another reached it' };
+      denied = round.answers.filter(({ outcome }) => outcome === 'DENIED').length;
       failedAt.push(...round.answers.filter(({ outcome }) => outcome === 'FAIL').map(({ from }) => from));
     }
-    return { ...base, failedAt, asked, alone, violation: undefined };
+    return { ...base, failedAt, asked, denied, alone, violation: undefined };
   }
 
   /** True: a question came after the failures that it is about, and has just ended. */
@@ -428,7 +433,7 @@ export class ChecksChecker {
   }
 }
 
-const NOBODY = { failedAt: [], asked: new Set<string>() };
+const NOBODY = { failedAt: [], asked: new Set<string>(), denied: 0 };
 
 const nodeOf = (server: string): string => server.split('.')[0]!;
 

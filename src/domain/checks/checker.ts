@@ -154,8 +154,11 @@ export class Checker implements Closeable {
       )
     )
       return 'it waits for its turn: this server has more probes to make than it may begin';
-    const isFailing = tracked.states.some((state) => state.isFailing);
-    if (!isFailing || tracked.isFailed || tracked.isPending) return '';
+    if (tracked.isFailed || tracked.isPending) return '';
+    const { disputed, unconfirmed } = tracked;
+    if (disputed) return `its failure is not recorded: ${disputed.node} reaches it`;
+    if (!tracked.states.some((state) => state.isFailing)) return '';
+    if (unconfirmed !== undefined) return `its failure is not recorded: only ${unconfirmed} do not reach it`;
     const { failing, all } = share.known;
     if (verdicts.isHeld)
       return `its failure is held: ${failing} of ${all} instances fail at once, and no other server can be asked`;
@@ -336,7 +339,7 @@ export class Checker implements Closeable {
 
   #alarmHeld(): void {
     const { verdicts, share } = this.parts;
-    const cure = 'ReleaseChecks takes them for passing; another server can confirm failures';
+    const cure = 'they stay shown; another server that probes can confirm the failures';
     const { failing, all } = share.known;
     const text = `${failing} of ${all} instances fail their checks at once: ${cure}`;
     this.#raise(ALARMS.CHECKS_HELD, verdicts.isHeld && text);

@@ -28,6 +28,8 @@ export class Tracked {
   isGone = false;
   /** Since when another server sees it pass while it fails here, and which. */
   disputed: { readonly sinceMs: number; readonly node: string } | undefined;
+  /** The servers that failed to reach it in the last round, if they were too few for a verdict. */
+  unconfirmed: string | undefined;
   #damp = 1;
   #healedMs = -Infinity;
 
@@ -76,6 +78,7 @@ export class Tracked {
     this.illSinceMs = undefined;
     this.failsSinceRound = 0;
     this.disputed = undefined;
+    this.unconfirmed = undefined;
   }
 
   /** Notes that it was recorded as failed. */

@@ -78,8 +78,9 @@ interface Step {
  * Decides what the course of the probes means, and records it: the only writer of verdicts on checks.
  *
  * A failure is recorded only after a question to all other members, each of which probes from where it is. One pass
- * anywhere acquits. More than half of the members must have failed to reach the instance. A member that does not answer, or
- * cannot probe, counts neither way. Healing needs no question.
+ * anywhere acquits. More than half of the members that may probe it must have failed to reach the instance: one that does not
+ * answer now, or cannot probe now, is no reason to record a failure, and one whose settings forbid it is none against it. Healing
+ * needs no question.
  */
 export class Verdicts {
   readonly #rounds = new Set<Promise<void>>();
@@ -120,8 +121,9 @@ export class Verdicts {
     return this.parts.share.known.isTooMany && this.#isAlone;
   }
 
+  /** True if no other member probes. */
   get #isAlone(): boolean {
-    return this.parts.cluster.jury()?.others.length === 0;
+    return this.parts.cluster.jury()?.others.every(({ canProbe }) => !canProbe) ?? false;
   }
 
   #suspect(tracked: Tracked, state: CheckState): void {
@@ -204,7 +206,7 @@ export class Verdicts {
       if (!jury) return;
       telemetry.counters.add(COUNTERS.check_rounds);
       const convicted = (await this.#ask(cases, jury)).map((one) => this.#conviction(one));
-      chosen = limit.choose(convicted, (whole, step) => this.#partOf(whole, step, jury.others.length + 1));
+      chosen = limit.choose(convicted, (whole, step) => this.#partOf(whole, step, probingOf(jury).length + 1));
       for (const step of convicted) step.tracked.wasHeldBack = !chosen.includes(step);
       await this.#write(chosen, jury.guard);
     } catch (error) {
@@ -219,7 +221,7 @@ export class Verdicts {
   }
 
   /** Asks the other members, and returns the cases of which a failure may be recorded. Acts on the acquittals. */
-  async #ask(cases: readonly Case[], { others }: Jury): Promise<readonly Case[]> {
+  async #ask(cases: readonly Case[], jury: Jury): Promise<readonly Case[]> {
     const { node, liveness } = this.parts;
     const queries = cases.map(({ state, item }) => ({
       ...{ namespace: item.namespace, service: item.scope, id: item.name },
@@ -227,19 +229,21 @@ export class Verdicts {
     }));
     const timeoutMs = Math.max(...cases.map(({ state }) => fromDuration(state.check.timeout!))) + ANSWER_MORE_MS;
     const answers = await Promise.all(
-      others.map(async (peer) => ({
+      probingOf(jury).map(async (peer) => ({
         node: peer.node,
         results: await peer.probe(queries, timeoutMs).catch(() => undefined),
       })),
     );
-    const isHeld = others.length === 0 && this.parts.share.known.isTooMany;
+    const { isTooMany } = this.parts.share.known;
     return cases.filter((one, i) => {
       const { tracked, state, item, testimonies } = one;
       const own = state.results[0];
       if (own) testimonies.push(testimonyOf(node, own));
       let fails = 1;
+      let mayProbe = 1;
       for (const { node: of, results } of answers) {
         const result = results?.[i];
+        if (result?.outcome !== ProbeOutcome.PROBE_OUTCOME_DENIED) mayProbe++;
         if (!result) continue;
         if (testimonies.length < TESTIMONIES_MAX) testimonies.push(testimonyOf(of, result));
         if (isPass(result)) {
@@ -249,7 +253,9 @@ export class Verdicts {
         if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) fails++;
       }
       state.seenElsewhere = 0;
-      const isMajority = 2 * fails > others.length + 1;
+      const isMajority = 2 * fails > mayProbe;
+      const isHeld = mayProbe === 1 && isTooMany;
+      tracked.unconfirmed = isMajority ? undefined : `${fails} of the ${mayProbe} servers that may probe it`;
       // It may have passed here, been released, or been registered in other words, while the others were asked.
       const isSame = tracked.item.checks.item?.revision === item.checks.item?.revision;
       const isStill = isSame && !tracked.isGone && state.isFailing;
@@ -261,6 +267,7 @@ export class Verdicts {
   #acquit(tracked: Tracked, state: CheckState, node: string, nowMs: number): void {
     this.parts.telemetry.counters.add(COUNTERS.checks_vetoed);
     tracked.disputed ??= { sinceMs: nowMs, node };
+    tracked.unconfirmed = undefined;
     state.fails = 0;
     state.seenElsewhere++;
     const isOnly = tracked.states.every((one) => one === state || one.passes > 0);
@@ -409,6 +416,9 @@ export class Verdicts {
     else log.error({ err: error }, 'a verdict on checks was not recorded; retrying');
   }
 }
+
+/** The other members that probe at all. */
+const probingOf = ({ others }: Jury): Jury['others'] => others.filter(({ canProbe }) => canProbe);
 
 /** An answer as a record keeps it. */
 function testimonyOf(node: string, result: ProbeResult): Testimony {

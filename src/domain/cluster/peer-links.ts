@@ -46,6 +46,7 @@ export class PeerLinks {
     const peer = known;
     return {
       node: record.node,
+      canProbe: !record.probesNothing,
       lastHeard: (queries: readonly Query[], promise: boolean): Promise<readonly Answer[]> =>
         this.#asked(peer, peer.link.lastHeard(queries, promise)),
       // It takes as long as the probe, so it says nothing about whether the member answers in time.

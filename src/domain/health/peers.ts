@@ -41,6 +41,8 @@ export type PeerConnector = (member: MemberRef & { readonly address: string }) =
 export interface Juror extends Pick<PeerLink, 'lastHeard' | 'probe'> {
   /** The name of its node. */
   readonly node: string;
+  /** False if its settings say that it probes no health checks. */
+  readonly canProbe: boolean;
 }
 
 /** The facts that a round fixes before it asks. */

@@ -81,6 +81,7 @@ class Checks {
 function member(node: string, outcome: ProbeOutcome | undefined): Juror & { asked: number } {
   return {
     node,
+    canProbe: true,
     asked: 0,
     lastHeard: () => Promise.resolve([]),
     probe(queries) {
@@ -191,6 +192,44 @@ test('K1: without a majority that failed there is no verdict, and with one the r
       ['n3', TestimonyKind.TESTIMONY_KIND_FAILED],
     ],
   );
+});
+
+test('K1: servers that may not probe an instance count in no majority, and one that is left decides as if it were alone', async () => {
+  const checks = await Checks.ready();
+  const off = { ...member('n2', undefined), canProbe: false };
+  checks.stage.peers = [off, member('n3', ProbeOutcome.PROBE_OUTCOME_DENIED)];
+  for (const id of ['p1', 'p2', 'p3', 'p4', 'p5']) await checks.add(id);
+  await checks.untilVerdict('PASSING', 2_000);
+  await checks.stage.pass(2 * INTERVAL_MS);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  assert.equal(off.asked, 0, 'it is not asked');
+  // As alone: many failures at once are held.
+  for (const id of ['p2', 'p3', 'p4', 'p5']) checks.make(id, 'fail');
+  await checks.stage.pass(10 * INTERVAL_MS);
+  assert.deepEqual(
+    ['p2', 'p3', 'p4', 'p5'].map((id) => checks.verdict(id)),
+    ['PASSING', 'PASSING', 'PASSING', 'PASSING'],
+  );
+});
+
+test('a failure that others do not confirm says so beside its probes', async () => {
+  const checks = await Checks.ready();
+  checks.stage.peers = [member('n2', undefined), member('n3', ProbeOutcome.PROBE_OUTCOME_INCONCLUSIVE)];
+  await checks.add('p1');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.stage.pass(DETECTION_MS);
+  assert.equal(
+    checks.note('p1'),
+    'its failure is not recorded: only 1 of the 3 servers that may probe it do not reach it',
+  );
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
+  await checks.stage.pass(2 * INTERVAL_MS);
+  assert.equal(checks.note('p1'), 'its failure is not recorded: n2 reaches it');
+  checks.make('p1', 'pass');
+  await checks.stage.pass(2 * INTERVAL_MS);
+  assert.equal(checks.note('p1'), '');
 });
 
 /** Defines the check of the service. */

@@ -25,6 +25,7 @@ function peer(
   return {
     name,
     node: name,
+    canProbe: true,
     asked: 0,
     probe: () => Promise.resolve([]),
     async lastHeard(queries, promise) {
