@@ -29,11 +29,15 @@ export interface ServiceChecksItem extends Item {
   readonly record: ServiceChecksRecord;
   /** The revision at which the service got checks where it had none. */
   readonly beginRevision: bigint;
+  /** For each check, the revision at which the service got one of that name. */
+  readonly checkRevisions: readonly bigint[];
 }
 
 /** The checks of an instance, and the present verdict. */
 export interface InstanceChecks {
   readonly definitions: readonly HealthCheck[];
+  /** For each of them, the revision since which one of its name counts for the instance. */
+  readonly since: readonly bigint[];
   /** True if they are those of the service. */
   readonly ofService: boolean;
   readonly verdict: CheckVerdict;
@@ -44,6 +48,7 @@ export interface InstanceChecks {
 /** The state of an instance without checks. */
 export const NO_CHECKS: InstanceChecks = {
   definitions: [],
+  since: [],
   ofService: false,
   verdict: CheckVerdict.CHECK_VERDICT_UNSPECIFIED,
   item: undefined,
@@ -89,8 +94,29 @@ export function readServiceChecks({ key, value, modRevision }: Omit<StoredEntry,
     bytes: value.length,
     record,
     beginRevision: record.beginRevision || modRevision,
+    checkRevisions: revisionsOf(record.checks, record.checkRevisions, modRevision),
   };
 }
+
+/** For each check, the revision that a record has for it. */
+export function revisionsOf(
+  checks: readonly HealthCheck[],
+  revisions: readonly bigint[],
+  modRevision: bigint,
+): readonly bigint[] {
+  return checks.length === 0 ? NO_REVISIONS : checks.map((_, i) => revisions[i] || modRevision);
+}
+
+/** For each check that is defined now, the revision of the one before with its name. 0n: there was none. */
+export function revisionsAfter(
+  checks: readonly HealthCheck[],
+  before: readonly HealthCheck[],
+  revisions: readonly bigint[],
+): bigint[] {
+  return checks.map(({ name }) => revisions[before.findIndex((one) => one.name === name)] ?? 0n);
+}
+
+const NO_REVISIONS: readonly bigint[] = [];
 
 const NEVER = { seconds: 0n, nanos: 0 };
 
@@ -158,12 +184,14 @@ export function serviceChecksSet(
     time: toTimestamp(wallMs),
     visibleRevision: 0n,
     beginRevision: goesOn ? before.beginRevision : 0n,
+    checkRevisions: revisionsAfter(checks, before?.record.checks ?? [], before?.checkRevisions ?? []),
   };
 }
 
 /** The same record with a new write id: the mod revision moves, and users see no change. */
 export function serviceChecksTouched(item: ServiceChecksItem, { writeId }: Stamp): ServiceChecksRecord {
-  return { ...item.record, writeId, visibleRevision: item.revision, beginRevision: item.beginRevision };
+  const { record, revision: visibleRevision, beginRevision, checkRevisions } = item;
+  return { ...record, writeId, visibleRevision, beginRevision, checkRevisions: [...checkRevisions] };
 }
 
 /** The checks of a service as users see them. */

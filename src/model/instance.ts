@@ -12,7 +12,15 @@ import { CheckVerdict } from '../gen/rollcall/v1/check.js';
 import { OverrideState } from '../gen/rollcall/v1/override.js';
 import { serverActor } from './actor.js';
 import { foldHealth, VISIBLE_BY_DEFAULT } from './health.js';
-import { type CheckItem, type InstanceChecks, NO_CHECKS, type ServiceChecksItem } from './check.js';
+import { maxOf } from '../base/max.js';
+import {
+  type CheckItem,
+  type InstanceChecks,
+  NO_CHECKS,
+  revisionsAfter,
+  revisionsOf,
+  type ServiceChecksItem,
+} from './check.js';
 import { assertNotAhead, BadRecord, decode, type Item, type Stamp, type StoredEntry } from './item.js';
 import { isInForce, type OverrideItem } from './override.js';
 import { type KeyNames, parseKey, WATCHED_ROOT } from './keys.js';
@@ -33,6 +41,10 @@ export interface InstanceItem extends Item {
   readonly removalReason: RemovalReason | undefined;
   /** The revision at which the incarnation registered. */
   readonly incarnationRevision: bigint;
+  /** The revision at which the incarnation last began or ceased to have checks of its own, or registered. */
+  readonly checksRevision: bigint;
+  /** For each check of its own, the revision at which it got one of that name. */
+  readonly checkRevisions: readonly bigint[];
   readonly checks: InstanceChecks;
   /** The override in force. */
   readonly override: OverrideInForce;
@@ -79,6 +91,7 @@ export function readInstance({ key, value, modRevision }: Omit<StoredEntry, 'cre
 export function instanceItem(key: string, record: InstanceRecord, modRevision: bigint, bytes: number): InstanceItem {
   const stored = record.instance!;
   const revision = record.visibleRevision || modRevision;
+  const checkRevisions = revisionsOf(stored.checks, record.checkRevisions, modRevision);
   const item = {
     key,
     namespace: stored.namespace,
@@ -94,7 +107,9 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     expectsHeartbeats: stored.liveness !== Liveness.LIVENESS_STATIC,
     removalReason: record.tombstone?.reason,
     incarnationRevision: record.incarnationRevision || modRevision,
-    checks: ownChecks(record),
+    checksRevision: record.checksRevision || modRevision,
+    checkRevisions,
+    checks: ownChecks(record, checkRevisions),
     override: NO_OVERRIDE,
     isUp: false,
     isSetAside: false,
@@ -106,12 +121,12 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
 const NO_OVERRIDE: OverrideInForce = { state: OverrideState.OVERRIDE_STATE_UNSPECIFIED, weight: undefined };
 
 /** The checks that an instance defines itself, without a verdict. */
-function ownChecks({ instance, checksAdded }: InstanceRecord): InstanceChecks {
+function ownChecks({ instance, checksAdded }: InstanceRecord, since: readonly bigint[]): InstanceChecks {
   const definitions = instance!.checks;
   if (definitions.length === 0) return NO_CHECKS;
   const { CHECK_VERDICT_PASSING, CHECK_VERDICT_PENDING } = CheckVerdict;
   return {
-    ...{ definitions, ofService: false, item: undefined },
+    ...{ definitions, since, ofService: false, item: undefined },
     verdict: checksAdded ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
   };
 }
@@ -167,6 +182,7 @@ export function underServiceChecks(item: InstanceItem, source: ServiceChecksItem
   const isOlder = item.incarnationRevision < source.beginRevision;
   const checks: InstanceChecks = {
     ...{ definitions, ofService: true, item: undefined },
+    since: source.checkRevisions.map((revision) => maxOf(revision, item.checksRevision)),
     verdict: isOlder ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
   };
   return folded({
@@ -177,16 +193,17 @@ export function underServiceChecks(item: InstanceItem, source: ServiceChecksItem
 
 /**
  * An instance under the verdict on its checks. A verdict says nothing about another incarnation, nor, where a check decided
- * that is no longer defined, about those that are.
+ * that is no longer defined, about those that are: not about one of the same name either that was defined later.
  */
 export function underCheck(item: InstanceItem, check: CheckItem | undefined): InstanceItem {
   if (!check || item.removedAtMs !== undefined) return item;
   const { incarnation, verdict, check: decider, time } = check.record;
-  const { definitions, ofService } = item.checks;
+  const { definitions, since, ofService } = item.checks;
   if (definitions.length === 0 || incarnation !== item.record.instance!.incarnation) return item;
-  const stands = decider === '' || definitions.some(({ name }) => name === decider);
+  const stands = decider === '' || definitions.some(({ name }, i) => name === decider && check.revision > since[i]!);
   const checks = {
     definitions,
+    since,
     ofService,
     verdict: stands ? verdict : CheckVerdict.CHECK_VERDICT_PASSING,
     item: check,
@@ -254,6 +271,8 @@ export function registered(
   held: InstanceItem | undefined,
   { writeId, wallMs }: Stamp,
 ): InstanceRecord {
+  const before = held?.record.instance!.checks ?? [];
+  const goesOn = before.length > 0 === instance.checks.length > 0;
   return {
     writeId,
     instance: { ...instance, changeTime: toTimestamp(wallMs) },
@@ -265,6 +284,8 @@ export function registered(
     registeredBy,
     cause: undefined,
     incarnationRevision: held?.incarnationRevision ?? 0n,
+    checksRevision: held && goesOn ? held.checksRevision : 0n,
+    checkRevisions: revisionsAfter(instance.checks, before, held?.checkRevisions ?? []),
     checksAdded: held !== undefined && instance.checks.length > 0 && addsChecks(held),
   };
 }
@@ -275,32 +296,33 @@ function addsChecks({ record, checks }: InstanceItem): boolean {
   return checks.verdict !== CheckVerdict.CHECK_VERDICT_PENDING;
 }
 
+/** The record of an item with every revision that may be that of its last write. */
+function recordOf({ record, incarnationRevision, checksRevision, checkRevisions }: InstanceItem): InstanceRecord {
+  return { ...record, incarnationRevision, checksRevision, checkRevisions: [...checkRevisions] };
+}
+
 /** The same record with a new write id: the mod revision moves, and users see no change. */
-export function touched({ record, instance, incarnationRevision }: InstanceItem, { writeId }: Stamp): InstanceRecord {
-  return { ...record, writeId, visibleRevision: instance.registrationRevision, incarnationRevision };
+export function touched(item: InstanceItem, { writeId }: Stamp): InstanceRecord {
+  return { ...recordOf(item), writeId, visibleRevision: item.instance.registrationRevision };
 }
 
 /** The record after a heartbeat that changes it: not silent, and with the state that the process reports now. */
-export function heard(
-  { record, incarnationRevision }: InstanceItem,
-  reported: Reported | undefined,
-  { writeId, wallMs }: Stamp,
-): InstanceRecord {
-  const before = record.instance!;
+export function heard(item: InstanceItem, reported: Reported | undefined, { writeId, wallMs }: Stamp): InstanceRecord {
+  const before = item.record.instance!;
   const instance = { ...before, reported: reported ?? before.reported, changeTime: toTimestamp(wallMs) };
   const well = { silent: false, seasoned: false, cause: undefined };
-  return { ...record, writeId, instance, ...well, visibleRevision: 0n, incarnationRevision };
+  return { ...recordOf(item), writeId, instance, ...well, visibleRevision: 0n };
 }
 
 /** The record after a verdict. `seasoned`: see InstanceRecord. */
 export function silenced(
-  { record, incarnationRevision }: InstanceItem,
+  item: InstanceItem,
   seasoned: boolean,
   cause: Cause,
   { writeId, wallMs }: Stamp,
 ): InstanceRecord {
-  const instance = { ...record.instance!, changeTime: toTimestamp(wallMs) };
-  return { ...record, writeId, instance, silent: true, seasoned, cause, visibleRevision: 0n, incarnationRevision };
+  const instance = { ...item.record.instance!, changeTime: toTimestamp(wallMs) };
+  return { ...recordOf(item), writeId, instance, silent: true, seasoned, cause, visibleRevision: 0n };
 }
 
 /** The tombstone of an instance that stayed silent. Its process may come back, and then its last report still counts. */
@@ -341,6 +363,8 @@ function tombstone(
     registeredBy: record.registeredBy,
     cause: undefined,
     incarnationRevision: 0n,
+    checksRevision: 0n,
+    checkRevisions: [],
     checksAdded: false,
   };
 }

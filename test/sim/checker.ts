@@ -232,6 +232,7 @@ export abstract class Checker {
     const next = this.#joined(readStanding(key, value, revision, this.now()));
     const before = states.at(-1);
     this.#checkStep(before, next);
+    this.#hidesNobody(before, next);
     states.push(next);
     const isFall = next.silent && !(before?.removal === undefined && before?.silent);
     if (isFall && !this.everRestored) this.#protection.verdict(next, next.seasoned, this.decision());
@@ -418,7 +419,20 @@ export abstract class Checker {
     const next = readServiceChecksStanding(value, revision);
     listed(this.#serviceChecks, service).push(next);
     this.tallied(next.definitions.length > 0 ? 'service checks set' : 'service checks ended');
-    for (const [instance, states] of this.history) if (states[0]!.service === service) this.#rejoin(instance, revision);
+    for (const [instance, states] of this.history) {
+      const before = states.at(-1)!;
+      if (before.service === service) this.#hidesNobody(before, this.#rejoin(instance, revision)!);
+    }
+  }
+
+  /** K7: only a verdict hides an instance for its checks, and no other write. */
+  #hidesNobody(before: Standing | undefined, next: Standing): void {
+    if (this.everRestored || !before || before.removal !== undefined || next.removal !== undefined) return;
+    if (before.incarnation !== next.incarnation) return;
+    const isHidden = ({ check }: Standing): boolean => check === VERDICTS.FAILED || check === VERDICTS.PENDING;
+    if (!isHidden(before) && isHidden(next))
+      this.fail('K7', `${next.key} was ${before.check}, and is ${next.check} by other checks, at ${next.from}`);
+    if (before.definitionsText !== next.definitionsText) this.tallied('other checks of the same run');
   }
 
   /** O1: in a world that has been well for a while, no override outlives its time. */

@@ -61,6 +61,9 @@ export interface Standing {
   readonly checksAdded: boolean;
   /** The revision at which the incarnation registered. */
   readonly begun: bigint;
+  /** The revision at which it last began or ceased to have checks of its own; for each of them, the one at which it got that name. */
+  readonly ownSince: bigint;
+  readonly namedSince: readonly bigint[];
   /** The checks that are in force: its own, or those of its service. */
   readonly definitions: readonly CheckDefinition[];
   /** The definitions and the place that they are about, as text. */
@@ -121,6 +124,8 @@ export interface ServiceChecksStanding {
   /** When the service got checks. */
   readonly begun: bigint;
   readonly definitions: readonly CheckDefinition[];
+  /** For each of them, the revision at which the service got one of that name. */
+  readonly namedSince: readonly bigint[];
 }
 
 /** Whatever is recorded about an instance beside its own record. */
@@ -204,9 +209,11 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
   let definitions = state.ownChecks;
   const begins = (older: boolean): number => (older ? VERDICTS.PASSING : VERDICTS.PENDING);
   let verdict = definitions.length > 0 ? begins(state.checksAdded) : 0;
+  let since = state.namedSince;
   if (definitions.length === 0 && serviceChecks) {
     changed(serviceChecks.revision);
     definitions = serviceChecks.definitions;
+    since = serviceChecks.namedSince.map((one) => (one > state.ownSince ? one : state.ownSince));
     verdict = definitions.length > 0 ? begins(state.begun < serviceChecks.begun) : 0;
   }
   const falls: Fall[] = state.silent ? [{ revision: state.visible, seasoned: state.seasoned, byCheck: false }] : [];
@@ -215,7 +222,9 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
   let released = 0n;
   if (check && definitions.length > 0 && check.incarnation === state.incarnation) {
     changed(check.revision);
-    const stands = check.decider === '' || definitions.some(({ name }) => name === check.decider);
+    const isOf = ({ name }: CheckDefinition, i: number): boolean =>
+      name === check.decider && check.revision > since[i]!;
+    const stands = check.decider === '' || definitions.some(isOf);
     verdict = stands ? check.verdict : VERDICTS.PASSING;
     decider = check.decider;
     released = check.byOperator ? check.revision : 0n;
@@ -282,11 +291,13 @@ export function readServiceChecksStanding(value: Uint8Array, revision: bigint): 
     checks: RawCheck[];
     visibleRevision: bigint;
     beginRevision: bigint;
+    checkRevisions: bigint[];
   };
-  const { checks, visibleRevision, beginRevision } = record;
+  const { checks, visibleRevision, beginRevision, checkRevisions } = record;
   return {
     ...{ revision: visibleRevision || revision, begun: beginRevision || revision },
     definitions: checks.map(definitionOf),
+    namedSince: checks.map((_, i) => checkRevisions[i] || revision),
   };
 }
 
@@ -297,6 +308,8 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     visibleRevision: bigint;
     incarnationRevision: bigint;
     checksAdded: boolean;
+    checksRevision: bigint;
+    checkRevisions: bigint[];
     tombstone?: { reason: number };
     instance: {
       checks: RawCheck[];
@@ -330,6 +343,8 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     ownChecks: instance.checks.map(definitionOf),
     checksAdded: record.checksAdded,
     begun: record.incarnationRevision || revision,
+    ownSince: record.checksRevision || revision,
+    namedSince: instance.checks.map((_, i) => record.checkRevisions[i] || revision),
     definitions: [],
     definitionsText: '',
     check: 0,

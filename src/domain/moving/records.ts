@@ -39,14 +39,14 @@ export const MOVED: readonly MovedKind[] = [
     name: 'instances',
     prefix: INSTANCES,
     codec: InstanceRecord,
-    revisions: ['visibleRevision', 'incarnationRevision'],
+    revisions: ['visibleRevision', 'incarnationRevision', 'checksRevision', 'checkRevisions'],
   },
   { name: 'overrides', prefix: OVERRIDES, codec: OverrideRecord, revisions: ['visibleRevision'] },
   {
     name: 'checks of services',
     prefix: SERVICE_CHECKS,
     codec: ServiceChecksRecord,
-    revisions: ['visibleRevision', 'beginRevision'],
+    revisions: ['visibleRevision', 'beginRevision', 'checkRevisions'],
   },
   { name: 'verdicts on checks', prefix: CHECKS, codec: CheckRecord, revisions: ['visibleRevision'] },
   { name: 'protections', prefix: PROTECTIONS, codec: ProtectionRecord, revisions: ['visibleRevision', 'fromRevision'] },
@@ -57,7 +57,7 @@ export const MOVED: readonly MovedKind[] = [
 /** The revisions that a record names, besides its own. */
 export function revisionsIn({ codec, revisions }: MovedKind, { key, value }: Entry): Revision[] {
   const record = decode(key, value, codec) as Fields;
-  return revisions.map((field) => record[field] as bigint).filter((revision) => revision > 0n);
+  return revisions.flatMap((field) => record[field] as bigint | bigint[]).filter((revision) => revision > 0n);
 }
 
 /** The bytes of a record with every revision that it names taken from `to`. */
@@ -68,9 +68,10 @@ export function withRevisions(
   to: (revision: Revision) => Revision,
 ): Uint8Array {
   const record = decode(key, value, codec) as Fields;
+  const moved = (revision: bigint): bigint => (revision > 0n ? to(revision) : 0n);
   for (const field of revisions) {
-    const revision = record[field] as bigint;
-    record[field] = revision > 0n ? to(revision) : 0n;
+    const found = record[field] as bigint | bigint[];
+    record[field] = Array.isArray(found) ? found.map(moved) : moved(found);
   }
   record.writeId = writeId;
   return codec.encode(record as never).finish();

@@ -441,6 +441,49 @@ test('K7: a process that adds checks to itself is taken for passing, and its nex
   );
 });
 
+test('K7: a verdict ends with the check that it was about, and checks of that name that come later hide nobody', async () => {
+  const other = { ...TCP, name: 'other' };
+  const changes: Record<string, (checks: Checks) => Promise<void>> = {
+    'of the service, ended and defined again': async (checks) => {
+      await serviceCheck(checks);
+      await serviceCheck(checks, 3n);
+    },
+    'of the service, and meanwhile checks of its own': async (checks) => {
+      await checks.add('p1', { checks: [other] });
+      await checks.add('p1', { checks: [] });
+    },
+    'its own, given up and added again': async (checks) => {
+      await checks.add('p1', { checks: [] });
+      await checks.add('p1', { checks: [TCP] });
+    },
+    'its own, and meanwhile one of another name': async (checks) => {
+      await checks.add('p1', { checks: [other] });
+      await checks.add('p1', { checks: [other, TCP] });
+    },
+  };
+  for (const [what, change] of Object.entries(changes)) {
+    const checks = await Checks.ready();
+    const isOwn = what.startsWith('its own');
+    await checks.add('p1', { checks: isOwn ? [TCP] : [] });
+    if (!isOwn) await serviceCheck(checks, 3n);
+    await checks.untilVerdict('PASSING', 2_000);
+    await checks.stage.pass(3 * INTERVAL_MS);
+    checks.make('p1', 'fail');
+    await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+    // A rewrite of the records, and other words, change nothing.
+    if (isOwn) await checks.add('p1', { version: '2' });
+    else await serviceCheck(checks, 4n);
+    assert.equal(checks.state(), 'UNHEALTHY CHECK_FAILED', what);
+    checks.make('p1', 'inconclusive');
+    await change(checks);
+    assert.equal(checks.state(), 'HEALTHY UNSPECIFIED', what);
+    await checks.stage.start();
+    assert.equal(checks.state(), 'HEALTHY UNSPECIFIED', `${what}: a listing agrees`);
+    checks.make('p1', 'fail');
+    await checks.untilVerdict('FAILED', 2 * DETECTION_MS);
+  }
+});
+
 test('K4: verdicts outlive a start, and a start brings no transition', async () => {
   const checks = await Checks.ready();
   for (const id of ['up', 'down']) await checks.add(id);

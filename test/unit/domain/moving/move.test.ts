@@ -24,7 +24,7 @@ test('every revision in a record that is moved is known to the move', () => {
   for (const { name, prefix, revisions } of MOVED) {
     const [block] = blocks.filter(([, comment]) => comment!.includes(`\`${prefix}`));
     assert.ok(block, name);
-    const fields = [...block[3]!.matchAll(/^ {2}int64 (\w*revision) = /gm)].map(([, field]) =>
+    const fields = [...block[3]!.matchAll(/^ {2}(?:repeated )?int64 (\w*revisions?) = /gm)].map(([, field]) =>
       field!.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
     );
     assert.deepEqual([...revisions].sort(), fields.sort(), `${name}: ${block[2]}`);
@@ -64,13 +64,18 @@ async function randomStore(dice: Dice): Promise<MemoryStore> {
         put([
           `w/i/${name}`,
           InstanceRecord.encode(
-            InstanceRecord.fromPartial({ writeId: `w${n}`, visibleRevision: older(), incarnationRevision: older() }),
+            InstanceRecord.fromPartial({
+              ...{ writeId: `w${n}`, visibleRevision: older(), incarnationRevision: older() },
+              ...{ checksRevision: older(), checkRevisions: [older(), older()] },
+            }),
           ).finish(),
         ]),
       () =>
         put([
           `w/s/ns/s${below(dice, 3)}`,
-          ServiceChecksRecord.encode(ServiceChecksRecord.fromPartial({ beginRevision: older() })).finish(),
+          ServiceChecksRecord.encode(
+            ServiceChecksRecord.fromPartial({ beginRevision: older(), checkRevisions: [older()] }),
+          ).finish(),
         ]),
       () =>
         put([
@@ -96,9 +101,11 @@ async function revisionsOf(store: MemoryStore): Promise<Map<string, Revision>> {
   for (const { prefix, codec, revisions: fields } of MOVED)
     for (const { key, value, modRevision } of await allEntries(await store.list(prefixRange(prefix)))) {
       revisions.set(key, modRevision);
-      const record = codec.decode(value) as Record<string, bigint>;
+      const record = codec.decode(value) as Record<string, bigint | bigint[]>;
       // 0 in these fields means the write itself.
-      for (const field of fields) revisions.set(`${key} ${field}`, record[field] || modRevision);
+      for (const field of fields)
+        for (const [i, revision] of [record[field]!].flat().entries())
+          revisions.set(`${key} ${field} ${i}`, revision || modRevision);
     }
   return revisions;
 }
