@@ -81,6 +81,8 @@ export interface ChecksFacts {
   seenBy(by: string): bigint;
   /** True: the server says of itself that it cannot probe. */
   isInTrouble(by: string): boolean;
+  /** True: the servers of a node probe nothing, as their settings say. */
+  isOff(node: string): boolean;
   fail(promise: string, what: string): never;
   tallied(name: string): void;
 }
@@ -203,7 +205,9 @@ export class ChecksChecker {
     facts.tallied(`check verdict ${verdict}, was ${before.check}`);
     if (verdict !== VERDICTS.FAILED) return;
     const { failedAt, asked, denied, alone } = sent;
-    const unasked = members.filter((member) => member !== by && !asked.has(nodeOf(member)));
+    const unasked = members.filter(
+      (member) => member !== by && !asked.has(nodeOf(member)) && !facts.isOff(nodeOf(member)),
+    );
     if (unasked.length > 0) facts.fail('K1', `${of}: ${unasked.join()} were not asked`);
     // Those that have left since they were asked count as they answered.
     const mayProbe = asked.size + 1 - denied;

@@ -142,6 +142,9 @@ export const CLUSTER_MUST_HAPPEN = [
   'checks released',
   'service checks set',
   'service checks ended',
+  'checks off at one node',
+  'other checks of the same run',
+  'failed although another may not probe it',
   ...[
     [2, 1],
     [2, 3],

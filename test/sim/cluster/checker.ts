@@ -90,6 +90,8 @@ export class ClusterChecker extends Checker {
   });
   /** True: a server says of itself that it cannot probe. */
   isInTrouble: (name: string) => boolean = () => false;
+  /** True: the servers of a node probe nothing. */
+  isOff: (node: string) => boolean = () => false;
 
   readonly checks = new ChecksChecker({
     history: this.history,
@@ -98,6 +100,7 @@ export class ClusterChecker extends Checker {
     sawAt: (by, revision) => this.sawAt(by, revision),
     seenBy: (by) => this.seenBy(by),
     isInTrouble: (by) => this.isInTrouble(by),
+    isOff: (node) => this.isOff(node),
     fail: (promise, what) => this.fail(promise, what),
     tallied: (name) => this.tallied(name),
   });
@@ -218,7 +221,8 @@ export class ClusterChecker extends Checker {
     const runningSince = Math.max(...running.map((by) => this.processes.get(by)!.readyAt ?? Infinity));
     if (running.length > 0) this.sampleProtection(services, wellSince, runningSince);
     if (running.length > 0 && this.now() - Math.max(wellSince, runningSince) > GRACE_MS) this.sampleOverrides();
-    if (running.length > 0 && this.members.size > 1) this.checks.sample(Math.max(wellSince, runningSince), this.fateOf);
+    const probing = [...this.members.values()].filter(({ by }) => !this.isOff(by.split('.')[0]!));
+    if (running.length > 0 && probing.length > 1) this.checks.sample(Math.max(wellSince, runningSince), this.fateOf);
   }
 
   protected override decision(): Decision {

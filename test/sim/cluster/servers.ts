@@ -146,7 +146,7 @@ export class Servers {
       selfBeat: process.selfBeat(),
       protectionTimes: SHORT_PROTECTION,
       node,
-      ...(this.targets && { prober: this.targets.prober(node, name, process) }),
+      ...(this.targets && !this.targets.isOff(node) && { prober: this.targets.prober(node, name, process) }),
       cluster: { address: node, httpPort: undefined, accessHash: () => '', connect: () => this.#connector(server) },
     });
     server.replica.ready.catch(() => undefined);

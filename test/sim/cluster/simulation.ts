@@ -77,6 +77,7 @@ export class ClusterSimulation {
     scene.spawn(new Operators(scene, clients, this.seed).run(LIFE_UNTIL_MS - 20_000));
     if (checks && targets) {
       checker.fateOf = (key) => targets.fateOf(key);
+      checker.isOff = (node) => targets.isOff(node);
       checker.isInTrouble = (name) => targets.isInTrouble(servers.named(name)!.node);
       scene.spawn(checks.run(servers, clients, trouble, services, CALM_FROM_MS));
       world.at(CALM_FROM_MS, () => checks.calm());

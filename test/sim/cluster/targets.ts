@@ -19,6 +19,8 @@ const QUICK_MS = 3;
 /** One probe of this many is lost while the world is not calm. */
 const LOSS = 0.01;
 const ROOM = 50;
+/** In this share of the worlds, one node probes nothing. */
+const OFF = 0.2;
 /** The port of the first instance; each has one of its own, so that a probe tells which instance it is about. */
 const FIRST_PORT = 1_000;
 
@@ -41,11 +43,21 @@ export class Targets {
   #allChangedAt = 0;
   /** True while a probe that begins is one that another server asked for. */
   #answering = false;
+  /** The node whose servers probe nothing: their settings say so. */
+  readonly #off: string | undefined;
 
   constructor(
     private readonly scene: ClusterScene,
     private readonly dice: Dice,
-  ) {}
+  ) {
+    this.#off = dice.chance(OFF) ? 'n1' : undefined;
+    if (this.#off) scene.count('checks off at one node');
+  }
+
+  /** True: the settings of the node say that it probes nothing. */
+  isOff(node: string): boolean {
+    return node === this.#off;
+  }
 
   get keys(): string[] {
     return [...this.#ports.keys()];
@@ -97,7 +109,7 @@ export class Targets {
 
   /** True: this server says of itself that it cannot probe. */
   isInTrouble(node: string): boolean {
-    return this.#ownFaults.get(node) === 'INCONCLUSIVE';
+    return this.isOff(node) || this.#ownFaults.get(node) === 'INCONCLUSIVE';
   }
 
   /** Marks the probes that begin in `ask` as asked for by another server. */
