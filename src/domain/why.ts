@@ -292,7 +292,7 @@ function removal({ history }: Parts, { record, removedAtMs, revision, namespace,
     return ground(GroundKind.GROUND_KIND_EXPIRED, false, text, removedAtMs, revision);
   }
   if (reason === RemovalReason.REMOVAL_REASON_CHECK_FAILED) {
-    const text = `its check failed for long, and it was removed${wordsOf(record.cause)}${more ? `; ${more}` : ''}`;
+    const text = `it was removed, as a check of it failed or did not pass for long${wordsOf(record.cause)}${more ? `; ${more}` : ''}`;
     return ground(GroundKind.GROUND_KIND_EXPIRED, false, text, removedAtMs, revision);
   }
   const by = actor?.kind === ActorKind.ACTOR_KIND_OPERATOR ? 'an operator' : 'its process';

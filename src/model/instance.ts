@@ -332,10 +332,9 @@ export function expired(item: InstanceItem, stamp: Stamp): InstanceRecord {
   return { ...tombstone(item, reported, removal, stamp), cause: item.record.cause };
 }
 
-/** The tombstone of an instance whose check has failed for too long. Its process may come back. */
-export function failedForLong(item: InstanceItem, stamp: Stamp): InstanceRecord {
+/** The tombstone of an instance whose checks failed, or did not pass, for too long. Its process may come back. `comment`: the last error. */
+export function failedForLong(item: InstanceItem, comment: string, stamp: Stamp): InstanceRecord {
   const { reported } = item.record.instance!;
-  const comment = item.instance.healthNote;
   const removal = { reason: RemovalReason.REMOVAL_REASON_CHECK_FAILED, actor: serverActor(stamp), comment };
   return { ...tombstone(item, reported, removal, stamp), cause: item.checks.item?.record.cause };
 }

@@ -385,7 +385,8 @@ export class Verdicts {
     try {
       const jury = cluster.jury();
       if (!jury) return;
-      const record = failedForLong(item, commits.stamp());
+      const because = removalOf(tracked);
+      const record = failedForLong(item, because, commits.stamp());
       const txn = commits.instanceTxn(record, item.modRevision);
       const reasons = catalog.unchanged(
         checkKey(namespace, scope, name),
@@ -398,8 +399,8 @@ export class Verdicts {
       telemetry.counters.add(COUNTERS.check_removals);
       const fields = { namespace, service: scope, id: name, revision: Number(result!.revision) };
       telemetry.log.info(
-        { ...fields, error: item.instance.healthNote },
-        'removed an instance whose check had failed for long',
+        { ...fields, error: because },
+        'removed an instance whose checks had failed, or not passed, for long',
       );
       await commits.visible(result!.revision);
     } catch (error) {
@@ -415,6 +416,14 @@ export class Verdicts {
       log.warn({ reason: error.reason }, 'a verdict on checks was not recorded; retrying');
     else log.error({ err: error }, 'a verdict on checks was not recorded; retrying');
   }
+}
+
+/** Why an instance is removed for its checks, in words. */
+function removalOf({ isPending, states, item }: Tracked): string {
+  const { check, error } = item.checks.item?.record ?? { check: '', error: '' };
+  if (!isPending) return `${check}: ${error}`;
+  const failing = states.find(({ passes }) => passes === 0)!;
+  return `${failing.check.name} has never passed${failing.error && `: ${failing.error.slice(0, ERROR_CHARS)}`}`;
 }
 
 /** The other members that probe at all. */

@@ -551,6 +551,11 @@ test('K12: deregister_after removes what failed for so long, and a start begins 
   assert.equal(checks.verdict(), 'FAILED');
   await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 60_000);
   assert.equal(checks.item()!.removalReason, RemovalReason.REMOVAL_REASON_CHECK_FAILED);
+  assert.equal(checks.item()!.record.tombstone!.comment, 'tcp: ECONNREFUSED');
+  checks.make('p2', 'fail');
+  await checks.add('p2', { checks: [{ ...TCP, deregisterAfter }] });
+  await checks.stage.untilTrue(() => checks.item('p2')!.removedAtMs !== undefined, 300_000);
+  assert.equal(checks.item('p2')!.record.tombstone!.comment, 'tcp has never passed: ECONNREFUSED');
 });
 
 test('K12: two illnesses are not one, although nothing was seen between them', async () => {
