@@ -4,7 +4,7 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_4
 
 /** Reads a time such as "90s", "30m", "2h" or "1d", in seconds. */
 function seconds(text: string): number {
-  const [, count, unit] = /^(\d{1,7})([smhd])$/.exec(text) ?? [];
+  const [, count, unit] = /^(\d+)([smhd])$/.exec(text) ?? [];
   if (count === undefined)
     throw new InvalidArgumentError('It must be one whole number with one unit, s, m, h or d, as in "90m" or "2h".');
   return Number(count) * UNITS[unit!]!;

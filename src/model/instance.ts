@@ -109,7 +109,7 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
     incarnationRevision: record.incarnationRevision || modRevision,
     checksRevision: record.checksRevision || modRevision,
     checkRevisions,
-    checks: ownChecks(record, checkRevisions),
+    checks: ownChecks(record, checkRevisions, modRevision),
     override: NO_OVERRIDE,
     isUp: false,
     isSetAside: false,
@@ -121,14 +121,18 @@ export function instanceItem(key: string, record: InstanceRecord, modRevision: b
 const NO_OVERRIDE: OverrideInForce = { state: OverrideState.OVERRIDE_STATE_UNSPECIFIED, weight: undefined };
 
 /** The checks that an instance defines itself, without a verdict. */
-function ownChecks({ instance, checksAdded }: InstanceRecord, since: readonly bigint[]): InstanceChecks {
-  const definitions = instance!.checks;
+function ownChecks(record: InstanceRecord, since: readonly bigint[], modRevision: bigint): InstanceChecks {
+  const definitions = record.instance!.checks;
   if (definitions.length === 0) return NO_CHECKS;
-  const { CHECK_VERDICT_PASSING, CHECK_VERDICT_PENDING } = CheckVerdict;
-  return {
-    ...{ definitions, since, ofService: false, item: undefined },
-    verdict: checksAdded ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
-  };
+  const { checksRevision, incarnationRevision } = record;
+  const verdict = unjudged(checksRevision || modRevision, incarnationRevision || modRevision);
+  return { definitions, since, ofService: false, verdict, item: undefined };
+}
+
+/** The verdict on checks that none is recorded of: an incarnation that has been registered before them is taken for passing. */
+function unjudged(checksRevision: bigint, incarnationRevision: bigint): CheckVerdict {
+  const isOlder = incarnationRevision < checksRevision;
+  return isOlder ? CheckVerdict.CHECK_VERDICT_PASSING : CheckVerdict.CHECK_VERDICT_PENDING;
 }
 
 /** The instance with the health that follows from its record, its override and its checks. */
@@ -173,17 +177,15 @@ export function underOverride(item: InstanceItem, override: OverrideItem | undef
 
 /**
  * An instance under the checks of its service, which count where it has none of its own. An incarnation that registered before they
- * were defined is taken for passing. That follows from the revisions of the two records.
+ * were defined, or before it gave up its own, is taken for passing. That follows from the revisions of the two records.
  */
 export function underServiceChecks(item: InstanceItem, source: ServiceChecksItem | undefined): InstanceItem {
   if (!source || item.removedAtMs !== undefined || item.record.instance!.checks.length > 0) return item;
   const { checks: definitions, time } = source.record;
-  const { CHECK_VERDICT_PASSING, CHECK_VERDICT_PENDING } = CheckVerdict;
-  const isOlder = item.incarnationRevision < source.beginRevision;
   const checks: InstanceChecks = {
     ...{ definitions, ofService: true, item: undefined },
     since: source.checkRevisions.map((revision) => maxOf(revision, item.checksRevision)),
-    verdict: isOlder ? CHECK_VERDICT_PASSING : CHECK_VERDICT_PENDING,
+    verdict: unjudged(maxOf(source.beginRevision, item.checksRevision), item.incarnationRevision),
   };
   return folded({
     ...visiblyChanged(item, source.revision, time),
@@ -286,14 +288,7 @@ export function registered(
     incarnationRevision: held?.incarnationRevision ?? 0n,
     checksRevision: held && goesOn ? held.checksRevision : 0n,
     checkRevisions: revisionsAfter(instance.checks, before, held?.checkRevisions ?? []),
-    checksAdded: held !== undefined && instance.checks.length > 0 && addsChecks(held),
   };
-}
-
-/** Returns true if checks that an incarnation registers now are, or were, added while it was taken for passing. */
-function addsChecks({ record, checks }: InstanceItem): boolean {
-  if (record.instance!.checks.length > 0) return record.checksAdded;
-  return checks.verdict !== CheckVerdict.CHECK_VERDICT_PENDING;
 }
 
 /** The record of an item with every revision that may be that of its last write. */
@@ -364,7 +359,6 @@ function tombstone(
     incarnationRevision: 0n,
     checksRevision: 0n,
     checkRevisions: [],
-    checksAdded: false,
   };
 }
 

@@ -109,6 +109,7 @@ const RULES: readonly CrossRule[] = [
   needs('peer-name', 'tls-cert'),
   fits({ cert: 'tls-cert', key: 'tls-key', ca: 'tls-client-ca', crl: 'tls-crl' }),
   fits({ ca: 'peer-ca' }),
+  fits({ ca: 'check-ca' }),
   rule(['tls-client-certs', 'tls-client-ca'], (values) =>
     findIf(
       values['tls-client-certs'] !== 'none' && values['tls-client-ca'] === undefined,

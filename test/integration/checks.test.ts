@@ -346,7 +346,20 @@ test('checks that break a rule are refused, each by its field', async (t) => {
   assert.deepEqual(await refused(tcp, [], 0), ['endpoint']);
   assert.deepEqual(await refused(httpWith({ path: 'http://169.254.169.254/' })), ['http.path']);
   assert.deepEqual(await refused(httpWith({ path: '/a b' })), ['http.path']);
-  assert.deepEqual(await refused(httpWith({ host: 'a/b' })), ['http.host']);
+  assert.deepEqual(await refused(httpWith({ path: '/a#b' })), ['http.path']);
+  for (const host of ['a/b', 'a:0', 'a.example:99999', '[::1]:99999'])
+    assert.deepEqual(await refused(httpWith({ host })), ['http.host'], host);
+  for (const name of ['X-Api-Key', 'X-Auth-Token', 'X-aliyun-ecs-metadata-token', 'User-Agent'])
+    assert.deepEqual(await refused(httpWith({ headers: new Map([[name, 'x']]) })), [`http.headers["${name}"]`]);
+  const twice = new Map([
+    ['X-A', 'a'],
+    ['x-a', 'b'],
+  ]);
+  assert.deepEqual(await refused(httpWith({ headers: twice })), ['http.headers["x-a"]']);
+  for (const from of [100, 102, 199])
+    assert.deepEqual(await refused(httpWith({ healthyStatuses: [{ from, to: 0 }] })), [
+      'http.healthy_statuses[0].from',
+    ]);
   assert.deepEqual(await refused(httpWith({ headers: new Map([['Metadata-Flavor', 'Google']]) })), [
     'http.headers["Metadata-Flavor"]',
   ]);
@@ -355,6 +368,13 @@ test('checks that break a rule are refused, each by its field', async (t) => {
   ]);
   const everywhere = { service: 'pay', id: 'p1', comment: 'x', allServices: true };
   assert.deepEqual(detailsOf(await failure(releaseChecks(server, everywhere))).fields, ['service', 'id']);
+  assert.deepEqual(detailsOf(await failure(releaseChecks(server, { id: 'p1', comment: 'x' }))).fields, ['service']);
+  const both = { service: 'pay', id: 'p1', address: '10.0.0.1', port: 1, checks: [{ http: {}, tcp: {} }] };
+  const answer = await fetch(`${server.url}/rollcall.v1.RegistryService/Register`, {
+    ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+    body: JSON.stringify({ instance: both }),
+  });
+  assert.match(await answer.text(), /instance\.checks\[0\]\.(tcp|http).*must not be set beside (http|tcp)/);
 });
 
 test('the command line defines, shows and releases checks', async (t) => {

@@ -392,6 +392,10 @@ test('an id defaults to address and port, and an address to where the call came 
   const portless = await register(server, { instance: { service: 'pay', address: '10.0.0.8' } });
   assert.deepEqual([portless.instance?.id, portless.warnings.length], ['10.0.0.8:0', 1]);
   assert.match(portless.warnings[0]!, /no port/);
+  const misplaced = await register(server, {
+    instance: { service: 'pay', address: '10.0.0.9', port: 1, incarnation: 'run-1' },
+  });
+  assert.match(misplaced.warnings[0]!, /^instance\.incarnation is ignored/);
 });
 
 test('E3: registered instances outlive a restart, and none expires before the grace ends', async (t) => {

@@ -57,8 +57,6 @@ export interface Standing {
   readonly override: number;
   /** The checks that it defines itself. */
   readonly ownChecks: readonly CheckDefinition[];
-  /** True: it has added them since it registered. */
-  readonly checksAdded: boolean;
   /** The revision at which the incarnation registered. */
   readonly begun: bigint;
   /** The revision at which it last began or ceased to have checks of its own; for each of them, the one at which it got that name. */
@@ -208,13 +206,13 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
   }
   let definitions = state.ownChecks;
   const begins = (older: boolean): number => (older ? VERDICTS.PASSING : VERDICTS.PENDING);
-  let verdict = definitions.length > 0 ? begins(state.checksAdded) : 0;
+  let verdict = definitions.length > 0 ? begins(state.begun < state.ownSince) : 0;
   let since = state.namedSince;
   if (definitions.length === 0 && serviceChecks) {
     changed(serviceChecks.revision);
     definitions = serviceChecks.definitions;
     since = serviceChecks.namedSince.map((one) => (one > state.ownSince ? one : state.ownSince));
-    verdict = definitions.length > 0 ? begins(state.begun < serviceChecks.begun) : 0;
+    verdict = definitions.length > 0 ? begins(state.begun < serviceChecks.begun || state.begun < state.ownSince) : 0;
   }
   const falls: Fall[] = state.silent ? [{ revision: state.visible, seasoned: state.seasoned, byCheck: false }] : [];
   const checkRevision = check?.written ?? 0n;
@@ -307,7 +305,6 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     seasoned: boolean;
     visibleRevision: bigint;
     incarnationRevision: bigint;
-    checksAdded: boolean;
     checksRevision: bigint;
     checkRevisions: bigint[];
     tombstone?: { reason: number };
@@ -341,7 +338,6 @@ export function readStanding(key: string, value: Uint8Array, revision: bigint, a
     visible: record.visibleRevision || revision,
     override: 0,
     ownChecks: instance.checks.map(definitionOf),
-    checksAdded: record.checksAdded,
     begun: record.incarnationRevision || revision,
     ownSince: record.checksRevision || revision,
     namedSince: instance.checks.map((_, i) => record.checkRevisions[i] || revision),

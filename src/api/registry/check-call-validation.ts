@@ -8,7 +8,7 @@ import type { HealthCheck } from '../../gen/rollcall/v1/check.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 import type { ReleaseScope } from '../../domain/checks/service-checks.js';
 import type { Claim } from '../../model/actor.js';
-import { SERVICE } from '../../model/names.js';
+import { INSTANCE_ID, SERVICE } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { Validator } from '../call/validator.js';
 import { validateRead } from '../call/reads.js';
@@ -54,7 +54,7 @@ export function validateReleaseChecks(request: ReleaseChecksRequest): { scope: R
   if (request.allServices && request.service !== '') validator.refuse('service', 'must be empty with all_services');
   if (request.allServices && request.id !== '') validator.refuse('id', 'must be empty with all_services');
   const service = request.allServices ? '' : validator.name('service', request.service, SERVICE);
-  const id = request.id === '' || request.allServices ? '' : validateNames(validator, request).id;
+  const id = request.id === '' || request.allServices ? '' : validator.name('id', request.id, INSTANCE_ID);
   if (request.comment.trim() === '') validator.refuse('comment', 'is required: say why');
   const claim = validator.claim(request);
   validator.done();

@@ -24,12 +24,18 @@ const HEADER_NAME_CHARS = 64;
 const HEADER_VALUE_CHARS = 256;
 const GRPC_SERVICE_CHARS = 256;
 const PRINTABLE = /^[\x20-\x7e]*$/;
-const PATH = /^\/[\x21-\x7e]*$/;
-const HOST = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?$/;
+const PATH = /^\/[\x21\x22\x24-\x7e]*$/;
+const HOST = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 const HEADER_NAME = /^[A-Za-z0-9-]+$/;
-/** Headers that authenticate, frame the message, or unlock the metadata services of clouds. */
+/** Headers that frame the message, authenticate, name the one who asks, or unlock the metadata services of clouds. */
 const REFUSED_HEADERS =
-  /^(host|connection|authorization|proxy-.*|cookie|content-.*|transfer-encoding|te|trailer|upgrade|expect|user-agent|metadata.*|x-aws-.*|x-google-.*|x-ms-.*)$/i;
+  /^(host|connection|content-.*|transfer-encoding|te|trailer|upgrade|expect|.*authorization|proxy-.*|cookie|x-auth-.*|.*(token|api-?key|secret|password)|user-agent|metadata.*|x-(aws|google|ms|aliyun|tencent)-.*)$/i;
+const REFUSED_HEADERS_RULE =
+  'must not be a header that frames the message, authenticates, names the client, or unlocks the metadata of a cloud';
+const PORT_MAX = 65_535;
+/** Answers with other codes below 200 are not final. */
+const SWITCHING_PROTOCOLS = 101;
+const FINAL_STATUS_MIN = 200;
 
 /** Validates the checks of an instance, or of a service if there are no endpoints to look at, and fills their defaults. */
 export function validateHealthChecks(
@@ -66,7 +72,8 @@ function validateOne(
   const intervalMs = validator.duration(`${field}.interval`, given.interval, CHECK_MS.interval);
   const timeout = { ...CHECK_MS.timeout, default: Math.min(CHECK_MS.timeout.default, intervalMs) };
   const timeoutMs = validator.duration(`${field}.timeout`, given.timeout, timeout);
-  if (timeoutMs > intervalMs) validator.refuse(`${field}.timeout`, 'must not be longer than the interval');
+  if (timeoutMs > intervalMs)
+    validator.refuse(`${field}.timeout`, `must not be longer than the interval, which is ${intervalMs / 1_000} s`);
   const unhealthyThreshold = given.unhealthyThreshold || UNHEALTHY_DEFAULT;
   const leastMs = DEREGISTER_INTERVALS * unhealthyThreshold * intervalMs;
   const afterMs =
@@ -109,16 +116,18 @@ function validateHttp(validator: Validator, field: string, given: HttpProbe): Ht
   if (path.length > LIMITS.CHECK_PATH_CHARS.value || (path !== '' && !PATH.test(path)))
     validator.refuse(
       `${field}.path`,
-      `must be "/" and up to ${LIMITS.CHECK_PATH_CHARS.value - 1} printable ASCII characters`,
+      `must be "/" and up to ${LIMITS.CHECK_PATH_CHARS.value - 1} printable ASCII characters without "#"`,
     );
   validateHost(validator, `${field}.host`, host);
   validator.count(`${field}.headers`, headers.size, LIMITS.CHECK_HEADERS.value, 'headers');
+  const names = new Set<string>();
   for (const [name, value] of headers) {
     const place = `${field}.headers[${JSON.stringify(name.slice(0, HEADER_NAME_CHARS))}]`;
     if (!HEADER_NAME.test(name) || name.length > HEADER_NAME_CHARS)
       validator.refuse(place, `must have a name of up to ${HEADER_NAME_CHARS} letters, digits and "-"`);
-    else if (REFUSED_HEADERS.test(name))
-      validator.refuse(place, 'must not be a header that authenticates, or frames the message');
+    else if (REFUSED_HEADERS.test(name)) validator.refuse(place, REFUSED_HEADERS_RULE);
+    else if (names.has(name.toLowerCase())) validator.refuse(place, 'is there twice: case makes no difference');
+    names.add(name.toLowerCase());
     if (value.length > HEADER_VALUE_CHARS || !PRINTABLE.test(value))
       validator.refuse(place, `must be up to ${HEADER_VALUE_CHARS} printable ASCII characters`);
   }
@@ -139,7 +148,10 @@ function validateStatuses(validator: Validator, field: string, ranges: readonly 
   return ranges.map(({ from, to }, i) => {
     validator.range(`${field}[${i}].from`, from, STATUS_MIN, STATUS_MAX);
     if (to !== 0) validator.range(`${field}[${i}].to`, to, from, STATUS_MAX);
-    return { from, to: to || from };
+    const last = to || from;
+    if (from >= STATUS_MIN && last < FINAL_STATUS_MIN && !(from <= SWITCHING_PROTOCOLS && SWITCHING_PROTOCOLS <= last))
+      validator.refuse(`${field}[${i}].from`, 'must be a final status: 101, or 200 and above');
+    return { from, to: last };
   });
 }
 
@@ -157,6 +169,9 @@ function validateTls(validator: Validator, field: string, { serverName, verify, 
 }
 
 function validateHost(validator: Validator, field: string, host: string): void {
+  const [, , port] = HOST.exec(host) ?? [];
+  if (port !== undefined && (Number(port) === 0 || Number(port) > PORT_MAX))
+    validator.refuse(field, `must have a port from 1 to ${PORT_MAX}; it is ${port}`);
   if (host.length > LIMITS.ADDRESS_CHARS.value || (host !== '' && !HOST.test(host)))
     validator.refuse(field, `must be a host name or an address, of up to ${LIMITS.ADDRESS_CHARS.value} characters`);
 }

@@ -53,7 +53,10 @@ export function validateRegister(
   const incarnation = validator.runId('incarnation', request.incarnation);
   const replacesRevision = validator.notNegative('replaces_revision', request.replacesRevision);
   validator.done();
-  return { registration: { instance, incarnation, replacesRevision }, warnings: warningsOf(given, instance) };
+  const warnings = warningsOf(given, instance);
+  if (given.incarnation !== '' && incarnation === undefined)
+    warnings.push('instance.incarnation is ignored: to give one, set incarnation beside instance');
+  return { registration: { instance, incarnation, replacesRevision }, warnings };
 }
 
 /** Warnings about fields that the server accepts, although they are probably a mistake. */

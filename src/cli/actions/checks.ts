@@ -1,5 +1,6 @@
 import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
-import { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
+import { Health, HealthReason, type Instance } from '../../gen/rollcall/v1/instance.js';
+import { isPass } from '../../model/probe.js';
 import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { serviceOrInstanceNamed } from '../names.js';
@@ -43,8 +44,9 @@ export function checkOf(flags: CheckFlags): Partial<HealthCheck> | undefined {
   return check as Partial<HealthCheck>; // the client fills the fields of nested messages
 }
 
-/** The most instances that wait for their first pass, of which the last probe is asked for. */
+/** The most instances of which the last probe is asked for, and how many are asked for at a time. */
 const ASKED_MAX = 20;
+const ASKED_AT_ONCE = 5;
 
 const wordOf = (verdict: CheckVerdict): string => CheckVerdict[verdict].replace('CHECK_VERDICT_', '').toLowerCase();
 
@@ -88,16 +90,23 @@ export async function showChecks({ client, show, namespace, signal }: Session<un
   const shared = services.find((one) => one.service === service && one.checks.length > 0);
   if (answer.instances.length === 0 && !shared)
     throw new CommandFailed(`${service} has no instances and no checks`, Exit.NOT_FOUND);
-  const pending = answer.instances.filter((one) => one.healthReason === HealthReason.HEALTH_REASON_CHECK_PENDING);
-  const notes = new Map(
+  const isPending = (one: Instance): boolean => one.healthReason === HealthReason.HEALTH_REASON_CHECK_PENDING;
+  const isUp = (one: Instance): boolean => one.health === Health.HEALTH_HEALTHY;
+  const probed = answer.instances.filter((one) => one.checks.length > 0 || shared);
+  // The record of an instance says neither why it waits, nor that a failure of it is not recorded.
+  const unknown = [...probed.filter(isPending), ...probed.filter(isUp)];
+  const notes = new Map<string, string>();
+  for (let i = 0; i < Math.min(unknown.length, ASKED_MAX); i += ASKED_AT_ONCE)
     await Promise.all(
-      pending.slice(0, ASKED_MAX).map(async ({ id }) => {
-        const { checks } = await client.registry.getCheckResults({ namespace, service, id }, { signal });
-        const words = checks.map(lastProbeWords).map((one) => [one.outcome, one.words].filter(Boolean).join(': '));
-        return [id, words.join(', ')] as const;
+      unknown.slice(i, Math.min(i + ASKED_AT_ONCE, ASKED_MAX)).map(async (one) => {
+        const { checks } = await client.registry.getCheckResults({ namespace, service, id: one.id }, { signal });
+        const doubtful = isPending(one) ? checks : checks.filter(({ results: [last] }) => last && !isPass(last));
+        const words = doubtful
+          .map(lastProbeWords)
+          .map(({ outcome, words }) => [outcome, words].filter(Boolean).join(': '));
+        if (words.length > 0) notes.set(one.id, words.join(', '));
       }),
-    ),
-  );
+    );
   const ofService = shared && shared.checks.map(wordsOf).join(', ');
   await show('registry.listInstances', answer, () => {
     const comment = shared?.comment ? ` (${plain(shared.comment)})` : '';
@@ -106,9 +115,11 @@ export async function showChecks({ client, show, namespace, signal }: Session<un
       `${one.service}/${one.id}`,
       healthCell(one),
       one.checks.map(wordsOf).join(', ') || (ofService === undefined ? 'none' : 'of the service'),
-      notes.get(one.id) ?? (one.health === Health.HEALTH_HEALTHY ? '-' : plain(one.healthNote) || '-'),
+      notes.get(one.id) ?? (isUp(one) ? '-' : plain(one.healthNote) || '-'),
     ]);
-    return head + (rows.length === 0 ? 'no instances\n' : table(['INSTANCE', 'HEALTH', 'CHECKS', 'NOTE'], rows));
+    const more = unknown.length - ASKED_MAX;
+    const rest = more > 0 ? `\nThe last probes of ${more} more are shown by: rollcall checks show ${service}/ID\n` : '';
+    return head + (rows.length === 0 ? 'no instances\n' : table(['INSTANCE', 'HEALTH', 'CHECKS', 'NOTE'], rows)) + rest;
   });
 }
 
@@ -153,7 +164,11 @@ export async function releaseChecks(
 ): Promise<void> {
   const { service, id } = serviceOrInstanceNamed(name);
   const isAll = all === true;
-  if (isAll === (service !== '')) throw new CommandFailed('name a service, or give --all', Exit.USAGE);
+  if (isAll === (service !== ''))
+    throw new CommandFailed(
+      isAll ? 'give either a service or --all, not both' : 'name a service, or give --all',
+      Exit.USAGE,
+    );
   const request = { namespace, service, id, comment, allServices: isAll };
   const answer = await client.registry.releaseChecks(request, { signal });
   const counted = answer.released === 1 ? 'instance is' : 'instances are';

@@ -59,6 +59,14 @@ function findIn(search: Search, type: DescMessage, value: JsonValue, path: strin
     if (!field) search.faults.push({ field: name, description: `is not a field of ${type.name}` });
     else if (!isReadable(search, type, { [key]: value[key]! })) findInField(search, field, value[key]!, name);
   }
+  for (const { fields } of type.oneofs) {
+    const [first, second] = fields.filter(({ name, jsonName }) => (value[jsonName] ?? value[name] ?? null) !== null);
+    if (second)
+      search.faults.push({
+        field: cut(path === '' ? second.name : `${path}.${second.name}`),
+        description: `must not be set beside ${first!.name}`,
+      });
+  }
 }
 
 /** Returns true if a value can be read as a message. */
