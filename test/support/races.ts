@@ -69,7 +69,9 @@ class Ring {
   }
 
   beat(incarnation: string, at?: Member): Promise<Call> {
-    const { items } = validateHeartbeats([HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation })]);
+    const { items } = validateHeartbeats([
+      HeartbeatItem.fromPartial({ service: this.service, id: this.id, incarnation }),
+    ]);
     return this.#call(
       `beat ${incarnation}`,
       async ({ replica }) => {

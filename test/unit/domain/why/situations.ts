@@ -164,7 +164,12 @@ export const SITUATIONS: Readonly<Record<string, () => Promise<Situation>>> = {
   'late, while a member does not answer': async () => {
     const stage = await pay();
     stage.peers = [
-      { node: 'n2', canProbe: true, probe: () => Promise.resolve([]), lastHeard: () => Promise.reject(new Error('no answer')) },
+      {
+        node: 'n2',
+        canProbe: true,
+        probe: () => Promise.resolve([]),
+        lastHeard: () => Promise.reject(new Error('no answer')),
+      },
     ];
     await stage.pass(TTL_MS + SOON_MS);
     return { stage, question: { wasHeard: false } };
