@@ -1,6 +1,5 @@
 import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { Health, HealthReason, type Instance } from '../../gen/rollcall/v1/instance.js';
-import { isPass } from '../../model/probe.js';
 import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { serviceOrInstanceNamed } from '../names.js';
@@ -47,6 +46,8 @@ export function checkOf(flags: CheckFlags): Partial<HealthCheck> | undefined {
 /** The most instances of which the last probe is asked for, and how many are asked for at a time. */
 const ASKED_MAX = 20;
 const ASKED_AT_ONCE = 5;
+/** The outcomes that need no note. */
+const PASSED = [ProbeOutcome.PROBE_OUTCOME_PASS, ProbeOutcome.PROBE_OUTCOME_DEGRADED];
 
 const wordOf = (verdict: CheckVerdict): string => CheckVerdict[verdict].replace('CHECK_VERDICT_', '').toLowerCase();
 
@@ -100,7 +101,9 @@ export async function showChecks({ client, show, namespace, signal }: Session<un
     await Promise.all(
       unknown.slice(i, Math.min(i + ASKED_AT_ONCE, ASKED_MAX)).map(async (one) => {
         const { checks } = await client.registry.getCheckResults({ namespace, service, id: one.id }, { signal });
-        const doubtful = isPending(one) ? checks : checks.filter(({ results: [last] }) => last && !isPass(last));
+        const doubtful = isPending(one)
+          ? checks
+          : checks.filter(({ results: [last] }) => last && !PASSED.includes(last.outcome));
         const words = doubtful
           .map(lastProbeWords)
           .map(({ outcome, words }) => [outcome, words].filter(Boolean).join(': '));
