@@ -1,6 +1,6 @@
 import { type Ground, Presence, type TransitionSource, type WhyResponse } from '../../gen/rollcall/v1/admin_service.js';
 import { type Cause, TestimonyKind } from '../../gen/rollcall/v1/cause.js';
-import { Health, HealthReason, type Instance } from '../../gen/rollcall/v1/instance.js';
+import { Health, HealthReason, type Instance, Liveness } from '../../gen/rollcall/v1/instance.js';
 import { type Transition, TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { LIMITS } from '../../model/limits.js';
 import { fromDuration, fromTimestamp } from '../../model/time.js';
@@ -69,7 +69,7 @@ function picture(name: string, answer: WhyResponse): string {
     `${name}  ${word}${state}\n`,
     first ? `\n${first.ok ? ' ' : '!'} ${plain(first.text)}${sinceOf(first)}\n` : '',
     ...others.map((one) => `${one.ok ? ' ' : '-'} ${plain(one.text)}${sinceOf(one)}\n`),
-    heard.length > 0 && instance
+    heard.length > 0 && instance && instance.liveness !== Liveness.LIVENESS_STATIC
       ? `\n${list([['heard', heard.map(({ node, age }) => `${plain(node)} ${age ? `${(fromDuration(age) / 1_000).toFixed(1)} s ago` : 'never'}`).join(', ')]])}`
       : '',
     similar.length > 0 ? `\nsimilar: ${similar.map(plain).join(', ')}\n` : '',
