@@ -76,6 +76,8 @@ export interface Past {
   /** Every verdict on checks, by the key of its instance. */
   readonly checks: ReadonlyMap<string, readonly CheckStanding[]>;
   readonly serviceChecks: ReadonlyMap<string, readonly ServiceChecksStanding[]>;
+  /** True: there had been a member. */
+  readonly anyMember: boolean;
 }
 
 /** What must stand, at some time during a beat, for each rejection. */
@@ -173,6 +175,7 @@ export abstract class Checker {
       overrides: copied(this.#overrides),
       checks: copied(this.#checks),
       serviceChecks: copied(this.#serviceChecks),
+      anyMember: false,
     };
   }
 

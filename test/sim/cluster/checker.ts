@@ -1,4 +1,4 @@
-import { type Call, Checker, type Changes, type Death, listed } from '../checker.js';
+import { type Call, Checker, type Changes, type Death, listed, type Past } from '../checker.js';
 import type { Decision } from '../protection-checker.js';
 import { ChecksChecker, type Evidence } from '../checks-checker.js';
 import { type CheckStanding, decode, isLiveOf, type Standing } from '../records.js';
@@ -50,8 +50,8 @@ interface Span {
 /** What is known of a process from outside. */
 export interface ProcessFacts {
   readonly startedAt: number;
-  /** True: there had never been a member when it started. */
-  readonly first: boolean;
+  /** True: there had never been a member in the history of the store when it joined last. */
+  first: boolean;
   /** When it had read the store: whatever registers later, it sees. */
   readyAt?: number;
   /** When it died without leaving. */
@@ -115,8 +115,17 @@ export class ClusterChecker extends Checker {
     this.#disturbances.push(this.now());
   }
 
+  override past(): Past {
+    return { ...super.past(), anyMember: this.#anyMemberYet };
+  }
+
+  override restored(past: Past): void {
+    super.restored(past);
+    this.#anyMemberYet = past.anyMember;
+  }
+
   started(by: string): void {
-    this.processes.set(by, { startedAt: this.now(), first: !this.#anyMemberYet });
+    this.processes.set(by, { startedAt: this.now(), first: false });
     this.disturbed();
   }
 
@@ -202,6 +211,7 @@ export class ClusterChecker extends Checker {
     if (value) {
       this.members.set(key, { epoch: revision, by });
       this.#everMembers.set(key, by);
+      this.processes.get(by)!.first = !this.#anyMemberYet;
       this.#anyMemberYet = true;
     } else if (known) {
       this.members.delete(key);
