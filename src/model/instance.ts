@@ -194,14 +194,15 @@ export function underServiceChecks(item: InstanceItem, source: ServiceChecksItem
 }
 
 /**
- * An instance under the verdict on its checks. A verdict says nothing about another incarnation, nor, where a check decided
- * that is no longer defined, about those that are: not about one of the same name either that was defined later.
+ * An instance under the verdict on its checks. A verdict says nothing about another run, be it of the same incarnation, nor, where a
+ * check decided that is no longer defined, about those that are: not about one of the same name either that was defined later.
  */
 export function underCheck(item: InstanceItem, check: CheckItem | undefined): InstanceItem {
   if (!check || item.removedAtMs !== undefined) return item;
   const { incarnation, verdict, check: decider, time } = check.record;
   const { definitions, since, ofService } = item.checks;
-  if (definitions.length === 0 || incarnation !== item.record.instance!.incarnation) return item;
+  const isOfRun = incarnation === item.record.instance!.incarnation && check.revision > item.incarnationRevision;
+  if (definitions.length === 0 || !isOfRun) return item;
   const stands = decider === '' || definitions.some(({ name }, i) => name === decider && check.revision > since[i]!);
   const checks = {
     definitions,

@@ -430,8 +430,11 @@ export abstract class Checker {
 
   /** K7: only a verdict hides an instance for its checks, and no other write. */
   #hidesNobody(before: Standing | undefined, next: Standing): void {
-    if (this.everRestored || !before || before.removal !== undefined || next.removal !== undefined) return;
-    if (before.incarnation !== next.incarnation) return;
+    if (this.everRestored || next.removal !== undefined) return;
+    const isNewRun = before?.removal !== undefined || before?.incarnation !== next.incarnation;
+    if (isNewRun && next.definitions.length > 0 && next.check !== VERDICTS.PENDING)
+      this.fail('K7', `${next.key} registered as ${next.check}`);
+    if (!before || isNewRun) return;
     const isHidden = ({ check }: Standing): boolean => check === VERDICTS.FAILED || check === VERDICTS.PENDING;
     if (!isHidden(before) && isHidden(next))
       this.fail('K7', `${next.key} was ${before.check}, and is ${next.check} by other checks, at ${next.from}`);

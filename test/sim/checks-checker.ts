@@ -227,6 +227,8 @@ export class ChecksChecker {
     const now = this.facts.now();
     const overdue = state.definitions.some(({ name, deregisterAfterMs: afterMs }) => {
       if (afterMs === undefined || (state.check === VERDICTS.FAILED && name !== state.decider)) return false;
+      const definition = state.definitions.find((one) => one.name === name)!;
+      if (this.#course(by, state, definition).last !== 'FAIL') return false;
       const ill = this.#since(state, ({ check }) => check === state.check);
       return now - this.facts.sawAt(by, ill.from) >= afterMs && now - ill.at >= afterMs;
     });
@@ -278,8 +280,9 @@ export class ChecksChecker {
   #conviction(by: string, state: Standing, definition: CheckDefinition, base: Omit<Evidence, 'violation'>): Evidence {
     const { key } = state;
     if (state.check === VERDICTS.PENDING) return { ...base, violation: 'K1: it has not passed yet' };
-    const { fails } = this.#course(by, state, definition);
+    const { fails, last } = this.#course(by, state, definition);
     if (fails < definition.unhealthy) return { ...base, violation: `K1: only ${fails} failures in a row` };
+    if (last !== 'FAIL') return { ...base, violation: `K3: its last probe was ${last}` };
     const round = (this.#rounds.get(`${by} ${key} ${definition.name}`) ?? []).at(-1);
     const alone = this.#share(by, 'known');
     const failedAt = [by];
@@ -310,7 +313,7 @@ export class ChecksChecker {
       if (state.check === VERDICTS.FAILED || (of === 'known' && state.check === VERDICTS.PENDING)) continue;
       if (!state.definitions.some((one) => this.#course(by, state, one).last)) continue;
       all++;
-      if (state.definitions.some((one) => this.#course(by, state, one).last === 'FAIL')) failing++;
+      if (state.definitions.some((one) => this.#course(by, state, one).said === 'FAIL')) failing++;
     }
     const isHeld = failing > SHARE.number && failing > all * SHARE.part;
     return isHeld ? `it is alone, and ${failing} of ${all} fail` : undefined;
@@ -375,11 +378,12 @@ export class ChecksChecker {
       0,
       ...rounds.flatMap(({ answers }) => answers.filter(({ outcome }) => isPass(outcome)).map(({ read }) => read)),
     );
-    const course = { fails: 0, passes: 0, degraded: 0, clean: 0, last: undefined as Outcome | undefined };
+    const course = { fails: 0, passes: 0, degraded: 0, clean: 0, ...NOTHING_SEEN };
     for (const { own, begun, read, time, outcome } of all) {
       if (!own || read > upTo || read < readSince || begun < since || time >= this.#before) continue;
       course.last = outcome;
       if (outcome === 'INCONCLUSIVE' || outcome === 'DENIED') continue;
+      course.said = outcome;
       const isFail = outcome === 'FAIL';
       course.fails = isFail ? (read > acquitted ? course.fails + 1 : 0) : 0;
       course.passes = isFail ? 0 : course.passes + 1;
@@ -446,8 +450,12 @@ interface Course {
   readonly passes: number;
   readonly degraded: number;
   readonly clean: number;
+  /** The last outcome, and the last one that says anything about the target. */
   readonly last: Outcome | undefined;
+  readonly said: Outcome | undefined;
 }
+
+const NOTHING_SEEN: { last: Outcome | undefined; said: Outcome | undefined } = { last: undefined, said: undefined };
 
 const isPass = (outcome: Outcome): boolean => outcome === 'PASS' || outcome === 'DEGRADED';
 

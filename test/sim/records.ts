@@ -218,7 +218,8 @@ export function joined(state: Standing, { override, serviceChecks, check }: Abou
   const checkRevision = check?.written ?? 0n;
   let decider = '';
   let released = 0n;
-  if (check && definitions.length > 0 && check.incarnation === state.incarnation) {
+  const isOfRun = check?.incarnation === state.incarnation && check.revision > state.begun;
+  if (check && definitions.length > 0 && isOfRun) {
     changed(check.revision);
     const isOf = ({ name }: CheckDefinition, i: number): boolean =>
       name === check.decider && check.revision > since[i]!;

@@ -37,6 +37,10 @@ export class CheckState {
   clean = 0;
   /** The outcome of the last probe. `undefined`: there was none since this member became the checker of the instance. */
   outcome: ProbeOutcome | undefined;
+  /** True if the last probe that said anything about the target failed. */
+  hasFailed = false;
+  /** Since when it has kept the instance from being well, as this process has seen it without a gap (liveness clock). */
+  illSinceMs: number | undefined;
   /** True if a probe has passed since this member began to count. */
   hasPassed = false;
   /** Rounds in a row in which another server saw it pass. */
@@ -67,6 +71,7 @@ export class CheckState {
     this.certificateEndsMs = result.certificateEndsMs ?? this.certificateEndsMs;
     const isFail = result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL;
     if (!isFail && !isPass(result)) return;
+    this.hasFailed = isFail;
     this.hasPassed ||= !isFail;
     this.fails = isFail ? this.fails + 1 : 0;
     this.passes = isFail ? 0 : this.passes + 1;
@@ -99,12 +104,16 @@ export class CheckState {
     this.clean = 0;
     this.seenElsewhere = 0;
     this.outcome = undefined;
+    this.hasFailed = false;
     this.#pause = 0;
   }
 
-  /** True if enough probes failed in a row that the other servers are asked. */
+  /**
+   * True if enough probes failed in a row that the other servers are asked. While this server cannot probe, earlier failures of it
+   * count no more: they may have been its own.
+   */
   get isFailing(): boolean {
-    return this.fails >= this.check.unhealthyThreshold;
+    return this.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL && this.fails >= this.check.unhealthyThreshold;
   }
 
   /** The error of the last probe that did not pass. */

@@ -15,7 +15,7 @@ import { ALARMS, type CheckKind, COUNTERS, HISTOGRAMS } from './instruments.js';
 import type { FailingShare } from './failing-share.js';
 import type { Prober } from './prober.js';
 import { isPass, type ProbeResult } from '../../model/probe.js';
-import { hasSameChecks, Tracked } from './tracked.js';
+import { type Doubt, hasSameChecks, Tracked } from './tracked.js';
 import type { Verdicts } from './verdicts.js';
 
 /** How often due probes are begun. */
@@ -145,7 +145,7 @@ export class Checker implements Closeable {
 
   /** Why an instance that this member is the checker of is not probed, or its failures are not recorded. Empty: nothing holds it up. */
   noteOn(tracked: Tracked): string {
-    const { prober, verdicts, share } = this.parts;
+    const { prober, share } = this.parts;
     const trouble = prober ? prober.trouble() : OFF;
     if (trouble !== undefined) return trouble;
     if (
@@ -155,13 +155,7 @@ export class Checker implements Closeable {
     )
       return 'it waits for its turn: this server has more probes to make than it may begin';
     if (tracked.isFailed || tracked.isPending) return '';
-    const { disputed, unconfirmed } = tracked;
-    if (disputed) return `its failure is not recorded: ${disputed.node} reaches it`;
-    if (!tracked.states.some((state) => state.isFailing)) return '';
-    if (unconfirmed !== undefined) return `its failure is not recorded: only ${unconfirmed} do not reach it`;
-    const { failing, all } = share.known;
-    if (verdicts.isHeld)
-      return `its failure is held: ${failing} of ${all} instances fail at once, and no other server can be asked`;
+    if (tracked.doubt) return wordsOf(tracked.doubt, share);
     return tracked.wasHeldBack ? 'its failure is held for a moment: many of its service fail at once' : '';
   }
 
@@ -272,7 +266,7 @@ export class Checker implements Closeable {
     state.take(result, wallMs);
     share.note(tracked);
     if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) tracked.failsSinceRound++;
-    else if (result.outcome === ProbeOutcome.PROBE_OUTCOME_PASS) tracked.disputed = undefined;
+    else if (isPass(result) && tracked.doubt?.state === state) tracked.doubt = undefined;
     this.#arm(state, state.waitMs(tracked.isPending, tracked.isFailed, wallMs));
     verdicts.consider(tracked);
   }
@@ -319,12 +313,12 @@ export class Checker implements Closeable {
   #lookAt(tracked: Tracked, { denied, disputed }: Look, trouble: string | undefined): void {
     const { verdicts, liveness } = this.parts;
     verdicts.look(tracked, trouble);
-    const { item, states, disputed: dispute } = tracked;
+    const { item, states, doubt } = tracked;
     const name = (): string => `${item.scope}/${item.name}`;
     const refused = states.find(({ results }) => results[0]?.outcome === ProbeOutcome.PROBE_OUTCOME_DENIED);
     if (refused) denied.push(`${name()} (${refused.results[0]!.error})`);
-    if (dispute && liveness.nowMs - dispute.sinceMs >= DISAGREE_MS)
-      disputed.push(`${name()} (${dispute.node} reaches it)`);
+    if (doubt && doubt.node !== '' && liveness.nowMs - doubt.sinceMs >= DISAGREE_MS)
+      disputed.push(`${name()} (${doubt.node} reaches it)`);
   }
 
   #lookedAtAll({ denied, disputed, mine }: Look, trouble: string | undefined): void {
@@ -369,6 +363,14 @@ export class Checker implements Closeable {
     if (text === false) alarms.clear(alarm);
     else alarms.raise(alarm, text);
   }
+}
+
+/** Why a failure is not recorded. */
+function wordsOf({ node, mayProbe, failed }: Doubt, { known: { failing, all } }: FailingShare): string {
+  if (node !== '') return `its failure is not recorded: ${node} reaches it`;
+  if (mayProbe > 1)
+    return `its failure is not recorded: only ${failed} of the ${mayProbe} servers that may probe it do not reach it`;
+  return `its failure is held: ${failing} of ${all} instances fail at once, and no other server can be asked`;
 }
 
 function kindOf({ probe, tls }: HealthCheck): CheckKind {

@@ -1,4 +1,3 @@
-import { ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import type { Tracked } from './tracked.js';
 
 /** A server that is alone records no failure while more than this share of its instances fail, and more than this number. */
@@ -36,8 +35,8 @@ class Tally {
 }
 
 /**
- * Counts the instances that this member has probed since it became the checker of them, and those of them whose last probe
- * failed. An instance that is recorded as failed counts in neither.
+ * Counts the instances that this member has probed since it became the checker of them, and those of them whose last probe that
+ * said anything failed. An instance that is recorded as failed counts in neither.
  *
  * Where no other member can be asked, many failures at once mean that the fault is here.
  */
@@ -49,9 +48,9 @@ export class FailingShare {
 
   /** Takes in the present state of an instance: after each probe of it, and whenever it is taken over or its verdict changes. */
   note(tracked: Tracked): void {
-    const outcomes = tracked.states.flatMap(({ outcome }) => outcome ?? []);
-    if (!tracked.isMine || tracked.isFailed || outcomes.length === 0) return this.drop(tracked);
-    const fails = outcomes.includes(ProbeOutcome.PROBE_OUTCOME_FAIL);
+    const isProbed = tracked.states.some(({ outcome }) => outcome !== undefined);
+    if (!tracked.isMine || tracked.isFailed || !isProbed) return this.drop(tracked);
+    const fails = tracked.states.some(({ hasFailed }) => hasFailed);
     this.every.note(tracked, fails);
     if (tracked.isPending) this.known.drop(tracked);
     else this.known.note(tracked, fails);

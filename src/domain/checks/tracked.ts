@@ -9,6 +9,18 @@ const FLAP_MS = 10 * 60_000;
 const DAMP_MAX = 8;
 const DAMP_MAX_MS = 5 * 60_000;
 
+/** Why the failure of a check is not recorded. */
+export interface Doubt {
+  readonly state: CheckState;
+  /** Since when rounds have come to this. */
+  readonly sinceMs: number;
+  /** The node that reaches the instance. Empty: none does. */
+  readonly node: string;
+  /** How many servers may probe it, and how many of these failed to reach it. */
+  readonly mayProbe: number;
+  readonly failed: number;
+}
+
 /** An instance with checks, as this process follows it. */
 export class Tracked {
   states: readonly CheckState[];
@@ -16,8 +28,6 @@ export class Tracked {
   isMine = false;
   /** True while a verdict on it is on its way. */
   isBusy = false;
-  /** Since when this process has seen it ill as the checker of it (liveness clock). `undefined` while it is not. */
-  illSinceMs: number | undefined;
   /** True if its failure was confirmed, and not recorded because too many of its service fell at once. */
   wasHeldBack = false;
   /** No round about it begins before this. */
@@ -26,10 +36,10 @@ export class Tracked {
   failsSinceRound = 0;
   /** True once it is followed no longer: it was removed, or is defined in other words. Any decision about it is void. */
   isGone = false;
-  /** Since when another server sees it pass while it fails here, and which. */
-  disputed: { readonly sinceMs: number; readonly node: string } | undefined;
-  /** The servers that failed to reach it in the last round, if they were too few for a verdict. */
-  unconfirmed: string | undefined;
+  /** Why its failure is not recorded, as the last round about it has found. `undefined`: there is no such failure. */
+  doubt: Doubt | undefined;
+  /** True if the last round has found that no other server may probe it. */
+  isSole = false;
   #damp = 1;
   #healedMs = -Infinity;
 
@@ -68,17 +78,19 @@ export class Tracked {
     this.#verdict = item.checks.verdict;
     const { item: verdict } = item.checks;
     if (verdict?.revision === before?.revision) return;
-    this.illSinceMs = undefined;
+    this.doubt = undefined;
+    for (const state of this.states) state.illSinceMs = undefined;
     if (verdict && isRelease(verdict)) this.forgetStreaks();
   }
 
   /** Counts from zero again: another server was the checker, or other checks are defined. */
   forgetStreaks(): void {
-    for (const state of this.states) state.forgetStreaks();
-    this.illSinceMs = undefined;
+    for (const state of this.states) {
+      state.forgetStreaks();
+      state.illSinceMs = undefined;
+    }
     this.failsSinceRound = 0;
-    this.disputed = undefined;
-    this.unconfirmed = undefined;
+    this.doubt = undefined;
   }
 
   /** Notes that it was recorded as failed. */
@@ -86,6 +98,7 @@ export class Tracked {
     this.#damp = nowMs - this.#healedMs < FLAP_MS ? Math.min(DAMP_MAX, 2 * this.#damp) : 1;
     this.#forgetSeenElsewhere();
     this.failsSinceRound = 0;
+    this.doubt = undefined;
   }
 
   /** Notes that it was recorded as passing after a failure. */
@@ -106,10 +119,10 @@ export class Tracked {
   }
 }
 
-/** Returns true if two items are of one process with the same checks of the same places. */
+/** Returns true if two items are of one run with the same checks of the same places. */
 export function hasSameChecks(tracked: Tracked, item: InstanceItem): boolean {
   const before = tracked.item;
-  if (before.record.instance!.incarnation !== item.record.instance!.incarnation) return false;
+  if (before.incarnationRevision !== item.incarnationRevision) return false;
   if (before.checks.definitions === item.checks.definitions && before.modRevision === item.modRevision) return true;
   const states = statesOf(item);
   return (

@@ -20,7 +20,7 @@ import type { CheckState } from './check-state.js';
 import type { FailingShare } from './failing-share.js';
 import { COUNTERS } from './instruments.js';
 import { isPass, type ProbeResult } from '../../model/probe.js';
-import type { Tracked } from './tracked.js';
+import type { Doubt, Tracked } from './tracked.js';
 
 /** The most instances in one question and in one group of transactions. */
 const ROUND_MAX = 100;
@@ -34,6 +34,8 @@ const SEEN_ROUNDS = 2;
 const ANSWER_MORE_MS = 500;
 /** An instance that waits for its first pass this long may be taken for passing while the servers cannot probe. */
 const ASSUME_AFTER_MS = 30_000;
+/** So long a server holds itself for the only one that may probe: several rounds. */
+const SOLE_MS = 30_000;
 /** How long a server looks back to a release: as long as falls count together. By then one of its own would have passed. */
 const RELEASED_MS = 10 * 60_000;
 /** The most testimonies that a record keeps, and the bytes of an error in it. */
@@ -87,6 +89,8 @@ export class Verdicts {
   #cases: Case[] = [];
   #steps: Step[] = [];
   #isFlushing = false;
+  /** When a round found that no other member may probe an instance (liveness clock). */
+  #soleAtMs = -Infinity;
 
   constructor(private readonly parts: VerdictsParts) {}
 
@@ -110,15 +114,18 @@ export class Verdicts {
   look(tracked: Tracked, trouble: string | undefined): void {
     this.#timeIllness(tracked);
     if (tracked.isBusy) return;
-    const isOurs = trouble !== undefined || (this.parts.share.every.isTooMany && this.#isAlone);
+    const isSole = tracked.isSole || this.#isAlone;
+    const isOurs = trouble !== undefined || (this.parts.share.every.isTooMany && isSole);
+    const overdue = this.#overdueOf(tracked);
     if (isOurs && this.#mayAssume(tracked)) this.#assume(tracked);
-    else if (this.#isOverdue(tracked)) this.#begin(this.#remove(tracked));
+    else if (overdue) this.#begin(this.#remove(tracked, overdue));
     else if (tracked.states.some(({ isFailing }) => isFailing)) this.consider(tracked);
   }
 
-  /** True while no failure is recorded, because this member is alone and too many instances fail at once. */
+  /** True while failures are not recorded, because no other member may probe and too many instances fail at once. */
   get isHeld(): boolean {
-    return this.parts.share.known.isTooMany && this.#isAlone;
+    const { share, liveness } = this.parts;
+    return share.known.isTooMany && (this.#isAlone || liveness.nowMs - this.#soleAtMs < SOLE_MS);
   }
 
   /** True if no other member probes. */
@@ -247,27 +254,35 @@ export class Verdicts {
         if (!result) continue;
         if (testimonies.length < TESTIMONIES_MAX) testimonies.push(testimonyOf(of, result));
         if (isPass(result)) {
-          this.#acquit(tracked, state, of, liveness.nowMs);
+          this.#doubt(tracked, state, { node: of, mayProbe, failed: fails });
+          this.#acquit(tracked, state);
           return false;
         }
         if (result.outcome === ProbeOutcome.PROBE_OUTCOME_FAIL) fails++;
       }
       state.seenElsewhere = 0;
-      const isMajority = 2 * fails > mayProbe;
-      const isHeld = mayProbe === 1 && isTooMany;
-      tracked.unconfirmed = isMajority ? undefined : `${fails} of the ${mayProbe} servers that may probe it`;
+      tracked.isSole = mayProbe === 1;
+      if (tracked.isSole) this.#soleAtMs = liveness.nowMs;
+      const isConfirmed = 2 * fails > mayProbe && !(tracked.isSole && isTooMany);
       // It may have passed here, been released, or been registered in other words, while the others were asked.
       const isSame = tracked.item.checks.item?.revision === item.checks.item?.revision;
-      const isStill = isSame && !tracked.isGone && state.isFailing;
-      return isMajority && !isHeld && isStill && !tracked.isFailed && !tracked.isPending;
+      const isStill = isSame && !tracked.isGone && state.isFailing && !tracked.isFailed && !tracked.isPending;
+      this.#doubt(tracked, state, isStill && !isConfirmed ? { node: '', mayProbe, failed: fails } : undefined);
+      return isStill && isConfirmed;
     });
   }
 
+  /** Notes why the failure of a check is not recorded, and since when rounds have come to that. */
+  #doubt(tracked: Tracked, state: CheckState, found: Omit<Doubt, 'state' | 'sinceMs'> | undefined): void {
+    const before = tracked.doubt;
+    const isSame = before?.state === state && (before.node === '') === (found?.node === '');
+    if (found) tracked.doubt = { ...found, state, sinceMs: isSame ? before.sinceMs : this.parts.liveness.nowMs };
+    else if (before?.state === state) tracked.doubt = undefined;
+  }
+
   /** Another server reaches the instance. */
-  #acquit(tracked: Tracked, state: CheckState, node: string, nowMs: number): void {
+  #acquit(tracked: Tracked, state: CheckState): void {
     this.parts.telemetry.counters.add(COUNTERS.checks_vetoed);
-    tracked.disputed ??= { sinceMs: nowMs, node };
-    tracked.unconfirmed = undefined;
     state.fails = 0;
     state.seenElsewhere++;
     const isOnly = tracked.states.every((one) => one === state || one.passes > 0);
@@ -359,25 +374,28 @@ export class Verdicts {
     };
   }
 
-  #timeIllness(tracked: Tracked): void {
-    const isIll = tracked.isFailed || tracked.isPending;
-    if (!isIll) tracked.illSinceMs = undefined;
-    else tracked.illSinceMs ??= this.parts.liveness.nowMs;
+  /** Only while probes are made, and fail: what is not looked at is not ill. */
+  #timeIllness({ isFailed, isPending, item, states }: Tracked): void {
+    const decider = item.checks.item?.record.check;
+    for (const state of states) {
+      const concerns = isFailed ? state.check.name === decider : isPending && !state.hasPassed;
+      if (!concerns || state.outcome !== ProbeOutcome.PROBE_OUTCOME_FAIL) state.illSinceMs = undefined;
+      else state.illSinceMs ??= this.parts.liveness.nowMs;
+    }
   }
 
-  /** Returns true if a check has failed, or not passed at all, for its `deregister_after`. */
-  #isOverdue({ illSinceMs, item, isFailed, states }: Tracked): boolean {
-    if (illSinceMs === undefined || item.shownByProtection) return false;
-    const decider = item.checks.item?.record.check;
-    const illMs = this.parts.liveness.nowMs - illSinceMs;
-    return states.some(({ check, passes }) => {
-      const concerns = isFailed ? check.name === decider : passes === 0;
-      return concerns && check.deregisterAfter !== undefined && illMs >= fromDuration(check.deregisterAfter);
-    });
+  /** The check that has failed, or not passed at all, for its `deregister_after`. */
+  #overdueOf({ item, states }: Tracked): CheckState | undefined {
+    if (item.shownByProtection) return undefined;
+    const { nowMs } = this.parts.liveness;
+    return states.find(
+      ({ check: { deregisterAfter }, illSinceMs = Infinity }) =>
+        deregisterAfter !== undefined && nowMs - illSinceMs >= fromDuration(deregisterAfter),
+    );
   }
 
   /** Removes an instance, unless its record, its verdict, its protection or its override has changed. */
-  async #remove(tracked: Tracked): Promise<void> {
+  async #remove(tracked: Tracked, overdue: CheckState): Promise<void> {
     const { commits, catalog, cluster, telemetry } = this.parts;
     const { item } = tracked;
     const { namespace, scope, name } = item;
@@ -385,7 +403,8 @@ export class Verdicts {
     try {
       const jury = cluster.jury();
       if (!jury) return;
-      const because = removalOf(tracked);
+      const outcome = tracked.isPending ? `${overdue.check.name} did not pass` : overdue.check.name;
+      const because = `${outcome}: ${overdue.error.slice(0, ERROR_CHARS)}`;
       const record = failedForLong(item, because, commits.stamp());
       const txn = commits.instanceTxn(record, item.modRevision);
       const reasons = catalog.unchanged(
@@ -416,14 +435,6 @@ export class Verdicts {
       log.warn({ reason: error.reason }, 'a verdict on checks was not recorded; retrying');
     else log.error({ err: error }, 'a verdict on checks was not recorded; retrying');
   }
-}
-
-/** Why an instance is removed for its checks, in words. */
-function removalOf({ isPending, states, item }: Tracked): string {
-  const { check, error } = item.checks.item?.record ?? { check: '', error: '' };
-  if (!isPending) return `${check}: ${error}`;
-  const failing = states.find(({ passes }) => passes === 0)!;
-  return `${failing.check.name} has never passed${failing.error && `: ${failing.error.slice(0, ERROR_CHARS)}`}`;
 }
 
 /** The other members that probe at all. */

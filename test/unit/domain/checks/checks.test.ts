@@ -211,6 +211,11 @@ test('K1: servers that may not probe an instance count in no majority, and one t
     ['p2', 'p3', 'p4', 'p5'].map((id) => checks.verdict(id)),
     ['PASSING', 'PASSING', 'PASSING', 'PASSING'],
   );
+  assert.match(
+    checks.note('p2'),
+    /^its failure is held: 4 of 4 instances fail at once, and no other server can be asked$/,
+  );
+  assert.equal(checks.stage.count('CHECKS_HELD'), 1);
 });
 
 test('a failure that others do not confirm says so beside its probes', async () => {
@@ -226,6 +231,12 @@ test('a failure that others do not confirm says so beside its probes', async () 
   );
   checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
   await checks.stage.pass(2 * INTERVAL_MS);
+  assert.equal(checks.note('p1'), 'its failure is not recorded: n2 reaches it');
+  checks.stage.peers = [member('n2', undefined)];
+  await checks.stage.pass(4 * INTERVAL_MS);
+  assert.match(checks.note('p1'), /only 1 of the 2 servers/);
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_PASS)];
+  await checks.stage.pass(4 * INTERVAL_MS);
   assert.equal(checks.note('p1'), 'its failure is not recorded: n2 reaches it');
   checks.make('p1', 'pass');
   await checks.stage.pass(2 * INTERVAL_MS);
@@ -484,6 +495,30 @@ test('K7: a verdict ends with the check that it was about, and checks of that na
   }
 });
 
+test('K7: another run begins without the verdict on the one before, be it of the same incarnation', async () => {
+  const deregisterAfter = { seconds: 200n, nanos: 0 };
+  const checks = await Checks.ready();
+  const add = (incarnation: string) =>
+    checks.stage.until(
+      checks.stage.register({ id: 'p1', incarnation, static: true, checks: [{ ...TCP, deregisterAfter }] }),
+    );
+  await add('a');
+  await checks.untilVerdict('PASSING', 2_000);
+  checks.make('p1', 'fail');
+  await checks.untilVerdict('FAILED', DETECTION_MS);
+  await add('b');
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING');
+  await add('a');
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING', 'replaced for a moment');
+  await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 300_000);
+  await add('a');
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING', 'removed, and registered again');
+  await checks.stage.start();
+  assert.equal(checks.state(), 'UNHEALTHY CHECK_PENDING', 'a listing agrees');
+  checks.make('p1', 'pass');
+  await checks.untilVerdict('PASSING', 2 * INTERVAL_MS);
+});
+
 test('K4: verdicts outlive a start, and a start brings no transition', async () => {
   const checks = await Checks.ready();
   for (const id of ['up', 'down']) await checks.add(id);
@@ -555,7 +590,66 @@ test('K12: deregister_after removes what failed for so long, and a start begins 
   checks.make('p2', 'fail');
   await checks.add('p2', { checks: [{ ...TCP, deregisterAfter }] });
   await checks.stage.untilTrue(() => checks.item('p2')!.removedAtMs !== undefined, 300_000);
-  assert.equal(checks.item('p2')!.record.tombstone!.comment, 'tcp has never passed: ECONNREFUSED');
+  assert.equal(checks.item('p2')!.record.tombstone!.comment, 'tcp did not pass: ECONNREFUSED');
+});
+
+test('K12: what is not probed is not removed: checks off, a prober in trouble, or a target that is denied', async () => {
+  const deregisterAfter = { seconds: 200n, nanos: 0 };
+  for (const unknown of ['inconclusive', 'denied'] as const) {
+    const checks = await Checks.ready();
+    await checks.add('failed', { checks: [{ ...TCP, deregisterAfter }] });
+    await checks.untilVerdict('PASSING', 2_000, 'failed');
+    checks.make('failed', 'fail');
+    await checks.untilVerdict('FAILED', DETECTION_MS, 'failed');
+    for (const id of ['failed', 'pending']) checks.make(id, unknown);
+    await checks.add('pending', { checks: [{ ...TCP, deregisterAfter }] });
+    await checks.stage.pass(400_000);
+    assert.deepEqual([checks.verdict('failed'), checks.verdict('pending')], ['FAILED', 'PENDING'], unknown);
+    checks.make('failed', 'fail');
+    await checks.stage.pass(150_000);
+    assert.equal(checks.verdict('failed'), 'FAILED', 'the time begins again');
+    await checks.stage.untilTrue(() => checks.item('failed')!.removedAtMs !== undefined, 100_000);
+  }
+  const stage = new Stage();
+  await stage.start();
+  const off = { id: 'p1', incarnation: 'a', static: true, checks: [{ ...TCP, deregisterAfter }] };
+  await stage.until(stage.register(off));
+  await stage.pass(400_000);
+  assert.equal(stage.replica.catalog.instances.get('default', 'pay', 'p1')!.removedAtMs, undefined);
+});
+
+test('K12: of two checks, the one that did not pass for its time removes, and is named', async () => {
+  const checks = await Checks.ready();
+  checks.make('p1', 'fail');
+  const gone = { ...TCP, name: 'gone', deregisterAfter: { seconds: 200n, nanos: 0 } };
+  await checks.add('p1', { checks: [{ ...TCP, name: 'slow' }, gone] });
+  await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 300_000);
+  assert.equal(checks.item()!.record.tombstone!.comment, 'gone did not pass: ECONNREFUSED');
+});
+
+test('K3: failures before this server lost its way to the targets make no verdict afterwards', async () => {
+  const checks = await Checks.ready();
+  const ids = Array.from({ length: 10 }, (_, i) => `p${i}`);
+  for (const id of ids) await checks.add(id);
+  await checks.untilVerdict('PASSING', 5_000, 'p9');
+  await checks.stage.pass(2 * INTERVAL_MS);
+  for (const id of ids) checks.make(id, 'fail');
+  await checks.stage.pass(5 * INTERVAL_MS);
+  for (const id of ids) checks.make(id, 'inconclusive');
+  await checks.stage.pass(10 * INTERVAL_MS);
+  assert.deepEqual([...new Set(ids.map((id) => checks.verdict(id)))], ['PASSING'], 'alone');
+  // Nor with others of which one fails much later.
+  for (const id of ids) checks.make(id, 'pass');
+  await checks.stage.pass(3 * INTERVAL_MS);
+  const inconclusive = member('n3', ProbeOutcome.PROBE_OUTCOME_INCONCLUSIVE);
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_INCONCLUSIVE), inconclusive];
+  checks.make('p1', 'fail');
+  await checks.stage.pass(5 * INTERVAL_MS);
+  checks.make('p1', 'inconclusive');
+  await checks.stage.pass(2 * INTERVAL_MS);
+  checks.stage.peers = [member('n2', ProbeOutcome.PROBE_OUTCOME_FAIL), inconclusive];
+  await checks.stage.pass(10 * INTERVAL_MS);
+  assert.equal(checks.verdict('p1'), 'PASSING', 'one of three has failed to reach it');
 });
 
 test('K12: two illnesses are not one, although nothing was seen between them', async () => {
@@ -568,13 +662,14 @@ test('K12: two illnesses are not one, although nothing was seen between them', a
     return checks.item()!;
   };
   const tracked = new Tracked(await ill());
-  tracked.illSinceMs = 1;
+  const [state] = tracked.states;
+  state!.illSinceMs = 1;
   tracked.renew(checks.item()!);
-  assert.equal(tracked.illSinceMs, 1);
+  assert.equal(state!.illSinceMs, 1);
   checks.make('p1', 'pass');
   await checks.untilVerdict('PASSING', 2 * DETECTION_MS);
   tracked.renew(await ill());
-  assert.equal(tracked.illSinceMs, undefined);
+  assert.equal(state!.illSinceMs, undefined);
 });
 
 test('K12: a service whose instances fail their checks at one event is protected, and nothing of it is removed', async () => {
