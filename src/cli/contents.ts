@@ -27,3 +27,11 @@ export function versionOf(text: string): bigint {
 /** Says which version a write has made. */
 export const written = ({ group, key, version }: Config, revision: bigint): string =>
   `${group}/${key} is at version ${version}, revision ${revision}\n`;
+
+/** A server that does not know validate_only has published. */
+export function assertNotPublished(answer: { readonly revision: bigint } | undefined): void {
+  if (answer && answer.revision !== 0n)
+    throw new CommandFailed(
+      `the server is of an older version and knows no dry run: revision ${answer.revision} is published`,
+    );
+}

@@ -95,7 +95,7 @@ export class TransitionStream {
       const isWanted =
         (namespace === '' || entry.namespace === namespace) &&
         (service === '' || entry.service === service) &&
-        (id === '' || entry.id === id);
+        (id === '' || entry.id === id || entry.id === ''); // what happens to the service concerns it, too
       const shown = isWanted ? shownTo(rights, toTransition(entry)) : undefined;
       if (shown) transitions.push(shown);
       this.#number = number;

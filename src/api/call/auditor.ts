@@ -41,7 +41,7 @@ export function auditor(audit: Audit, calls: AuditedCalls): CallObserver {
       const reason = failure?.error.reason;
       if (reason !== undefined && (REFUSALS.has(reason) || isAudited(call.method))) {
         // A caller can fail as often as it likes. Only a write that may have happened counts each time.
-        const isWrite = UNKNOWN.has(reason) && call.principal.kind !== 'anonymous';
+        const isWrite = UNKNOWN.has(reason) && call.principal.kind !== 'anonymous' && !call.notes?.changesNothing;
         if (isWrite) audit.add(eventOf(call, reason, failure));
         else audit.addRefusal(eventOf(call, reason, failure));
       } else {

@@ -40,6 +40,12 @@ export class May {
     if (!this.hasConfig(namespace, group, key)) throw this.#refusal({ namespace, config: `${group}/${key}` });
   }
 
+  /** An action beside that of the method must be allowed for a config. */
+  alsoConfig(action: Action, namespace: string, group: string, key: string): void {
+    if (!this.rights.config(action, namespace, group, key))
+      throw this.#refusal({ namespace, config: `${group}/${key}` }, action);
+  }
+
   /** The method must be allowed for all configs of a namespace whose "group/key" begins so, also for those that are made later. */
   allConfigs(namespace: string, beginning: string): void {
     if (!this.rights.configs(this.#action, namespace, beginning))

@@ -37,14 +37,16 @@ export function configHandlers(
   return {
     publishConfig: unary(
       validatePublish,
-      needs(({ write: { namespace, group }, drafts }, may) => {
+      needs(({ write: { namespace, group }, drafts, validateOnly }, may) => {
         for (const { key } of drafts) may.config(namespace, group, key);
+        // Its answer tells what is there, and nothing shows that it was asked.
+        if (validateOnly) for (const { key } of drafts) may.alsoConfig('config:read', namespace, group, key);
       }),
       async ({ write, drafts, texts, validateOnly }, call) => {
+        if (validateOnly) notesOf(call).changesNothing = true;
         const warnings = await validateSyntax(inspector, texts, call.signal);
         const request = writeOf(write, call);
         if (validateOnly) {
-          notesOf(call).changesNothing = true;
           const configs = await publishing.validate(request, drafts);
           return { configs: configs.map(withoutContent), revision: 0n, warnings };
         }

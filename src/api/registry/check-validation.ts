@@ -29,7 +29,7 @@ const HOST = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?$/;
 const HEADER_NAME = /^[A-Za-z0-9-]+$/;
 /** Headers that frame the message, authenticate, name the one who asks, or unlock the metadata services of clouds. */
 const REFUSED_HEADERS =
-  /^(host|connection|content-.*|transfer-encoding|te|trailer|upgrade|expect|.*authorization|proxy-.*|cookie|x-auth-.*|.*(token|api-?key|secret|password)|user-agent|metadata.*|x-(aws|google|ms|aliyun|tencent)-.*)$/i;
+  /^(host|connection|content-.*|transfer-encoding|te|trailer|upgrade|expect|.*authorization|proxy-.*|cookie|x-auth.*|.*(token|key|secret|password|jwt)|user-agent|from|referer|forwarded|x-forwarded.*|x-real-ip|x-client-.*|metadata.*|x-(aws|google|ms|aliyun|tencent)-.*)$/i;
 const REFUSED_HEADERS_RULE =
   'must not be a header that frames the message, authenticates, names the client, or unlocks the metadata of a cloud';
 const PORT_MAX = 65_535;
@@ -164,6 +164,8 @@ function validateGrpc(validator: Validator, field: string, { service, authority 
 
 function validateTls(validator: Validator, field: string, { serverName, verify, minValidity }: TlsProbe): TlsProbe {
   validateHost(validator, `${field}.server_name`, serverName);
+  if (serverName.includes(':') && HOST.exec(serverName)?.[2] !== undefined)
+    validator.refuse(`${field}.server_name`, 'must have no port');
   const ms = minValidity && validator.duration(`${field}.min_validity`, minValidity, CHECK_MS.minValidity);
   return { serverName, verify, minValidity: ms === undefined ? undefined : toDuration(ms) };
 }

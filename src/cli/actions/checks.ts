@@ -1,4 +1,4 @@
-import { CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
+import { type CheckStatus, CheckVerdict, type HealthCheck, ProbeOutcome } from '../../gen/rollcall/v1/check.js';
 import { Health, HealthReason, type Instance } from '../../gen/rollcall/v1/instance.js';
 import { fromDuration } from '../../model/time.js';
 import { CommandFailed, Exit } from '../exits.js';
@@ -46,6 +46,8 @@ export function checkOf(flags: CheckFlags): Partial<HealthCheck> | undefined {
 /** The most instances of which the last probe is asked for, and how many are asked for at a time. */
 const ASKED_MAX = 20;
 const ASKED_AT_ONCE = 5;
+/** The answer for a caller who may not see the probes. */
+const NONE = { checks: [] as CheckStatus[] };
 /** The outcomes that need no note. */
 const PASSED = [ProbeOutcome.PROBE_OUTCOME_PASS, ProbeOutcome.PROBE_OUTCOME_DEGRADED];
 
@@ -100,10 +102,11 @@ export async function showChecks({ client, show, namespace, signal }: Session<un
   for (let i = 0; i < Math.min(unknown.length, ASKED_MAX); i += ASKED_AT_ONCE)
     await Promise.all(
       unknown.slice(i, Math.min(i + ASKED_AT_ONCE, ASKED_MAX)).map(async (one) => {
-        const { checks } = await client.registry.getCheckResults({ namespace, service, id: one.id }, { signal });
-        const doubtful = isPending(one)
-          ? checks
-          : checks.filter(({ results: [last] }) => last && !PASSED.includes(last.outcome));
+        const request = { namespace, service, id: one.id };
+        const { checks } = (await client.registry.getCheckResults(request, { signal }).catch(() => undefined)) ?? NONE;
+        const isDoubtful = ({ results: [last], note }: CheckStatus): boolean =>
+          note !== '' || (last !== undefined && !PASSED.includes(last.outcome));
+        const doubtful = isPending(one) ? checks : checks.filter(isDoubtful);
         const words = doubtful
           .map(lastProbeWords)
           .map(({ outcome, words }) => [outcome, words].filter(Boolean).join(': '));

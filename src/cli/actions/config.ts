@@ -2,7 +2,7 @@ import { openSync, readSync } from 'node:fs';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import { formatName } from '../../model/config-format.js';
 import { LIMITS } from '../../model/limits.js';
-import { contentOf, draftContent, formatNamed, versionOf, written } from '../contents.js';
+import { assertNotPublished, contentOf, draftContent, formatNamed, versionOf, written } from '../contents.js';
 import { CommandFailed, Exit } from '../exits.js';
 import { bytes, type Cell, list, plain, table, warn } from '../output.js';
 import type { Session } from '../session.js';
@@ -37,6 +37,7 @@ export async function putConfig(
   const draft = { key, content, format: number, labels: new Map(Object.entries(label)), ...expected(flags) };
   const request = { namespace, group, comment, configs: [draft], validateOnly };
   const answer = await client.config.publishConfig(request, { signal });
+  if (validateOnly) assertNotPublished(answer);
   for (const warning of answer.warnings) warn(`${plain(warning)}`);
   const [config] = answer.configs;
   await show('config.publishConfig', answer, () =>

@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { type Config, ConfigFormat } from '../../gen/rollcall/v1/config.js';
 import { CallError } from '../../client/call-error.js';
-import { Code } from '../../model/errors.js';
 import { LIMITS } from '../../model/limits.js';
-import { draftContent } from '../contents.js';
+import { assertNotPublished, draftContent } from '../contents.js';
 import { type FileConfig, formatIn, readGroups } from './config-folder.js';
-import { CommandFailed } from '../exits.js';
+import { CommandFailed, Exit } from '../exits.js';
 import { drawProgress, eraseProgress, plain, warn } from '../output.js';
 import type { Session } from '../session.js';
 import { everyPage } from '../shown.js';
@@ -38,6 +37,7 @@ export async function importConfigs(
   const batches = batchesOf(changed);
   let done = 0;
   let refused = 0;
+  let conflicts = 0;
   for (const batch of batches) {
     drawProgress(done, changed.length, 'config');
     const [{ group }] = batch as [FileConfig];
@@ -52,11 +52,13 @@ export async function importConfigs(
     const answer = await client.config.publishConfig(request, { signal }).catch((error: unknown) => {
       eraseProgress();
       const named = withFiles(error, batch);
-      if (!dryRun || !(named instanceof CallError && REFUSALS.has(named.code))) throw named;
+      if (!dryRun || !(named instanceof CallError && REFUSALS.has(named.reason))) throw named;
       refused++;
+      if (named.reason === CONFLICT) conflicts++;
       warn(plain(named.message));
       return undefined;
     });
+    if (dryRun) assertNotPublished(answer);
     done += batch.length;
     eraseProgress();
     for (const warning of answer?.warnings ?? []) warn(plain(withFileNames(warning, batch)));
@@ -66,12 +68,16 @@ export async function importConfigs(
       );
   }
   if (!dryRun) return;
-  if (refused > 0) throw new CommandFailed(`${refused} of ${batches.length} revisions would be refused`);
+  if (refused > 0) {
+    const exit = refused === conflicts ? Exit.CONFLICT : Exit.FAILED;
+    throw new CommandFailed(`${refused} of ${batches.length} revisions would be refused`, exit);
+  }
   say(`${changed.length} would be published, in ${batches.length} revisions\n`);
 }
 
-/** The codes of errors that are about the configs: with --dry-run the other files are checked all the same. */
-const REFUSALS: ReadonlySet<number> = new Set([Code.INVALID_ARGUMENT, Code.ABORTED, Code.RESOURCE_EXHAUSTED]);
+const CONFLICT = 'VERSION_MISMATCH';
+/** The reasons of errors that are about the configs: with --dry-run the other files are checked all the same. */
+const REFUSALS: ReadonlySet<string> = new Set(['INVALID_REQUEST', CONFLICT, 'TOO_MANY_CONFIGS']);
 
 const labelsOf = (labels: ReadonlyMap<string, string>): string => JSON.stringify([...labels].sort());
 

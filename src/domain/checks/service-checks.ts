@@ -4,11 +4,7 @@ import type { Attempt, Commits } from '../../catalog/commits.js';
 import { SERVICE_CHECKS } from '../../catalog/kinds.js';
 import type { Scope } from '../../catalog/collection.js';
 import { page, type Page } from '../../catalog/paging.js';
-import {
-  CheckVerdict,
-  type HealthCheck,
-  type ServiceChecks as ServiceChecksMessage,
-} from '../../gen/rollcall/v1/check.js';
+import { CheckVerdict, HealthCheck, type ServiceChecks as ServiceChecksMessage } from '../../gen/rollcall/v1/check.js';
 import type { Signature } from '../../model/actor.js';
 import {
   checkKey,
@@ -46,7 +42,7 @@ export interface ReleaseScope {
 export class ServiceChecks {
   constructor(private readonly parts: ServiceChecksParts) {}
 
-  /** Defines the checks of a service. None: the definition ends. */
+  /** Defines the checks of a service. None: the definition ends. The same ones again change nothing. */
   async set(
     names: { readonly namespace: string; readonly service: string },
     checks: readonly HealthCheck[],
@@ -59,8 +55,7 @@ export class ServiceChecks {
     return commits.retrying(`the checks of ${service}`, async (): Promise<Attempt<Revision>> => {
       const { entry } = await commits.get(key);
       const before = entry && ifReadable(() => readServiceChecks(entry));
-      const isNone = checks.length === 0 && (before === undefined || before.record.checks.length === 0);
-      if (isNone) return { done: before?.revision ?? catalog.revision };
+      if (isEqual(checks, before?.record.checks ?? [])) return { done: before?.revision ?? catalog.revision };
       const record = serviceChecksSet(checks, before, signature, commits.stamp());
       const txn = putTxn(record.writeId, key, writeServiceChecks(record), entry?.modRevision ?? 0n);
       const result = await commits.commit(txn);
@@ -152,3 +147,8 @@ export class ServiceChecks {
 const RELEASE_TRIES = 3;
 /** The verdicts that a release sets aside. */
 const RELEASED: readonly CheckVerdict[] = [CheckVerdict.CHECK_VERDICT_PENDING, CheckVerdict.CHECK_VERDICT_FAILED];
+
+function isEqual(checks: readonly HealthCheck[], others: readonly HealthCheck[]): boolean {
+  const bytes = (one: HealthCheck): string => Buffer.from(HealthCheck.encode(one).finish()).toString('base64');
+  return checks.map(bytes).join() === others.map(bytes).join();
+}

@@ -2,6 +2,7 @@ import { type Actor, Cause } from '../../gen/rollcall/v1/cause.js';
 import type { Health, HealthReason } from '../../gen/rollcall/v1/instance.js';
 import type { TransitionKind } from '../../gen/rollcall/v1/transition.js';
 import { instanceKey, INSTANCES } from '../../model/instance.js';
+import { serviceChecksKey } from '../../model/check.js';
 import { protectionKey } from '../../model/protection.js';
 
 /** A transition in the ring. */
@@ -15,7 +16,7 @@ export interface Entry {
   readonly key: string;
   readonly namespace: string;
   readonly service: string;
-  /** Empty for a protection and for a member. */
+  /** Empty for a protection, the checks of a service, and a member. */
   readonly id: string;
   readonly incarnation: string;
   readonly from: Health;
@@ -105,7 +106,7 @@ interface Dropped {
   number: number;
 }
 
-/** All entries, those of one service, or those of one instance, protection or member. */
+/** All entries, those of one service, or those of one instance, member, or record of a service. */
 interface Chain {
   oldest: Place | undefined;
   newest: Place | undefined;
@@ -178,17 +179,18 @@ export class Ring {
     if (service) linkOldest(service, place, 'beforeOfService', 'afterOfService');
   }
 
-  /** The entries of one instance and of the protection of its service, newest first. */
+  /** The entries of one instance, and of the protection and the checks of its service, newest first. */
   ofInstance(namespace: string, service: string, id: string): Entry[] {
-    const chains = [instanceKey(namespace, service, id), protectionKey(namespace, service)];
-    return chains.flatMap((key) => [...this.#ofChain(key)]).sort((a, b) => b.revision - a.revision);
+    return chainsAbout(namespace, service, id)
+      .flatMap((key) => [...this.#ofChain(key)])
+      .sort((a, b) => b.revision - a.revision);
   }
 
   /** The newest revision of the entries of one instance that may have been dropped; 0 if all are there. */
   droppedOf(namespace: string, service: string, id: string): number {
-    const chain = this.#chains.get(instanceKey(namespace, service, id));
+    const dropped = chainsAbout(namespace, service, id).map((key) => this.#chains.get(key)?.dropped.revision ?? 0);
     const gone = this.#services.get(`${namespace}/${service}`)?.gone;
-    return Math.max(chain?.dropped.revision ?? 0, gone?.revision ?? 0, this.#fullUpTo);
+    return Math.max(...dropped, gone?.revision ?? 0, this.#fullUpTo);
   }
 
   /**
@@ -200,8 +202,8 @@ export class Ring {
     // Of a service without entries everything was dropped for the bound of all.
     let dropped = (ofService ?? this.#all).dropped.number;
     if (ofService && id !== '') {
-      const chain = this.#chains.get(instanceKey(namespace, service, id));
-      dropped = Math.max(chain?.dropped.number ?? 0, ofService.gone.number);
+      const numbers = chainsAbout(namespace, service, id).map((key) => this.#chains.get(key)?.dropped.number ?? 0);
+      dropped = Math.max(...numbers, ofService.gone.number);
     }
     return Math.max(dropped, this.#clearedNumber);
   }
@@ -306,10 +308,16 @@ function chainAt(chains: Map<string, Chain>, key: string): Chain {
   return chain;
 }
 
-/** The key of the chain of an entry: that of its instance, which the catalog has anyway, of its service, or its node. */
+/** The key of the chain of an entry: that of its instance, which the catalog has anyway, of the record of its service, or its node. */
 const chainOf = ({ key, namespace, service, id, node }: Omit<Entry, 'cause'>): string => {
   if (service === '') return node;
-  if (id === '') return protectionKey(namespace, service);
+  if (id === '') return key;
   return key.startsWith(INSTANCES) ? key : instanceKey(namespace, service, id);
 };
+/** The keys of the chains whose entries are about an instance. */
+const chainsAbout = (namespace: string, service: string, id: string): readonly string[] => [
+  instanceKey(namespace, service, id),
+  protectionKey(namespace, service),
+  serviceChecksKey(namespace, service),
+];
 const serviceOf = ({ namespace, service }: Pick<Entry, 'namespace' | 'service'>): string => `${namespace}/${service}`;

@@ -35,10 +35,10 @@ export function transitionsOf(change: CatalogChange, seen: Seen, nowMs: number):
   return entries.length > 1 ? entries.sort((a, b) => a.revision - b.revision) : entries;
 }
 
-/** As `ofInstance`; of one that expired it also says who has its address now. */
+/** As `ofInstance`; of one that stayed silent it also says who has its address now. */
 function ofAnyInstance(change: ItemChange<InstanceItem>, { addresses }: Seen): Entry | undefined {
   const entry = ofInstance(change);
-  if (entry?.kind !== TransitionKind.TRANSITION_KIND_EXPIRED || !change.before) return entry;
+  if (change.after?.removalReason !== RemovalReason.REMOVAL_REASON_EXPIRED || !entry || !change.before) return entry;
   const [next] = addresses.sharedWithin(change.before.instance);
   return next ? { ...entry, comment: `${next.name} has its address and port now` } : entry;
 }

@@ -60,8 +60,13 @@ function findIn(search: Search, type: DescMessage, value: JsonValue, path: strin
     else if (!isReadable(search, type, { [key]: value[key]! })) findInField(search, field, value[key]!, name);
   }
   for (const { fields } of type.oneofs) {
-    const [first, second] = fields.filter(({ name, jsonName }) => (value[jsonName] ?? value[name] ?? null) !== null);
-    if (second)
+    // To the reader of the library, null sets a message.
+    const isSet = ({ name, jsonName, message }: DescField): boolean => {
+      const given = value[jsonName] ?? value[name];
+      return given !== undefined && (given !== null || message !== undefined);
+    };
+    const [first, second] = fields.filter(isSet);
+    if (second && !isOver(search))
       search.faults.push({
         field: cut(path === '' ? second.name : `${path}.${second.name}`),
         description: `must not be set beside ${first!.name}`,

@@ -50,7 +50,7 @@ interface Span {
 /** What is known of a process from outside. */
 export interface ProcessFacts {
   readonly startedAt: number;
-  /** True: there had never been a member in the history of the store when it joined last. */
+  /** True: there had never been a member in the history of the store when it started, or when it joined. */
   first: boolean;
   /** When it had read the store: whatever registers later, it sees. */
   readyAt?: number;
@@ -125,7 +125,7 @@ export class ClusterChecker extends Checker {
   }
 
   started(by: string): void {
-    this.processes.set(by, { startedAt: this.now(), first: false });
+    this.processes.set(by, { startedAt: this.now(), first: !this.#anyMemberYet });
     this.disturbed();
   }
 
@@ -211,7 +211,7 @@ export class ClusterChecker extends Checker {
     if (value) {
       this.members.set(key, { epoch: revision, by });
       this.#everMembers.set(key, by);
-      this.processes.get(by)!.first = !this.#anyMemberYet;
+      if (!this.#anyMemberYet) this.processes.get(by)!.first = true;
       this.#anyMemberYet = true;
     } else if (known) {
       this.members.delete(key);
