@@ -186,6 +186,19 @@ test('A4: a request_id of another caller gives neither its answer nor its existe
   assert.deepEqual([config['text'], config['version'], config['author']], ['two', '2', 'token:second']);
 });
 
+test('A4: a caller that may write configs and not read them cannot ask by validate_only what is there', async (t) => {
+  const blind = callerWith('blind', '{ role: blind, namespaces: [shop], configs: ["default/app*"] }');
+  const file = accessFile([writer, blind], 'roles: { blind: ["config:write"] }\n');
+  const server = await startWithAccess(t, file);
+  const way = waysTo(server, server)['gRPC, lean']!;
+  const publish = (request: JsonObject, { token }: { token: string }) =>
+    callBy(way, 'PublishConfig', { namespace: 'shop', configs: [{ key: 'app', text: 'one' }], ...request }, token);
+  assert.equal((await publish({}, blind)).reason, '');
+  assert.equal((await publish({ validateOnly: true }, blind)).reason, 'NOT_ALLOWED');
+  const { answer, reason } = await publish({ validateOnly: true }, writer);
+  assert.deepEqual([reason, (answer['configs'] as JsonObject[])[0]!['version']], ['', '1']);
+});
+
 test('A4: page tokens give another caller nothing', async (t) => {
   const { ask } = await stage(t);
   for (const service of ['cart', 'pay', 'pay-1', 'pay-2', 'zoo'])

@@ -34,7 +34,7 @@ export const HISTOGRAMS: Readonly<Record<CheckKind, { readonly pass: Histogram; 
 /** The alarms of checks. */
 export const ALARMS = declareAlarms({
   CHECKS_HELD:
-    'More than 30 % of the checks of a server that is alone fail at once, and more than 3. It records no failure.',
+    'More than 30 % of the checks of a server that probes alone fail at once, and more than 3. It records no failure.',
   CHECKS_DISAGREE:
     'A check fails at this server and passes at the one that the alarm names, for 5 min. The instance counts as passing.',
   PROBER_BEHIND: 'Checks wait for more than half of their interval. Verdicts come later, and are not wrong.',

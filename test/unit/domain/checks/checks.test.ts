@@ -13,6 +13,7 @@ import { protectionBegun, protectionKey, writeProtection } from '../../../../src
 import { putTxn } from '../../../../src/store/store.js';
 import { canonicalIp } from '../../../../src/model/address.js';
 import { addressFor } from '../../../support/addresses.js';
+import { TransitionKind } from '../../../../src/gen/rollcall/v1/transition.js';
 import { Stage } from '../../../support/stage.js';
 import { Targets, type TargetState } from '../../../support/targets.js';
 
@@ -244,7 +245,7 @@ test('a failure that others do not confirm says so beside its probes', async () 
 });
 
 /** Defines the check of the service. */
-const serviceCheck = (checks: Checks, ...timeouts: bigint[]): Promise<unknown> => {
+const serviceCheck = (checks: Checks, ...timeouts: bigint[]): Promise<bigint> => {
   const definitions = timeouts.map((seconds) =>
     HealthCheck.fromPartial({
       ...{ name: 'tcp', probe: TCP.probe, unhealthyThreshold: 3, healthyThreshold: 2 },
@@ -625,6 +626,27 @@ test('K12: of two checks, the one that did not pass for its time removes, and is
   await checks.add('p1', { checks: [{ ...TCP, name: 'slow' }, gone] });
   await checks.stage.untilTrue(() => checks.item()!.removedAtMs !== undefined, 300_000);
   assert.equal(checks.item()!.record.tombstone!.comment, 'gone did not pass: ECONNREFUSED');
+  const [last] = checks.stage.replica.history.ring.ofInstance('default', 'pay', 'p1');
+  assert.deepEqual(
+    [last!.kind, last!.comment],
+    [TransitionKind.TRANSITION_KIND_EXPIRED, 'gone did not pass: ECONNREFUSED'],
+    'the history says it, too',
+  );
+});
+
+test('the checks of a service are transitions of its instances, and the same ones again are none', async () => {
+  const checks = await Checks.ready();
+  await checks.add('p1', { checks: [] });
+  const first = await serviceCheck(checks, 3n);
+  assert.equal(await serviceCheck(checks, 3n), first, 'nothing is written');
+  assert.ok((await serviceCheck(checks, 4n)) > first);
+  await serviceCheck(checks);
+  await serviceCheck(checks);
+  const { ring } = checks.stage.replica.history;
+  assert.deepEqual(
+    ring.ofInstance('default', 'pay', 'p1').map(({ kind }) => TransitionKind[kind].replace('TRANSITION_KIND_', '')),
+    ['SERVICE_CHECKS_ENDED', 'SERVICE_CHECKS_SET', 'SERVICE_CHECKS_SET', 'REGISTERED'],
+  );
 });
 
 test('K3: failures before this server lost its way to the targets make no verdict afterwards', async () => {
