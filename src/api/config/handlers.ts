@@ -39,7 +39,7 @@ export function configHandlers(
       validatePublish,
       needs(({ write: { namespace, group }, drafts, validateOnly }, may) => {
         for (const { key } of drafts) may.config(namespace, group, key);
-        // Its answer tells what is there, and nothing shows that it was asked.
+        // Its answer shows which configs there are, and nobody learns that it was asked for.
         if (validateOnly) for (const { key } of drafts) may.alsoConfig('config:read', namespace, group, key);
       }),
       async ({ write, drafts, texts, validateOnly }, call) => {

@@ -34,7 +34,7 @@ const SEEN_ROUNDS = 2;
 const ANSWER_MORE_MS = 500;
 /** An instance that waits for its first pass this long may be taken for passing while the servers cannot probe. */
 const ASSUME_AFTER_MS = 30_000;
-/** So long a server holds itself for the only one that may probe: several rounds. */
+/** How long a server holds itself for the only one that may probe: several rounds. */
 const SOLE_MS = 30_000;
 /** How long a server looks back to a release: as long as falls count together. By then one of its own would have passed. */
 const RELEASED_MS = 10 * 60_000;
