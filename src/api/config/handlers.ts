@@ -39,7 +39,7 @@ export function configHandlers(
       validatePublish,
       needs(({ write: { namespace, group }, drafts, validateOnly }, may) => {
         for (const { key } of drafts) may.config(namespace, group, key);
-        // Its answer shows which configs there are, and nobody learns that it was asked for.
+        // Its answer shows which configs there are, and no event is made of it.
         if (validateOnly) for (const { key } of drafts) may.alsoConfig('config:read', namespace, group, key);
       }),
       async ({ write, drafts, texts, validateOnly }, call) => {

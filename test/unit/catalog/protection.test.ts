@@ -61,7 +61,7 @@ function instanceEntry(standing: Standing): Entry {
       ...{ namespace: 'default', service, id, incarnation: 'a', reported: { state: reported, note: '' } },
       checks: hasChecks(id) ? [HealthCheck.fromPartial({ name: 'tcp', probe: { $case: 'tcp', value: {} } })] : [],
     },
-    ...{ silent, seasoned, incarnationRevision: 1n, checksRevision: 2n, checkRevisions: [2n] },
+    ...{ silent, seasoned, incarnationRevision: -2n, checksRevision: -1n, checkRevisions: [-1n] }, // before all verdicts
     visibleRevision: visible === modRevision ? 0n : visible,
     ...(removed && { tombstone: { reason: 1, time: { seconds: 1n, nanos: 0 } } }),
   });
