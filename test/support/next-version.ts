@@ -17,7 +17,7 @@ const CHANGES: readonly (readonly [file: string, text: string, becomes: string])
   ...['rollcall/storage/v1/records.proto InstanceRecord', 'rollcall/peer/v1/peer_service.proto LastHeardRequest'].map(
     fieldIn,
   ),
-  ['src/api/registry/checks.ts', '    revision: 0n,\n', '    revision: 0n,\n    next: given.next,\n'],
+  ['src/api/registry/validation.ts', '    revision: 0n,\n', '    revision: 0n,\n    next: given.next,\n'],
   [
     'src/model/instance.ts',
     'encode({ ...record, instance: stored })',
