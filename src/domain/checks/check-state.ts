@@ -105,6 +105,7 @@ export class CheckState {
     this.seenElsewhere = 0;
     this.outcome = undefined;
     this.hasFailed = false;
+    this.illSinceMs = undefined;
     this.#pause = 0;
   }
 

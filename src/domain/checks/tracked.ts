@@ -85,10 +85,7 @@ export class Tracked {
 
   /** Counts from zero again: another server was the checker, or other checks are defined. */
   forgetStreaks(): void {
-    for (const state of this.states) {
-      state.forgetStreaks();
-      state.illSinceMs = undefined;
-    }
+    for (const state of this.states) state.forgetStreaks();
     this.failsSinceRound = 0;
     this.doubt = undefined;
   }

@@ -162,16 +162,15 @@ test('A6: failures before a caller is known, or that write nothing, are counted 
   );
 });
 
+/** The notes of a call with one item that is not allowed. */
+const notesOfRefused = () => ({
+  ...{ resources: [], author: '', comment: '', revision: 0n, changesNothing: false },
+  refused: new Set(['shop/other']),
+});
+
 test('A6: items of a heartbeat that are not allowed are a refusal, too', () => {
   const { audit } = stage();
-  const notes = {
-    resources: [],
-    author: '',
-    comment: '',
-    revision: 0n,
-    refused: new Set(['shop/other']),
-    changesNothing: false,
-  };
+  const notes = notesOfRefused();
   auditor(audit, 'writes').ended(callOf(BEAT, { principal: pay, notes }), undefined);
   assert.deepEqual(
     [...audit.recent()].map(({ method: path, outcome, resources }) => [path, outcome, resources]),
@@ -231,14 +230,7 @@ test('A6: the newest 10,000 events stay in memory, up to 16 MiB', () => {
 test('A6: items that a stream of heartbeats may not send are an event while the stream goes on', () => {
   const { audit } = stage();
   const observer = auditor(audit, 'writes');
-  const notes = {
-    resources: [],
-    author: '',
-    comment: '',
-    revision: 0n,
-    refused: new Set(['shop/other']),
-    changesNothing: false,
-  };
+  const notes = notesOfRefused();
   const stream = callOf({ ...BEAT, kind: 'BIDI_STREAM' }, { principal: pay, notes });
   observer.answered!(stream);
   const seen = (): unknown[] => [...audit.recent()].map(({ outcome, leftOut }) => [outcome, leftOut]);
