@@ -19,7 +19,7 @@ import { LIMITS } from '../../model/limits.js';
 import { CONFIG_KEY, CONFIG_PREFIX, GROUP } from '../../model/names.js';
 import { hashSelection } from '../../model/tokens.js';
 import { Validator } from '../call/validator.js';
-import { validateRead } from '../call/reads.js';
+import { validateList, validateRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 import type { FieldText } from './syntax.js';
 
@@ -177,11 +177,9 @@ export function validateListConfigs(request: ListConfigsRequest): {
   const namespace = validator.namespace(request.namespace);
   const group = request.group && validator.name('group', request.group, GROUP);
   const prefix = validatePrefix(validator, 'prefix', request.prefix);
-  const selection = hashSelection(['ListConfigs', namespace, group, prefix]);
-  const { size, after } = validator.page(request, selection);
-  const read = validateRead(validator, request);
+  const list = validateList(validator, request, ['ListConfigs', namespace, group, prefix]);
   validator.done();
-  return { namespace, group, prefix, size, after: after[0] ?? '', selection, read };
+  return { namespace, group, prefix, ...list };
 }
 
 export function validateListVersions(

@@ -9,9 +9,8 @@ import type { ReadOptions } from '../../catalog/freshness.js';
 import type { ReleaseScope } from '../../domain/checks/service-checks.js';
 import type { Claim } from '../../model/actor.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
-import { hashSelection } from '../../model/tokens.js';
 import { Validator } from '../call/validator.js';
-import { validateRead } from '../call/reads.js';
+import { validateList } from '../call/reads.js';
 import { validateNames } from './validation.js';
 import { validateHealthChecks } from './check-validation.js';
 
@@ -40,11 +39,9 @@ export function validateListServiceChecks(request: ListServiceChecksRequest): {
 } {
   const validator = new Validator();
   const namespace = request.namespace === '' ? undefined : validator.namespace(request.namespace);
-  const selection = hashSelection(['ListServiceChecks', namespace ?? '']);
-  const { size, after } = validator.page(request, selection);
-  const read = validateRead(validator, request);
+  const list = validateList(validator, request, ['ListServiceChecks', namespace ?? '']);
   validator.done();
-  return { namespace, size, after: after[0] ?? '', selection, read };
+  return { namespace, ...list };
 }
 
 /** Validates a ReleaseChecks. */

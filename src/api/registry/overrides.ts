@@ -9,9 +9,8 @@ import type { InstanceNames, OverrideRequest } from '../../domain/overrides/over
 import type { Claim } from '../../model/actor.js';
 import { OVERRIDE_MS } from '../../model/limits.js';
 import { SERVICE } from '../../model/names.js';
-import { hashSelection } from '../../model/tokens.js';
 import { Validator } from '../call/validator.js';
-import { validateRead } from '../call/reads.js';
+import { validateList } from '../call/reads.js';
 import { validateNames, WEIGHT_MAX } from './validation.js';
 
 /** Validates a SetInstanceOverride and fills the defaults. */
@@ -63,9 +62,7 @@ export function validateListOverrides(request: ListInstanceOverridesRequest): {
   const validator = new Validator();
   const namespace = request.namespace === '' ? undefined : validator.namespace(request.namespace);
   const service = request.service === '' ? undefined : validator.name('service', request.service, SERVICE);
-  const selection = hashSelection(['ListInstanceOverrides', namespace ?? '', service ?? '']);
-  const { size, after } = validator.page(request, selection);
-  const read = validateRead(validator, request);
+  const list = validateList(validator, request, ['ListInstanceOverrides', namespace ?? '', service ?? '']);
   validator.done();
-  return { namespace, service, size, after: after[0] ?? '', selection, read };
+  return { namespace, service, ...list };
 }

@@ -26,14 +26,13 @@ import { canonicalIp, readAddress } from '../../model/address.js';
 import type { Claim } from '../../model/actor.js';
 import { LIMITS, TTL_MS } from '../../model/limits.js';
 import { INSTANCE_ID, SERVICE } from '../../model/names.js';
-import { hashSelection } from '../../model/tokens.js';
 import { toDuration } from '../../model/time.js';
 import { matcher, type Matcher } from '../../domain/registry/filter.js';
 import type { InstanceRef, Registration } from '../../domain/registry/registrations.js';
 import { serviceSelection } from '../../domain/registry/watching.js';
 import { Validator } from '../call/validator.js';
 import { validateHealthChecks } from './check-validation.js';
-import { validateRead } from '../call/reads.js';
+import { validateList, validateRead } from '../call/reads.js';
 import type { ReadOptions } from '../../catalog/freshness.js';
 
 const PORT_MAX = 65_535;
@@ -294,11 +293,9 @@ export function validateListServices(request: ListServicesRequest): {
 } {
   const validator = new Validator();
   const namespace = validator.namespace(request.namespace);
-  const selection = hashSelection(['ListServices', namespace]);
-  const { size, after } = validator.page(request, selection);
-  const read = validateRead(validator, request);
+  const list = validateList(validator, request, ['ListServices', namespace]);
   validator.done();
-  return { namespace, size, after: after[0] ?? '', selection, read };
+  return { namespace, ...list };
 }
 
 export function validateListNamespaces(request: ListNamespacesRequest): {
@@ -308,9 +305,7 @@ export function validateListNamespaces(request: ListNamespacesRequest): {
   read: ReadOptions;
 } {
   const validator = new Validator();
-  const selection = hashSelection(['ListNamespaces']);
-  const { size, after } = validator.page(request, selection);
-  const read = validateRead(validator, request);
+  const list = validateList(validator, request, ['ListNamespaces']);
   validator.done();
-  return { size, after: after[0] ?? '', selection, read };
+  return { ...list };
 }
